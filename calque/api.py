@@ -1,0 +1,241 @@
+"""The verbs of calque, for Python and for the command line: train, load, evaluate, check."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calque.completion import complete, samples, score_examples
+from calque.data.check import CheckReport, check_dataset, fix_dataset
+from calque.data.readers import Columns, open_dataset
+from calque.data.survey import development_sample
+from calque.errors import UsageError
+from calque.metrics.score import Score
+from calque.model import build
+from calque.predict import Predictor, read_sections
+from calque.predict import load as load
+from calque.preparation import Prepared, Request, plan, prepare, read_record, write_record
+from calque.recipe.layers import Layer, merge, read_file, read_settings, validate_section
+from calque.recipe.presets import Choice
+from calque.recipe.tree import Recipe
+from calque.report.progress import Display, display_for
+from calque.search.options import SearchConfig
+from calque.tasks.kinds import task_metrics
+from calque.text.scripts import guess_languages
+from calque.training.lock import RunLock
+from calque.training.run import Outcome, Run
+from calque.training.validation import development
+
+EVERYTHING = 10**9
+
+
+def train(
+    *data: str | Path,
+    out: str | Path | None = None,
+    model: str = "auto",
+    size: str = "auto",
+    task: str = "translation",
+    languages: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **common: Any,
+) -> Predictor:
+    """Train a model on a file of pairs, or on a source and a target file; the same call again resumes.
+
+    `settings` are recipe fields by dotted key, such as {"train.lr": 0.001}. Also taken, as on the command line:
+    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file), `fresh`, `quiet` (both False).
+    Returns the best model. Raises UsageError, DataError, ResourceError or Diverged.
+    """
+    fresh, quiet = common.pop("fresh", False), common.pop("quiet", False)
+    lines = [f"{key}={_toml(value)}" for key, value in (settings or {}).items()]
+    request = make_request([str(path) for path in data], out, Named(model, size, task, languages), lines, **common)
+    with display_for(sys.stderr, quiet) as display:
+        run_training(request, fresh, display)
+    return load(request.out)
+
+
+class Named:
+    """Hold the names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
+
+    def __init__(self, model: str, size: str, task: str, languages: str | None) -> None:
+        self.model, self.size, self.task, self.languages = model, size, task, languages
+
+    def choice(self, first_file: str) -> Choice:
+        """Return the choice for data in `first_file`."""
+        if self.languages is None:
+            return Choice(self.model, self.size, self.task, guess_languages(first_file) or ("", ""))
+        source, dash, target = self.languages.partition("-")
+        if not (source and dash and target):
+            raise UsageError(f"--languages {self.languages}: it needs the form SOURCE-TARGET, such as en-zh")
+        return Choice(self.model, self.size, self.task, (source, target))
+
+
+def make_request(
+    data: Sequence[str],
+    out: str | Path | None,
+    named: Named,
+    settings: Sequence[str],
+    config: str | None = None,
+    **common: Any,
+) -> Request:
+    """Join the layers that the user gave: file, then --set, then options of their own name."""
+    if not data:
+        raise UsageError("no data: give a file of pairs, or a source and a target file")
+    layer: Layer = read_file(config) if config else {}
+    layer = merge(layer, read_settings(settings))
+    for name, key in (("valid", "data"), ("test", "data"), ("time", "train"), ("seed", "train"), ("threads", "train")):
+        value = common.pop(name, None)
+        if value is not None:
+            layer = merge(layer, {key: {name: str(value) if key == "data" else value}})
+    if common:
+        raise UsageError(f"train() has no option {next(iter(common))!r}")
+    folder = Path(out) if out else Path("runs") / _run_name(data)
+    return Request(tuple(data), folder, named.choice(data[0]), layer)
+
+
+def plan_training(request: Request, display: Display) -> Recipe:
+    """Return the recipe that a run would have (--dry-run)."""
+    return plan(request, display)
+
+
+def run_training(request: Request, fresh: bool, display: Display) -> Outcome | None:
+    """Train, or go on training, in the run's folder; None where it was finished before."""
+    with RunLock(request.out):
+        prepared = prepare(request, fresh, display)
+        if prepared.is_finished:
+            display.note(f"{request.out} is finished; --fresh starts anew, a higher train.max_epochs goes on")
+            return None
+        recipe = prepared.recipe
+        run = _run(request.out, prepared, display)
+        run.resume()
+        outcome = run.train()
+        if outcome.signal:
+            return outcome
+        display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
+        _complete(request.out, recipe, prepared, run, display)
+        return outcome
+
+
+def evaluate(
+    model: Predictor | str | Path,
+    data: str | Path | Sequence[str | Path],
+    metrics: Sequence[str] = (),
+    tokenize: str = "",
+    batch_size: int = 0,
+) -> list[Score]:
+    """Score a model on pairs, with 95 % intervals; `metrics` default to the task's own.
+
+    `tokenize` "none" is for text that is already tokenised.
+    """
+    predictor = load(model) if isinstance(model, str | Path) else model
+    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
+    examples = development_sample(open_dataset(paths, Columns()), EVERYTHING)
+    task = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
+    scores, _ = score_examples(predictor, examples, task_metrics(task, metrics), batch_size)
+    return scores
+
+
+def check(*data: str | Path, other: str | Path | None = None) -> CheckReport:
+    """Look for what is wrong with a data set; `other` is a test set that should share nothing with it."""
+    dataset = open_dataset([str(path) for path in data], Columns())
+    return check_dataset(dataset, open_dataset([str(other)], Columns()) if other else None)
+
+
+def fix(data: Sequence[str], out: str) -> dict[str, int]:
+    """Write a clean copy of a data set: without bad lines, blanks and exact duplicates; return the counts."""
+    return dataclasses.asdict(fix_dataset(open_dataset(data, Columns()), Path(out)))
+
+
+def info(folder: str | Path) -> dict[str, Any]:
+    """Return the facts of a model folder as plain values."""
+    folder = Path(folder)
+    predictor = load(folder)
+    sections = read_sections(folder)
+    record = read_record(folder) or {}
+    facts: dict[str, Any] = {
+        "folder": str(folder),
+        "task": predictor.task.kind,
+        "languages": f"{predictor.task.source_language or '?'} → {predictor.task.target_language or '?'}",
+        "encoder": sections["model"]["encoder"]["kind"],
+        "decoder": sections["model"]["decoder"]["kind"],
+        "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
+        "source tokens": predictor.text.source.vocab_size,
+        "target tokens": predictor.text.target.vocab_size,
+        "longest text": predictor.max_length,
+        "status": record.get("status", "unknown"),
+    }
+    for data, scores in record.get("scores", {}).items():
+        facts |= {f"{score['name']} on {data}": round(score["value"], 2) for score in scores}
+    return facts
+
+
+def search_options(folder: str | Path, beam: int | None = None, n_best: int = 1) -> SearchConfig | None:
+    """Return a model's own search settings with another beam or more outputs; None where nothing differs."""
+    if beam is None and n_best == 1:
+        return None
+    own = read_sections(Path(folder))["search"]
+    width = beam if beam is not None else max(own["beam"], n_best)
+    return validate_section(SearchConfig, own | {"beam": width, "n_best": n_best}, "search")
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the number of CPU threads, the cores unless told."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
+    recipe, text = prepared.recipe, prepared.text
+    torch.set_num_threads(recipe.train.threads)
+    torch.manual_seed(recipe.train.seed)
+    model = build(recipe.model, text.source.vocab_size, text.target.vocab_size).to(recipe.train.device)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    display.note(f"{recipe.model.encoder.kind} → {recipe.model.decoder.kind}, {count:,} parameters")
+    dev = development(prepared.dev, text, task_metrics(recipe.task), recipe.data.max_length)
+    options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
+    predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
+    return Run(folder, recipe.train, model, prepared.store, dev, predictor, display)
+
+
+def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
+    """Take the final scores with the best weights and the whole search, and write what stays."""
+    predictor = load(folder)
+    metrics = task_metrics(recipe.task)
+    display.note(f"scoring the best model with beam {recipe.search.beam}")
+    found, outputs = score_examples(predictor, prepared.dev, metrics)
+    scores = {"validation": found}
+    if "test" in prepared.sets:
+        scores["test"], _ = score_examples(predictor, development_sample(prepared.sets["test"], EVERYTHING), metrics)
+    for data, part in scores.items():
+        display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
+    write_record(
+        folder,
+        {
+            "status": "finished",
+            "seconds": run.elapsed.seconds,
+            "scores": {data: [score.as_dict() for score in part] for data, part in scores.items()},
+        },
+    )
+    complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), run.elapsed.seconds)
+
+
+def _score_line(score: Score) -> str:
+    interval = "" if score.low is None else f" [{score.low:.2f}, {score.high:.2f}]"
+    return f"{score.name} {score.value:.2f}{interval}"
+
+
+def _run_name(data: Sequence[str]) -> str:
+    if data[0] == "-":
+        return "pipe"
+    name = Path(data[0]).name
+    for ending in (".gz", ".tsv", ".csv", ".jsonl", ".txt"):
+        name = name.removesuffix(ending)
+    return name or "pairs"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

@@ -1,0 +1,72 @@
+"""Named architectures, a few lines each: a name and a size give the `model` section of a recipe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from calque.errors import UsageError, did_you_mean
+
+Section = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Give the extent of a model: recurrent width and layers, Transformer width, layers, heads and inner width."""
+
+    recurrent: tuple[int, int]
+    transformer: tuple[int, int, int, int]
+    basic: int
+
+
+SIZES = {
+    # The tiny Transformer is the one of Wu et al. 2021, the best published on 29,000 pairs of captions.
+    "tiny": Size(recurrent=(256, 1), transformer=(128, 4, 4, 256), basic=128),
+    "small": Size(recurrent=(512, 2), transformer=(256, 4, 4, 1024), basic=256),
+    "base": Size(recurrent=(1024, 2), transformer=(512, 6, 8, 2048), basic=512),
+}
+
+
+def basic_lstm(size: Size) -> Section:
+    """Give the textbook network: one LSTM layer a side, the final state handed over, no attention."""
+    part = {"kind": "lstm", "layers": 1, "width": size.basic}
+    encoder = {**part, "bidirectional": False}
+    return {
+        "encoder": encoder,
+        "decoder": {**part, "attention": {"kind": "none"}, "bridge": "final"},
+        "tie_embeddings": "none",
+    }
+
+
+def recurrent(kind: str) -> Callable[[Size], Section]:
+    """Give a bidirectional encoder and a decoder with Luong's general attention, of cell `kind`."""
+
+    def section(size: Size) -> Section:
+        width, layers = size.recurrent
+        part = {"kind": kind, "layers": layers, "width": width}
+        return {"encoder": part, "decoder": {**part, "attention": {"kind": "general"}}}
+
+    return section
+
+
+def transformer(size: Size) -> Section:
+    """Give a pre-norm Transformer, as deep on one side as on the other."""
+    width, layers, heads, feed_forward = size.transformer
+    part = {"kind": "transformer", "layers": layers, "width": width, "heads": heads, "feed_forward": feed_forward}
+    return {"encoder": part, "decoder": part}
+
+
+ARCHITECTURES: dict[str, Callable[[Size], Section]] = {
+    "basic-lstm": basic_lstm,
+    "rnn": recurrent("rnn"),
+    "lstm": recurrent("lstm"),
+    "gru": recurrent("gru"),
+    "transformer": transformer,
+}
+
+
+def architecture(name: str, size: str) -> Section:
+    """Return the `model` section of a named architecture."""
+    for what, given, known in (("model", name, ARCHITECTURES), ("size", size, SIZES)):
+        if given not in known:
+            raise UsageError(f"no {what} {given!r}; there are {', '.join(known)}.{did_you_mean(given, known)}")
+    return ARCHITECTURES[name](SIZES[size])

@@ -1,0 +1,1 @@
+"""Read pairs, check them, store them as tokens and cut them into batches."""

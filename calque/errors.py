@@ -1,0 +1,52 @@
+"""Errors written for the person who made the mistake: what, where, how to mend it.
+
+Each class carries the exit code that the command line answers with.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class CalqueError(Exception):
+    """Be the parent of every error that calque raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(CalqueError):
+    """Report a wrong command, option, recipe or path."""
+
+    exit_code = 2
+
+
+class DataError(CalqueError):
+    """Report text that cannot be used: file, line (from 1) and byte (from 0, in the line) where known."""
+
+    exit_code = 3
+
+    def __init__(
+        self, message: str, file: str | Path | None = None, line: int | None = None, byte: int | None = None
+    ) -> None:
+        self.message, self.file, self.line, self.byte = message, file, line, byte
+        numbers = [str(number) for number in (line, byte) if number is not None]
+        place = ":".join(([str(file)] if file is not None else []) + numbers)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class ResourceError(CalqueError):
+    """Report a lack of memory, disk or a lock that another process holds."""
+
+    exit_code = 4
+
+
+class Diverged(CalqueError):  # noqa: N818 — the name that the exit codes use
+    """Report a training run whose loss or weights are no longer finite."""
+
+    exit_code = 5
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean "x"?' for the nearest known name, or nothing when none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f' Did you mean "{close[0]}"?' if close else ""

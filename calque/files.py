@@ -1,0 +1,96 @@
+"""Files that are whole or not there: write beside, fsync, rename, fsync the folder.
+
+A crash at any point leaves the old content or the new one, and a temporary that the next writer removes.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from calque.errors import ResourceError
+
+_TEMPORARY = re.compile(r"\..+\.tmp-(\d+)")
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data` (text as UTF-8, line ends unchanged) so that no reader ever sees a part of it."""
+    with replacing(path) as temporary:
+        write_synced(temporary, data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary beside `path`; on success it takes the name `path`, on an error it is removed."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)  # noqa: PTH105 - the call that the crash tests count
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_synced(path: Path, *parts: bytes | memoryview) -> None:
+    """Write the parts one after another to a new file and wait until they are on the disk."""
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until what was written to `path`, by whatever library, is on the disk."""
+    _fsync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder (creations, renames, removals) are on the disk."""
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; temporaries of another process that still runs stay."""
+    for path in folder.glob(".*.tmp-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and (int(match[1]) == os.getpid() or not _is_running(int(match[1]))):
+            path.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError, needed: int) -> ResourceError:
+    """Return the error that tells the user which file failed, why, and how many bytes are needed and free."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return ResourceError(
+        f"Cannot write {path}: {error.strerror or error}.\n"
+        f"Needed: {needed:,} bytes; free there: {shutil.disk_usage(existing).free:,} bytes.\n"
+        "What was there before is intact. Free some space (or raise the limit on file sizes) and run it again."
+    )
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

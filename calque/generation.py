@@ -1,0 +1,130 @@
+"""The work behind `calque generate`: texts, files or a pipe in; answers in the chosen form out."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from calque.api import load, search_options, use_threads
+from calque.data.lines import open_lines
+from calque.errors import DataError, UsageError
+from calque.predict import Answer, Predictor
+from calque.report.counter import counter_for
+from calque.streams import MOST_LINES, answer_stream
+
+CHUNK_LINES = 4 * MOST_LINES
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Hold how answers are searched and written; `beam` None takes the model's, `batch` 0 chooses."""
+
+    beam: int | None
+    n_best: int
+    scores: bool
+    form: str
+    batch: int
+
+    def lines(self, source: str, answers: list[Answer]) -> list[str]:
+        """Return the lines of output for one line of input."""
+        if self.form == "jsonl":
+            found = [{"text": answer.text, "score": round(answer.score, 4)} for answer in answers]
+            return [json.dumps({"source": source, "answers": found}, ensure_ascii=False)]
+        lines = []
+        for answer in answers:
+            cells = [source] if self.form == "tsv" else []
+            cells += [f"{answer.score:.4f}"] if self.scores else []
+            lines.append("\t".join([*cells, answer.text]))
+        return lines
+
+
+def generate_texts(model: str, texts: list[str], output: str | None, writing: Writing, threads: int | None) -> None:
+    """Answer texts given on the command line."""
+    predictor = _open(model, writing, threads)
+    with _target(output) as write:
+        write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
+    _say_long(predictor)
+
+
+def generate_files(
+    model: str, source: str | None, output: str | None, writing: Writing, threads: int | None, quiet: bool
+) -> None:
+    """Answer the lines of a file, showing progress, or of standard input as they come."""
+    file = open_lines(source) if source and source != "-" else None
+    predictor = _open(model, writing, threads)
+
+    def answer(lines: list[str]) -> list[str]:
+        return _answer(predictor, writing, lines)
+
+    with _target(output) as write:
+        if file is None:
+            answer_stream(sys.stdin.buffer, "standard input", answer, write)
+        else:
+            with counter_for(sys.stderr, quiet, file.count()) as advance:
+                for chunk in _chunks(file.lines()):
+                    write("".join(f"{line}\n" for line in answer(chunk)))
+                    advance(len(chunk))
+    _say_long(predictor)
+
+
+def _open(model: str, writing: Writing, threads: int | None) -> Predictor:
+    options = search_options(model, beam=writing.beam, n_best=writing.n_best)
+    predictor = load(model, options)
+    use_threads(threads)
+    return predictor
+
+
+def _answer(predictor: Predictor, writing: Writing, lines: list[str]) -> list[str]:
+    answers = predictor.answers(lines, writing.batch)
+    return [line for source, found in zip(lines, answers, strict=True) for line in writing.lines(source, found)]
+
+
+def _chunks(lines: Iterator[str | DataError]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for line in lines:
+        if isinstance(line, DataError):
+            raise line
+        chunk.append(line)
+        if len(chunk) == CHUNK_LINES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+@contextlib.contextmanager
+def _target(output: str | None) -> Iterator[Callable[[str], None]]:
+    """Give a function that writes text to a file, which appears only when it is whole, or to standard output."""
+    if output is None or output == "-":
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+        yield lambda text: _flushed(sys.stdout, text)
+        return
+    path = Path(output)
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"--output {output}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield lambda text: _flushed(file, text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flushed(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.flush()
+
+
+def _say_long(predictor: Predictor) -> None:
+    if predictor.long_lines:
+        limit = predictor.max_length
+        print(  # noqa: T201 — a warning to the person at the terminal
+            f"{predictor.long_lines:,} lines have more than {limit} tokens, the most this model was trained on, and"
+            " were answered in parts",
+            file=sys.stderr,
+        )

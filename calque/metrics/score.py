@@ -1,0 +1,86 @@
+"""What a metric is: sufficient statistics per line, and a value computed from their sum over the lines.
+
+Scores of a corpus are never means of scores of lines here; that is what makes BLEU, CER and the rest comparable.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calque.errors import DataError, UsageError
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Hold one measured value; `low` and `high` bound its 95 % interval, None where none was asked for."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    signature: str
+    higher_is_better: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class LineStatistics:
+    """Hold the statistics of N lines, `values` [N, F], and the signature: every choice that fixes the number."""
+
+    values: FloatArray
+    signature: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Join `measure` (lines -> statistics) with `value_of` (their sum [F] -> value).
+
+    `measure` takes outputs and, for each, its right answers: at least one, not the same number for each line.
+    """
+
+    name: str
+    higher_is_better: bool
+    measure: Callable[[Sequence[str], Sequence[Sequence[str]]], LineStatistics]
+    value_of: Callable[[FloatArray], float]
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
+        """Return the statistics of each line; raise DataError or UsageError where the lines do not fit together."""
+        check_lines(hypotheses, references)
+        return self.measure(hypotheses, references)
+
+    def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+        """Return the score of the whole corpus, without an interval (see `bootstrap`)."""
+        lines = self.statistics(hypotheses, references)
+        value = self.value_of(lines.values.sum(axis=0))
+        return Score(self.name, value, None, None, lines.signature, self.higher_is_better)
+
+
+def check_lines(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Raise DataError or UsageError unless there is a line, and one list of right answers for each output."""
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise UsageError("A metric takes a list of outputs and a list of lists of references, not one text.")
+    if len(hypotheses) != len(references):
+        raise DataError(
+            f"{len(hypotheses)} outputs, but references for {len(references)} lines: give one list of references "
+            "for each output, in the same order."
+        )
+    if not len(hypotheses):
+        raise DataError("There is nothing to score: no output and no reference.")
+    for number, (hypothesis, answers) in enumerate(zip(hypotheses, references, strict=True), start=1):
+        if not isinstance(hypothesis, str):
+            raise UsageError(f"Output {number} must be text, not {type(hypothesis).__name__}.")
+        if isinstance(answers, str):
+            raise UsageError(f"The references of line {number} must be a list, [text], not a bare text.")
+        if not len(answers):
+            raise DataError(f"Line {number} has no reference to compare with.")
+        if not all(isinstance(answer, str) for answer in answers):
+            raise UsageError(f"A reference of line {number} is not text.")

@@ -1,0 +1,34 @@
+"""Token embeddings, and the sinusoidal positions of Vaswani et al. 2017."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Embedding(nn.Module):
+    """Look tokens [..] up in a table `weight` [V, D], scaled by √D where the part asks for it."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        # With this spread a table scaled by √D starts at unit variance and, tied to the output, gives small logits.
+        self.weight = nn.Parameter(torch.randn(vocab_size, width) * width**-0.5)
+
+    @property
+    def vocab_size(self) -> int:
+        """Return V."""
+        return self.weight.shape[0]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return vectors [.., D]."""
+        return nn.functional.embedding(tokens, self.weight) * math.sqrt(self.weight.shape[1])
+
+
+def sinusoids(position: Tensor, width: int) -> Tensor:
+    """Return the position vectors [.., D] of `position` [..]: sines in the first half, cosines in the second.
+
+    Frequencies are 10000^(−2i/D), positions count from 0.
+    """
+    half = torch.arange(width // 2, device=position.device, dtype=torch.float32)
+    angles = position.unsqueeze(-1).float() * torch.exp(half * (-2.0 * math.log(10000.0) / width))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,37 @@
+"""Heads: from hidden vectors to log-probabilities of the next token."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.config import Config
+from calque.nn.embedding import Embedding
+from calque.nn.parts import Head, Memory, Output
+
+
+class SoftmaxHeadConfig(Config):
+    """Score every token of the vocabulary by one projection."""
+
+    kind: Literal["softmax"] = "softmax"
+    """The head."""
+
+
+class SoftmaxHead(Head):
+    """Project on the vocabulary and normalise; the projection may be the table of an embedding."""
+
+    def __init__(self, width: int, vocab_size: int, tied: Embedding | None) -> None:
+        super().__init__()
+        self.projection = nn.Linear(width, vocab_size)
+        nn.init.normal_(self.projection.weight, std=width**-0.5)
+        nn.init.zeros_(self.projection.bias)
+        if tied is not None:
+            self.projection.weight = tied.weight
+
+    def start(self, source: Source, memory: Memory) -> None:
+        """Need nothing of the source."""
+        return
+
+    def log_probs(self, output: Output, context: None) -> Tensor:
+        """Return log-probabilities [.., V] in fp32."""
+        return self.projection(output.hidden).float().log_softmax(dim=-1)  # type: ignore[no-any-return]

@@ -1,0 +1,40 @@
+"""Objectives: from log-probabilities [N, V] and labels [N] to losses [N], a chunk of positions at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+def likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each label."""
+    return -log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def smoothed(smoothing: float) -> Objective:
+    """Return the likelihood with a share of the mass spread over V (Szegedy et al. 2016)."""
+    if smoothing == 0:
+        return likelihood
+    return lambda log_probs, labels: _SmoothedLikelihood.apply(log_probs, labels, smoothing)  # type: ignore[no-untyped-call]
+
+
+class _SmoothedLikelihood(Function):
+    """Write the gradient [N, V] in one pass; composed from library calls it takes three."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        ctx.save_for_backward(labels)
+        ctx.smoothing, ctx.size = smoothing, log_probs.shape[1]
+        return (1 - smoothing) * likelihood(log_probs, labels) - smoothing * log_probs.mean(dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (labels,) = ctx.saved_tensors
+        spread = (grad * (-ctx.smoothing / ctx.size)).unsqueeze(1).repeat(1, ctx.size)
+        peak = (grad * (ctx.smoothing - 1)).unsqueeze(1)
+        return spread.scatter_add_(1, labels.unsqueeze(1), peak), None, None

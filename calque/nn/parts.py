@@ -1,0 +1,95 @@
+"""What an encoder, a decoder and a head promise each other, so that any of them goes with any other.
+
+Context is fixed per source sentence (B rows); state changes with each step (R = B·K rows under a beam of K).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.nn.embedding import Embedding
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Hold what an encoder leaves of B sentences.
+
+    `states` [B, S, D], `mask` [B, S]; `summary`: final states for a bridge, each [B, L, D'] (hidden and, from
+    an LSTM, cell), L layers; `segment` [B, S] tells which of several sources a position belongs to.
+    """
+
+    states: Tensor
+    mask: Tensor
+    summary: tuple[Tensor, ...]
+    segment: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Hold what a decoder says: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""
+
+    hidden: Tensor
+    attention: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """Tell a decoder, before any tensor exists, what memory it will read: widths, and whether cells come along.
+
+    `num_layers` counts the layers of the summary; `has_cell` is true for an LSTM's.
+    """
+
+    width: int
+    summary_width: int
+    num_layers: int
+    has_cell: bool
+
+
+class Encoder(nn.Module, ABC):
+    """Turn a source into a memory."""
+
+    shape: MemoryShape
+
+    @abstractmethod
+    def forward(self, source: Source) -> Memory:
+        """Encode B sentences."""
+
+
+class Decoder(nn.Module, ABC):
+    """Turn target tokens and a memory into hidden vectors, all at once or step by step."""
+
+    width: int
+    embedding: Embedding
+
+    @abstractmethod
+    def start(self, memory: Memory) -> tuple[Any, Any]:
+        """Return (context, state), B rows each."""
+
+    @abstractmethod
+    def step(self, token: Tensor, state: Any, context: Any) -> tuple[Output, Any]:
+        """Read one token a row [R] and return (output with hidden [R, D], next state)."""
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, memory: Memory) -> Output:
+        """Read tokens [B, T] and return hidden [B, T, D]: equal to the scan of `step`."""
+
+
+class Head(nn.Module, ABC):
+    """Turn hidden vectors into log-probabilities."""
+
+    @abstractmethod
+    def start(self, source: Source, memory: Memory) -> Any:
+        """Return the context, B rows or None."""
+
+    @abstractmethod
+    def log_probs(self, output: Output, context: Any) -> Tensor:
+        """Return log-probabilities [.., V], normalised."""
+
+
+def fold(rows: Tensor, num_sentences: int) -> Tensor:
+    """Fold the beam into the query axis: [B·K, ..] -> [B, K, ..], so that a sentence's keys serve its K rows."""
+    return rows.reshape(num_sentences, -1, *rows.shape[1:])

@@ -1,0 +1,254 @@
+"""The Predictor: strings in, strings out. Every score and every answer goes through it.
+
+normalise → tokenize → sort by length → batch → search → detokenize → restore the order.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from calque import rows
+from calque.data.collate import collate_pairs, collate_sources
+from calque.errors import UsageError
+from calque.model import ModelConfig, Seq2Seq, build
+from calque.search.beam import Hypotheses, search
+from calque.search.options import SearchConfig
+from calque.tasks.kinds import TaskConfig
+from calque.text.pair import TextPair
+from calque.weights import load_weights
+
+# Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
+BATCH_CELLS = 2048
+MAX_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold one output of one line: its text, the score that ranked it, and the plain sum of log-probabilities."""
+
+    text: str
+    score: float
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Hold where the decoder looked: pieces of both sides and weights [T, S] as nested lists."""
+
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]
+
+
+class Predictor:
+    """Answer lines of text with a trained model.
+
+    `max_length` is the longest source, in tokens with </s>, that the model was trained on: a longer line is answered
+    in parts, and `long_lines` counts how many were.
+    """
+
+    def __init__(
+        self, model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int
+    ) -> None:
+        self.model = model
+        self.text = text
+        self.options = options
+        self.task = task
+        self.max_length = max_length
+        self.long_lines = 0
+
+    @overload
+    def __call__(self, text: str) -> str: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, text: Sequence[str]) -> list[str]: ...
+    def __call__(self, text: str | Sequence[str]) -> str | list[str]:
+        """Answer one text with a text, a list with a list."""
+        if isinstance(text, str):
+            return self.best([text])[0]
+        return self.best(text)
+
+    def best(self, lines: Sequence[str], batch_size: int = 0) -> list[str]:
+        """Return the best answer to each line."""
+        return [answers[0].text for answers in self.answers(lines, batch_size)]
+
+    def answers(
+        self, lines: Sequence[str], batch_size: int = 0, done: Callable[[int], None] | None = None
+    ) -> list[list[Answer]]:
+        """Return the n-best answers to each line, in the order of the lines; a blank line gets a blank answer.
+
+        `batch_size` 0 takes as many lines at once as suits them; `done` is told how many more lines are answered.
+        """
+        results: list[list[Answer]] = [[Answer("", 0.0, 0.0)] for _ in lines]
+        asked = [number for number, line in enumerate(lines) if line.strip()]
+        if done:
+            done(len(lines) - len(asked))
+        parts, owners = [], []
+        for number, ids in zip(asked, self.text.encode_source([lines[number] for number in asked]), strict=True):
+            cut = _parts(ids, self.max_length - 1)
+            self.long_lines += len(cut) > 1
+            parts.extend(cut)
+            owners.extend([number] * len(cut))
+        found = self._search_all(parts, batch_size, done)
+        whole: dict[int, list[list[Answer]]] = {}
+        for number, answers in zip(owners, found, strict=True):
+            whole.setdefault(number, []).append(answers)
+        for number, answered in whole.items():
+            results[number] = answered[0] if len(answered) == 1 else [_joined(answered)]
+        return results
+
+    def attention(self, line: str) -> Attention | None:
+        """Answer a line and tell where the decoder looked while it did; None for a model without attention."""
+        source = self.text.encode_source([line])[0]
+        target = self.text.target.encode_batch([self(line)])[0]
+        batch = collate_pairs([source], [target])
+        with self._evaluation():
+            weights = self.model.attention(rows.to(batch, self._device))
+        if weights is None:
+            return None
+        target_pieces = [*self.text.target.pieces(target), "</s>"]
+        return Attention([*self.text.source.pieces(source), "</s>"], target_pieces, weights[0].float().tolist())
+
+    def _search_all(
+        self, sources: list[list[int]], batch_size: int, done: Callable[[int], None] | None
+    ) -> list[list[Answer]]:
+        found: list[list[Answer]] = [[] for _ in sources]
+        with self._evaluation():
+            for batch in _batches([len(ids) + 1 for ids in sources], batch_size):
+                for number, answers in zip(batch, self._search([sources[number] for number in batch]), strict=True):
+                    found[number] = answers
+                if done:
+                    done(len(batch))
+        return found
+
+    def _search(self, sources: list[list[int]]) -> list[list[Answer]]:
+        source = rows.to(collate_sources(sources), self._device)
+        hypotheses = search(self.model, source, source.mask.sum(dim=1), self.options)
+        return self._to_text(hypotheses)
+
+    def _to_text(self, hypotheses: Hypotheses) -> list[list[Answer]]:
+        tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
+        scores, log_probs = hypotheses.scores.tolist(), hypotheses.log_probs.tolist()
+        answers = []
+        for row in range(len(tokens)):
+            possible = [rank for rank in range(len(scores[row])) if rank == 0 or scores[row][rank] > float("-inf")]
+            texts = [self.text.target.decode(tokens[row][rank][: lengths[row][rank]]) for rank in possible]
+            ranked = zip(texts, possible, strict=True)
+            answers.append([Answer(one_line(text), scores[row][rank], log_probs[row][rank]) for text, rank in ranked])
+        return answers
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _evaluation(self) -> "_Evaluation":
+        return _Evaluation(self.model)
+
+
+class _Evaluation:
+    """Switch a model to evaluation without gradients, and back to what it was."""
+
+    def __init__(self, model: Seq2Seq) -> None:
+        self.model, self.was_training = model, model.training
+        self.no_grad = torch.inference_mode()
+
+    def __enter__(self) -> None:
+        self.model.eval()
+        self.no_grad.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.no_grad.__exit__(*error)
+        self.model.train(self.was_training)
+
+
+def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
+    """Open a model folder; UsageError in one line for one that is missing, is no model, or is damaged.
+
+    `options` replace the search settings that the model was trained with.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        near = (
+            sorted(str(path.parent) for path in folder.parent.glob("*/recipe.json")) if folder.parent.is_dir() else []
+        )
+        hint = f" There is {', '.join(near[:5])}." if near else " Train one with: calque train PAIRS."
+        raise UsageError(f"no model folder {str(folder)!r}.{hint}")
+    sections = read_sections(folder)
+    try:
+        config = ModelConfig.model_validate(sections["model"])
+        task = TaskConfig.model_validate(sections["task"])
+        options = options or SearchConfig.model_validate(sections["search"])
+        max_length = int(sections["data"]["max_length"])
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {_first_line(error)}") from error
+    if not (folder / "model.safetensors").is_file():
+        raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
+    text = TextPair.load(folder / "text")
+    model = build(config, text.source.vocab_size, text.target.vocab_size)
+    fill(model, load_weights(folder / "model.safetensors"), folder)
+    return Predictor(model.eval(), text, options, task, max_length)
+
+
+def read_sections(folder: Path) -> dict[str, Any]:
+    """Return the sections of a model folder's recipe as plain values."""
+    path = folder / "recipe.json"
+    try:
+        if path.stat().st_size > 2**20:
+            raise UsageError(f"{path} is too large to be a recipe")
+        sections = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is no model folder: it has no recipe.json") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read: {_first_line(error)}") from None
+    if not isinstance(sections, dict) or sections.get("format") != 1:
+        raise UsageError(f"{path} is not of format 1, the only one that this version of calque reads")
+    return sections
+
+
+def fill(model: Seq2Seq, weights: dict[str, Tensor], folder: Path) -> None:
+    """Put named weights into a model; UsageError when names or shapes differ."""
+    parameters = dict(model.named_parameters())
+    wrong = sorted(parameters.keys() ^ weights.keys())
+    wrong += [name for name in parameters.keys() & weights.keys() if parameters[name].shape != weights[name].shape]
+    if wrong:
+        raise UsageError(f"{folder}: weights and recipe do not belong together, {wrong[0]} differs")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
+def one_line(text: str) -> str:
+    """Return `text` with what would break a line of output, or end a column, as a blank."""
+    return " ".join(text.splitlines()).replace("\t", " ") if any(mark in text for mark in "\n\r\t\v\f") else text
+
+
+def _parts(ids: list[int], longest: int) -> list[list[int]]:
+    """Cut a source that is too long for the model into even parts; most come back whole."""
+    count = max(1, -(-len(ids) // longest))
+    size = -(-len(ids) // count)
+    return [ids[start : start + size] for start in range(0, max(1, len(ids)), max(1, size))]
+
+
+def _joined(answered: list[list[Answer]]) -> Answer:
+    best = [answers[0] for answers in answered]
+    total = sum(answer.log_prob for answer in best)
+    return Answer(" ".join(answer.text for answer in best), sum(answer.score for answer in best) / len(best), total)
+
+
+def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of line numbers, longest lines first, so that memory shows its peak at the start."""
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+    start = 0
+    while start < len(order):
+        size = batch_size or max(1, min(MAX_BATCH, BATCH_CELLS // lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,281 @@
+"""Before the first update: from files to facts, a whole recipe, tokenizers and a token store, or back to those of a
+run that is to go on.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from calque.data.readers import Columns, Dataset, Example, open_dataset
+from calque.data.store import TokenStore, build_store, open_or_build
+from calque.data.survey import Survey, development_sample, survey, training_pairs
+from calque.errors import DataError, UsageError
+from calque.files import write_atomic
+from calque.machine import Machine, probe
+from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
+from calque.recipe.presets import Choice, preset
+from calque.recipe.tree import Recipe
+from calque.report.progress import Display
+from calque.text.pair import TextPair, train_text
+
+# Settings that may change between two starts of one run: they only say when it ends.
+LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
+DATA_PATHS = ("data.valid", "data.test")
+SAMPLE_LINES = 20_000
+PACKAGES = ("calque", "torch", "numpy", "safetensors", "sentencepiece", "sacrebleu", "pydantic")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what the user asked for: files, names, settings of every layer, the folder of the run."""
+
+    data: tuple[str, ...]
+    out: Path
+    choice: Choice
+    settings: Layer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold what a run starts from; `sets` are the data sets by role, `is_finished` what run.json says."""
+
+    recipe: Recipe
+    text: TextPair
+    store: TokenStore
+    dev: list[Example]
+    sets: dict[str, Dataset]
+    is_finished: bool
+
+
+def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
+    """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
+    if fresh:
+        clear(request.out)
+    sets = open_sets(request)
+    digests = {role: dataset.digest() for role, dataset in sets.items()}
+    record = read_record(request.out)
+    for role, dataset in sets.items():
+        display.note(f"{role} data {dataset.name}: {dataset.description}")
+    if record is None:
+        recipe, text, dev = _begin(request, sets, digests, display)
+    else:
+        recipe, text, dev = _go_on(request, sets, digests, record, display)
+    store = open_store(request.out, recipe, text, sets, digests, display)
+    is_finished = record is not None and record.get("status") == "finished"
+    return Prepared(recipe, text, store, dev, sets, is_finished)
+
+
+def plan(request: Request, display: Display) -> Recipe:
+    """Return the recipe that a run would have, telling its reasons; writes nothing."""
+    sets = open_sets(request)
+    facts = survey(sets["training"], "validation" not in sets, 1)
+    return _recipe(request, facts, probe(), display)
+
+
+def open_sets(request: Request) -> dict[str, Dataset]:
+    """Open training, validation and test data."""
+    data = request.settings.get("data", {})
+    columns = Columns.model_validate(data.get("columns", {}))
+    spool = request.out / "data" / "spool"
+    sets = {"training": open_dataset(request.data, columns, spool)}
+    for role, path in (("validation", data.get("valid")), ("test", data.get("test"))):
+        if path:
+            sets[role] = open_dataset([path], columns, spool)
+    return sets
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return run.json, or None where no run was started."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); start anew with --fresh or another --out") from None
+    if not isinstance(record, dict) or "request" not in record:
+        raise UsageError(f"{path} is not the record of a run; take another --out")
+    return record
+
+
+def write_record(folder: Path, changes: dict[str, Any]) -> None:
+    """Change run.json."""
+    record = (read_record(folder) or {}) if (folder / "run.json").exists() else {}
+    write_atomic(folder / "run.json", json.dumps(record | changes, indent=2, ensure_ascii=False) + "\n")
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote in its folder, and nothing else."""
+    for name in ("checkpoints", "data", "text"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("run.json", "recipe.json", "model.safetensors", "metrics.jsonl", "timing.jsonl", "latest"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("report.html", "README.md", "manifest.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def open_store(
+    folder: Path, recipe: Recipe, text: TextPair, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+) -> TokenStore:
+    """Open the token store of the training pairs, or build it; say which pairs were too long."""
+    split = "validation" not in sets
+    parts = (digests["training"], text.fingerprint, recipe.data.max_length, split, recipe.data.columns)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+    def build(place: Path) -> TokenStore:
+        pairs = training_pairs(sets["training"], split)
+        return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
+
+    store = open_or_build(folder / "data", key, build, display.note)
+    record = store.record
+    if record.num_too_long:
+        places = ", ".join(map(str, record.first_too_long))
+        display.note(
+            f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
+            f" side and are left out (training pairs {places}…); data.max_length raises the limit"
+        )
+    if not len(store):
+        raise DataError("no pair is left to train on", sets["training"].name)
+    return store
+
+
+def _begin(
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+) -> tuple[Recipe, TextPair, list[Example]]:
+    split = "validation" not in sets
+    most = int(request.settings.get("train", {}).get("validation_sentences", Recipe().train.validation_sentences))
+    facts = survey(sets["training"], split, most)
+    dev = facts.held_out if split else development_sample(sets["validation"], most)
+    _say_counts(sets["training"], facts, split, len(dev), display)
+    machine = probe()
+    recipe = _recipe(request, facts, machine, display)
+    text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample))
+    sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
+    display.note(f"learned {sizes} tokens")
+    recipe = _fit_lengths(recipe, text, facts, request.settings, display)
+    request.out.mkdir(parents=True, exist_ok=True)
+    text.save(request.out / "text")
+    write_recipe(request.out, recipe)
+    pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
+    write_record(
+        request.out,
+        {
+            "status": "running",
+            "request": describe(request),
+            "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
+            "pairs": pairs,
+            "seed": recipe.train.seed,
+            "threads": recipe.train.threads,
+            "versions": versions(),
+            "machine": asdict(machine),
+            "recipe": recipe.model_dump(mode="json"),
+        },
+    )
+    return recipe, text, dev
+
+
+def _go_on(
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], record: dict[str, Any], display: Display
+) -> tuple[Recipe, TextPair, list[Example]]:
+    asked, before = describe(request), record["request"]
+    differing = [key for key in sorted(asked.keys() | before.keys()) if asked.get(key) != before.get(key)]
+    lines = [f"  {key}: {before.get(key)!r} before, {asked.get(key)!r} now" for key in differing if key not in LIMITS]
+    for role in sorted(digests.keys() | record["data"].keys()):
+        if digests.get(role) != record["data"].get(role, {}).get("sha256"):
+            lines.append(f"  {role} data: not the same as before")
+    if lines:
+        shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
+        ways = "Take another folder with --out, or start anew with --fresh."
+        raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
+    saved = json.loads((request.out / "recipe.json").read_text(encoding="utf-8"))
+    changed = {key: asked[key] for key in differing if key in asked}
+    for key in differing:
+        display.note(f"{key} is now {asked.get(key)!r}; the learning rate follows the new length of the run")
+        write_record(request.out, {"status": "running", "request": asked})
+    for key, value in changed.items():
+        saved["train"][key.removeprefix("train.")] = value
+    recipe = validate(saved)
+    write_recipe(request.out, recipe)
+    most = recipe.train.validation_sentences
+    if "validation" in sets:
+        return recipe, TextPair.load(request.out / "text"), development_sample(sets["validation"], most)
+    return recipe, TextPair.load(request.out / "text"), survey(sets["training"], True, most).held_out
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write recipe.json."""
+    values = recipe.model_dump(mode="json")
+    write_atomic(folder / "recipe.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def describe(request: Request) -> dict[str, Any]:
+    """Return what was asked for as flat keys, to be compared when the same command comes again."""
+    named: Layer = {"model": request.choice.model, "size": request.choice.size, "task": request.choice.task}
+    languages = "-".join(request.choice.languages)
+    # The files of pairs are compared by what they hold, not by where they lie.
+    settings = {key: value for key, value in flatten(request.settings).items() if key not in DATA_PATHS}
+    return json.loads(json.dumps({**named, "languages": languages, **settings}))  # type: ignore[no-any-return]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
+    made = preset(request.choice, facts, machine)
+    for reason in made.reasons:
+        display.note(reason)
+    return validate(merge(merge(Recipe().model_dump(), made.layer), spread_text(request.settings)))
+
+
+def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer, display: Display) -> Recipe:
+    """Set the limits that depend on how many tokens the tokenizers make of the text."""
+    source = sorted(map(len, text.encode_source(facts.source.sample[:SAMPLE_LINES])))
+    target = sorted(map(len, text.encode_target(facts.target.sample[:SAMPLE_LINES])))
+    layer: Layer = recipe.model_dump()
+    if not recipe.data.max_length:
+        usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
+        layer["data"]["max_length"] = max(64, min(1_024, math.ceil(1.5 * usual / 8) * 8))
+        display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
+    ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source)))) / 1
+    if "max_length_ratio" not in settings.get("search", {}):
+        layer["search"]["max_length_ratio"] = ratio
+    return validate(layer)
+
+
+def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, display: Display) -> None:
+    if not facts.num_pairs:
+        raise DataError("no pair is left to train on: every source is held out or blank; give --valid", dataset.name)
+    if split and not num_dev:
+        raise DataError("too few pairs to hold a tenth out for validation; give some with --valid FILE", dataset.name)
+    display.note(f"{facts.num_pairs:,} pairs to train on, {num_dev:,} to validate on")
+    if split:
+        display.note(
+            f"held out: {facts.num_held_out:,} pairs, a tenth by hash of the source; --valid FILE names others"
+        )
+    if facts.num_blank:
+        display.note(f"{facts.num_blank:,} pairs have a blank side and are left out")
+    if dataset.joined_newlines:
+        display.note(f"{dataset.joined_newlines:,} line breaks or tabs inside texts were made blanks")
+
+
+def _counted(display: Display) -> Callable[[int], None]:
+    """Return a report of pairs read that speaks at powers of ten and every million."""
+    marks: Iterator[int] = itertools.chain((100_000,), itertools.count(1_000_000, 1_000_000))
+    state = {"next": next(marks)}
+
+    def report(count: int) -> None:
+        if count >= state["next"]:
+            display.note(f"encoded {count:,} pairs")
+            state["next"] = next(marks)
+
+    return report

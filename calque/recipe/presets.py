@@ -1,0 +1,149 @@
+"""Defaults from the data and the machine, each with the reason that is printed with it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from calque.catalog import architecture
+from calque.data.survey import Survey
+from calque.errors import UsageError, did_you_mean
+from calque.machine import Machine
+from calque.tasks.kinds import TASKS
+from calque.text.scripts import is_unspaced
+
+# (at most so many pairs, value): the first that fits is taken.
+VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (100_000, 8_000), (1_000_000, 16_000))
+DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
+BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
+# Pairs seen in a whole run: small sets are read more often, large ones a few times.
+PAIRS_SEEN = 1_200_000
+MIN_EPOCHS, MAX_EPOCHS = 4, 100
+ENOUGH_FOR_TRANSFORMER = 10_000
+ENOUGH_FOR_SMALL = 200_000
+VALIDATIONS = 25
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Hold what the user chose by name; "auto" leaves it to the data."""
+
+    model: str = "auto"
+    size: str = "auto"
+    task: str = "translation"
+    languages: tuple[str, str] = ("", "")
+
+
+@dataclass
+class Preset:
+    """Collect a layer of settings and why each is what it is."""
+
+    layer: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    def say(self, what: str, why: str) -> None:
+        """Note a decision and its reason."""
+        self.reasons.append(f"{what}: {why}")
+
+
+def preset(choice: Choice, survey: Survey, machine: Machine) -> Preset:
+    """Return defaults for a data set on a machine."""
+    if choice.task not in TASKS:
+        hint = did_you_mean(choice.task, TASKS)
+        raise UsageError(f"no task {choice.task!r}; there are {', '.join(TASKS)}.{hint}")
+    made = Preset()
+    made.layer["task"] = _task(made, choice, survey)
+    made.layer["text"] = text = _text(made, choice, survey)
+    made.layer["model"] = model = _model(made, choice, survey, machine, bool(text.get("joint")))
+    made.layer["train"] = _train(made, survey, machine, model)
+    return made
+
+
+def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
+    source, target = choice.languages
+    made.say(
+        f"languages {source or 'unknown'} → {target or 'unknown'}",
+        "as said or guessed from the file's name"
+        if source
+        else "the file's name does not tell; --languages en-zh would",
+    )
+    return {
+        "kind": choice.task,
+        "source_language": source,
+        "target_language": target,
+        "target_script": survey.target.script,
+    }
+
+
+def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
+    own = TASKS[choice.task].text
+    if own:
+        made.say("source by characters, target by symbols between blanks", f"the task is {choice.task}")
+        return dict(own)
+    source, target = survey.source, survey.target
+    joint = source.script == target.script
+    size = _first(VOCAB_SIZES, survey.num_pairs, 32_000)
+    alphabet = max(side.alphabet for side in (source, target))
+    if is_unspaced(source.script) or is_unspaced(target.script):
+        size = max(size, min(32_000, 2 * alphabet))
+    made.say(
+        f"{'one vocabulary' if joint else 'two vocabularies'} of up to {size:,} pieces",
+        f"{survey.num_pairs:,} pairs, alphabet of {alphabet:,} characters; "
+        + (f"both sides are {source.script}" if joint else f"{source.script} → {target.script}"),
+    )
+    side = {"kind": "sentencepiece", "vocab_size": size}
+    return {"joint": joint, "source": side, "target": side}
+
+
+def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint: bool) -> dict[str, Any]:
+    name, size = choice.model, choice.size
+    if name == "auto":
+        name = "transformer" if survey.num_pairs >= ENOUGH_FOR_TRANSFORMER else "lstm"
+        made.say(f"model {name}", f"{survey.num_pairs:,} pairs; from {ENOUGH_FOR_TRANSFORMER:,} on a Transformer wins")
+    if size == "auto":
+        strong = survey.num_pairs >= ENOUGH_FOR_SMALL or bool(machine.gpu)
+        size = "small" if strong and name != "basic-lstm" else "tiny"
+        made.say(f"size {size}", f"{survey.num_pairs:,} pairs on {machine.gpu or f'{machine.cores} CPU cores'}")
+    model = architecture(name, size)
+    dropout = _first(DROPOUTS, survey.num_pairs, 0.1)
+    made.say(f"dropout {dropout}", f"{survey.num_pairs:,} pairs")
+    for part in ("encoder", "decoder"):
+        model[part] = model[part] | {"dropout": dropout}
+    if joint and model["encoder"]["width"] == model["decoder"]["width"] and "tie_embeddings" not in model:
+        model["tie_embeddings"] = "all"
+    return model
+
+
+def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]) -> dict[str, Any]:
+    batch_tokens = _first(BATCHES, survey.num_pairs, 8_192)
+    epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, round(PAIRS_SEEN / max(1, survey.num_pairs))))
+    updates = max(1, round(_target_tokens(survey) / batch_tokens)) * epochs
+    every = max(50, min(2_000, updates // VALIDATIONS))
+    width = model["decoder"]["width"]
+    is_transformer = model["encoder"]["kind"] == "transformer"
+    rate = min(0.005, 0.64 / width) if is_transformer else min(0.002, 0.512 / width)
+    made.say(f"{epochs} epochs of updates of {batch_tokens:,} target tokens", f"{survey.num_pairs:,} pairs")
+    made.say(f"learning rate {rate:.2g}, cosine", f"{'Transformer' if is_transformer else 'recurrent'} {width} wide")
+    precision = "bf16" if machine.prefers_bf16 else "fp32"
+    made.say(precision, f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32")
+    made.say(f"{machine.cores} threads on {machine.gpu or 'the CPU'}", "the cores at hand")
+    return {
+        "threads": machine.cores,
+        "device": "cuda" if machine.gpu else "cpu",
+        "precision": precision,
+        "batch_tokens": batch_tokens,
+        "piece_tokens": 8_192 if machine.gpu else 1_024,
+        "max_epochs": epochs,
+        "lr": rate,
+        "warmup": max(20, min(1_000, updates // 10)),
+        "validate_every": every,
+        "save_every": every,
+    }
+
+
+def _target_tokens(survey: Survey) -> float:
+    """Estimate the target tokens of an epoch: four letters to a piece, or a character and a half without blanks."""
+    characters = 1.5 if is_unspaced(survey.target.script) else 4.0
+    return survey.num_pairs * (survey.target.mean_characters / characters + 1)
+
+
+def _first(table: tuple[tuple[int, Any], ...], number: int, otherwise: Any) -> Any:
+    return next((value for most, value in table if number <= most), otherwise)

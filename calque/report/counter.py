@@ -1,0 +1,20 @@
+"""A count of lines done, on a terminal only: what a long `generate` shows while it works."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+
+@contextlib.contextmanager
+def counter_for(stream: TextIO, quiet: bool, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that is told how many more lines are done; it draws a bar where `stream` is a terminal."""
+    if quiet or not stream.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("lines"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        task = progress.add_task("lines", total=total)
+        yield lambda count: progress.advance(task, count)

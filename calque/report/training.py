@@ -1,0 +1,130 @@
+"""The page of a training run: what was trained on what, how loss and scores went, what it says now.
+
+It is made from the lines of metrics.jsonl alone, so any run, also a broken one, can be drawn again later.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calque.report.chart import WIDE, Point, Series, line_chart, number
+from calque.report.page import document, escape, facts_table, section, table
+
+Row = Mapping[str, Any]
+
+
+def training_page(title: str, facts: Mapping[str, str], rows: Sequence[Row], samples: Sequence[Row]) -> str:
+    """Return `report.html`.
+
+    `rows` are the lines of metrics.jsonl in order: kind "train" (step, loss, lr, grad_norm, tokens) and kind "valid"
+    (step, loss, scores, best, samples). `samples` (source, reference, output) are translations of the best checkpoint;
+    when empty, those of the best validation in `rows` are shown. What is missing or not a number is left out.
+    """
+    train = [row for row in rows if row.get("kind") == "train"]
+    valid = [row for row in rows if row.get("kind") == "valid"]
+    best = best_row(valid)
+    body = section("Curves", f"{_charts(train, valid, best)}{_left_out([*train, *valid])}")
+    if facts:
+        body = section("Facts", facts_table(facts.items())) + body
+    body += _samples_section(valid, best, samples)
+    return document(title, _lead(train, valid, best), body)
+
+
+def best_row(valid: Sequence[Row]) -> Row | None:
+    """Return the last validation that was the best so far, or None."""
+    return next((row for row in reversed(valid) if row.get("best")), None)
+
+
+def _lead(train: Sequence[Row], valid: Sequence[Row], best: Row | None) -> str:
+    if best is not None:
+        scores = [f"{name} {_value(score):.2f}" for name, score in _scores(best).items()]
+        return f"Best at step {number(_value(best.get('step')))}: {', '.join([*scores, _loss_text(best)])}."
+    if valid:
+        return "Validated, but no checkpoint was marked as the best."
+    return "Not validated yet." if train else "No update yet."
+
+
+def _charts(train: Sequence[Row], valid: Sequence[Row], best: Row | None) -> str:
+    best_step = None if best is None else _value(best.get("step"))
+    losses = [
+        Series("training", _points(train, "loss"), "first"),
+        Series("validation", _points(valid, "loss"), "second", best_step),
+    ]
+    charts = [f'<div class="wide scroll">{line_chart("Loss per target token", losses, WIDE)}</div>']
+    for name in dict.fromkeys(name for row in valid for name in _scores(row)):
+        points = [(_value(row.get("step")), _value(_scores(row).get(name))) for row in valid]
+        charts.append(line_chart(name, [Series(name, points, "second", best_step)]))
+    if train:
+        charts.append(line_chart("Learning rate", [Series("learning rate", _points(train, "lr"), "first")]))
+        charts.append(line_chart("Gradient norm", [Series("gradient norm", _points(train, "grad_norm"), "first")]))
+    return f'<div class="grid">{"".join(charts)}</div>'
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    # A gap in a curve is easily overlooked; a run that hit NaN should say so.
+    count = sum(not math.isfinite(_value(row.get("loss"))) for row in rows)
+    return f"<p>Rows without a finite loss, left out of the curves: {count}.</p>" if count else ""
+
+
+def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[Row]) -> str:
+    shown = samples or (_samples(best) if best is not None else [])
+    last = valid[-1] if valid else None
+    if not shown and last is not None:
+        shown = _samples(last)
+    if not shown:
+        return ""
+    headings = [
+        "Source",
+        "Reference",
+        "Translation" if best is None else f"Best, step {number(_value(best.get('step')))}",
+    ]
+    is_later = best is not None and last is not None and last is not best and bool(_samples(last))
+    if last is not None and is_later:
+        headings.append(f"Last, step {number(_value(last.get('step')))}")
+    lines = []
+    for sample in shown:
+        line = [sample.get(key, "") for key in ("source", "reference", "output")]
+        if last is not None and is_later:
+            line.append(_output(last, sample))
+        lines.append(line)
+    histories = "".join(_history(sample, valid) for sample in shown)
+    return section("Samples", table(headings, lines)) + (section("How they changed", histories) if histories else "")
+
+
+def _history(sample: Row, valid: Sequence[Row]) -> str:
+    """Return one sample's translation at each validation where it changed."""
+    lines: list[tuple[str, str]] = []
+    for row in valid:
+        output = _output(row, sample)
+        if output and (not lines or output != lines[-1][1]):
+            lines.append((number(_value(row.get("step"))), output))
+    if len(lines) < 2:
+        return ""
+    heading = f'<summary dir="auto">{escape(sample.get("source", ""))}</summary>'
+    return f"<details>{heading}{table(['Step', 'Translation'], lines)}</details>\n"
+
+
+def _output(row: Row, sample: Row) -> str:
+    same = (other for other in _samples(row) if other.get("source") == sample.get("source"))
+    return str(next(same, {}).get("output", ""))
+
+
+def _points(rows: Sequence[Row], key: str) -> list[Point]:
+    return [(_value(row.get("step")), _value(row.get(key))) for row in rows]
+
+
+def _scores(row: Row) -> Mapping[str, Any]:
+    return row.get("scores") or {}
+
+
+def _samples(row: Row) -> Sequence[Row]:
+    return row.get("samples") or []
+
+
+def _loss_text(row: Row) -> str:
+    return f"loss {_value(row.get('loss')):.3f}"
+
+
+def _value(value: object) -> float:
+    # JSON has no NaN: a writer may have put null or a word in its place.
+    return float(value) if isinstance(value, int | float) else math.nan

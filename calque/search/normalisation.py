@@ -1,0 +1,32 @@
+"""Length: by what a hypothesis' score is divided, and how long a hypothesis may become.
+
+Wu et al. 2016, "Google's Neural Machine Translation System", for the "gnmt" form.
+"""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from calque.search.options import SearchConfig
+
+L = TypeVar("L", float, Tensor)
+
+
+def divisor(length: L, options: SearchConfig) -> L:
+    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by."""
+    alpha = 0.0 if options.normalisation == "none" else options.length_penalty
+    base = (length + 5) / 6 if options.normalisation == "gnmt" else length
+    result: L = base**alpha
+    return result
+
+
+def largest_divisor(shortest: int, longest: Tensor, options: SearchConfig) -> Tensor:
+    """Return the largest divisor of any length from `shortest` to `longest` [B]; it lies at one of the two ends."""
+    return torch.clamp(divisor(longest.float(), options), min=divisor(float(shortest), options))
+
+
+def max_lengths(source_lengths: Tensor, options: SearchConfig) -> Tensor:
+    """Return the most tokens [B] that each output may have, </s> not counted; never less than `min_length`."""
+    limits = (source_lengths.double() * options.max_length_ratio).long() + options.max_length_extra
+    return limits.clamp(min=options.min_length)

@@ -1,0 +1,47 @@
+"""The `search` section of the recipe: how outputs are looked for once a model is trained."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from calque.config import Config
+
+
+class SearchConfig(Config):
+    """Say how wide to search, how long outputs may be and how they are ranked."""
+
+    beam: int = Field(default=5, ge=1)
+    """Hypotheses kept for each sentence; 1 is greedy search."""
+
+    n_best: int = Field(default=1, ge=1)
+    """Outputs returned for each sentence, best first; at most `beam`."""
+
+    max_length_ratio: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    """Longest output, in tokens for each source token; `max_length_extra` is added."""
+
+    max_length_extra: int = Field(default=20, ge=0)
+    """Tokens that an output may have beyond `max_length_ratio` × source length."""
+
+    min_length: int = Field(default=0, ge=0)
+    """Shortest output in tokens, </s> not counted."""
+
+    length_penalty: float = Field(default=1.0, allow_inf_nan=False)
+    """The exponent α of `normalisation`: 0 ranks by plain sums, larger values favour longer outputs."""
+
+    normalisation: Literal["average", "gnmt", "none"] = "average"
+    """Divide the sum of log-probabilities by length^α (average), ((5 + length) / 6)^α (gnmt) or nothing (none)."""
+
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    """Length of the sequences of tokens that may not occur twice in an output; 0 allows all."""
+
+    unknown: bool = True
+    """Whether <unk> may be produced."""
+
+    @model_validator(mode="after")
+    def _n_best_fits(self) -> "SearchConfig":
+        if self.n_best > self.beam:
+            raise ValueError(
+                f"n_best must be at most beam, but n_best is {self.n_best} and beam is {self.beam}: "
+                f"set beam to {self.n_best} or more, or n_best to {self.beam} or less"
+            )
+        return self

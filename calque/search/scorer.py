@@ -1,0 +1,24 @@
+"""What search sees of a model: whatever scores the next token (a model, an ensemble, an engine, a wrapper).
+
+Special token ids stand here because search cannot do without them; they are the same everywhere in calque.
+"""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+
+
+class Scorer(Protocol):
+    """Score the next token of every hypothesis, one step at a time."""
+
+    def start(self, source: Any) -> tuple[Any, Any]:
+        """Return (context, state), two records of rows (`calque.rows`) with a row for each of the B sentences."""
+
+    def step(self, token: Tensor, state: Any, context: Any) -> tuple[Tensor, Any]:
+        """Return (log-probabilities [R, V] in any float type, state after `token` [R] int64).
+
+        Row b·K + k of `token` and `state` is hypothesis k of row b of `context`: K is the ratio of their rows. It is
+        1 at the first step, where every token is <s>. A state is used once, and its buffers may be written to.
+        """

@@ -1,0 +1,96 @@
+"""Guess the script and the languages of a data set, so that defaults and scores fit it without being told.
+
+Only names of characters and files are looked at; both guesses are printed with their reason by whoever uses them.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import PurePath
+
+UNKNOWN_SCRIPT = "Unknown"
+
+# First words of Unicode names that name a script; "HIRAGANA" and "KATAKANA" are joined, "CJK" is Han.
+_SCRIPT_NAMES = (
+    "LATIN CYRILLIC GREEK ARMENIAN GEORGIAN HEBREW ARABIC SYRIAC THAANA NKO ETHIOPIC CHEROKEE MONGOLIAN TIFINAGH "
+    "DEVANAGARI BENGALI GURMUKHI GUJARATI ORIYA TAMIL TELUGU KANNADA MALAYALAM SINHALA OL MEETEI "
+    "THAI LAO KHMER MYANMAR TIBETAN JAVANESE BALINESE SUNDANESE HANGUL BOPOMOFO YI COPTIC GOTHIC RUNIC OGHAM"
+)
+_SCRIPTS = frozenset(_SCRIPT_NAMES.split())
+_KANA = frozenset(("HIRAGANA", "KATAKANA", "HIRAGANA-KATAKANA"))
+_WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
+_UNSPACED = frozenset(("Han", "Japanese", "Thai", "Lao", "Khmer", "Myanmar"))
+# One such character carries about as much as three letters: a link in a Chinese sentence must not outvote it.
+_WEIGHTS = {"Han": 3, "Kana": 3, "Hangul": 3}
+_JAPANESE_SHARE = 0.05
+_ENOUGH_CHARACTERS = 200_000
+
+# Common languages by ISO 639-1; those that have one also by ISO 639-3. Codes that mostly mean a country in file
+# names (ch, tw) are left out.
+_LANGUAGES = (
+    "af afr|am amh|ar ara|az aze|be bel|bg bul|bn ben|bo bod|bs bos|ca cat|cs ces|cy cym|da dan|de deu|el ell|en eng|"
+    "eo epo|es spa|et est|eu eus|fa fas|fi fin|fo fao|fr fra|ga gle|gd gla|gl glg|gu guj|ha hau|he heb|hi hin|hr hrv|"
+    "hu hun|hy hye|id ind|ig ibo|is isl|it ita|ja jpn|jv jav|ka kat|kk kaz|km khm|kn kan|ko kor|ku kur|ky kir|la lat|"
+    "lb ltz|lo lao|lt lit|lv lav|mg mlg|mi mri|mk mkd|ml mal|mn mon|mr mar|ms msa|mt mlt|my mya|nb nob|ne nep|nl nld|"
+    "nn nno|no nor|or ori|pa pan|pl pol|ps pus|pt por|ro ron|ru rus|rw kin|sd snd|si sin|sk slk|sl slv|so som|sq sqi|"
+    "sr srp|su sun|sv swe|sw swa|ta tam|te tel|tg tgk|th tha|tk tuk|tl tgl|tr tur|tt tat|uk ukr|ur urd|uz uzb|vi vie|"
+    "wo wol|xh xho|yi yid|yo yor|zh zho|zh cmn|zu zul"
+)
+_CODES = {code: pair.split()[0] for pair in _LANGUAGES.split("|") for code in pair.split()}
+_PAIR = re.compile(r"([a-z]{2,3})[-_]([a-z]{2,3})")
+
+
+def dominant_script(texts: Iterable[str]) -> str:
+    """Return the script of most letters, as Unicode names it: "Latin", "Han", "Thai", …
+
+    Kana among Han make "Japanese"; no letters make "Unknown". Reads the first 200,000 characters at most.
+    """
+    counts: Counter[str] = Counter()
+    left = _ENOUGH_CHARACTERS
+    for text in texts:
+        counts.update(_script(char) for char in text[:left])
+        left -= len(text)
+        if left <= 0:
+            break
+    del counts[""]
+    weights = {script: count * _WEIGHTS.get(script, 1) for script, count in counts.items()}
+    # Chinese quotes a の here and there; Japanese without kana hardly exists.
+    if weights.get("Kana", 0) > _JAPANESE_SHARE * weights.get("Han", 0):
+        weights["Japanese"] = weights.pop("Kana") + weights.pop("Han", 0)
+    weights.pop("Kana", None)
+    return max(sorted(weights), key=lambda script: weights[script], default=UNKNOWN_SCRIPT)
+
+
+def is_unspaced(script: str) -> bool:
+    """Say whether the script is written without blanks between words."""
+    return script in _UNSPACED
+
+
+def guess_languages(name: str) -> tuple[str, str] | None:
+    """Return source and target as ISO 639-1 codes from a file name such as `train.en-de.tsv`, or None.
+
+    Both codes must be known, differ, and stand alone between dots: `my-data.tsv` and `pt-br.tsv` say nothing.
+    """
+    for part in PurePath(name).name.lower().split("."):
+        found = _PAIR.fullmatch(part)
+        if found and found[1] in _CODES and found[2] in _CODES and _CODES[found[1]] != _CODES[found[2]]:
+            return _CODES[found[1]], _CODES[found[2]]
+    return None
+
+
+@lru_cache(maxsize=65536)
+def _script(char: str) -> str:
+    """Return the script of a letter or mark, "Kana" for both Japanese syllabaries, "" for anything else."""
+    if unicodedata.category(char)[0] not in "LM":
+        return ""
+    name = unicodedata.name(char, "")
+    for width in _WIDTHS:
+        name = name.removeprefix(width)
+    first = name.split(" ")[0]
+    if first == "CJK":
+        return "Han"
+    if first in _KANA:
+        return "Kana"
+    return first.title() if first in _SCRIPTS else ""

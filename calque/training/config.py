@@ -1,0 +1,61 @@
+"""The `train` section of the recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from calque.config import Config
+from calque.optim import AdamConfig, AdamWConfig, Schedule
+
+
+class TrainConfig(Config):
+    """Say how a model is trained."""
+
+    seed: int = 1
+    """Seed of weights, data order and dropout."""
+    threads: int = Field(2, ge=1)
+    """Threads of a CPU run; the machine's cores unless set."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the model is trained; a GPU is taken when there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the matrix products; bf16 where a probe finds the machine faster with it."""
+    batch_tokens: int = Field(4096, ge=1)
+    """Target tokens of one update, </s> included, padding not."""
+    piece_tokens: int = Field(1024, ge=1)
+    """Target tokens computed at once; an update is made of several such pieces."""
+    max_updates: int = Field(0, ge=0)
+    """Stop after so many updates; 0 leaves it to max_epochs."""
+    max_epochs: int = Field(40, ge=1)
+    """Stop after so many passes over the data."""
+    time: str = ""
+    """Stop after so much training time, such as 90s, 20m or 1.5h; empty for no limit."""
+    optimizer: Annotated[AdamConfig | AdamWConfig, Field(discriminator="kind")] = AdamConfig()
+    """The optimizer."""
+    lr: float = Field(0.001, gt=0)
+    """Highest learning rate."""
+    schedule: Schedule = "cosine"
+    """How the rate falls after the warm-up."""
+    warmup: int = Field(400, ge=0)
+    """Updates over which the rate rises to its highest."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Share of the probability that the objective spreads over the vocabulary."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    patience: int = Field(8, ge=1)
+    """Stop after so many validations without a better score."""
+    validate_every: int = Field(500, ge=1)
+    """Updates between validations."""
+    save_every: int = Field(500, ge=1)
+    """Updates between checkpoints."""
+    validation_sentences: int = Field(1000, ge=1)
+    """Sentences of the development set that are translated at a validation."""
+    validation_beam: int = Field(1, ge=1)
+    """Beam of the translations at a validation; the final score is taken with search.beam."""
+
+
+def seconds_of(time: str) -> float | None:
+    """Return the seconds of `90s`, `20m`, `1.5h` (a bare number counts minutes), or None for no limit."""
+    if not time:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(time[-1])
+    return float(time[:-1]) * unit if unit else float(time) * 60.0

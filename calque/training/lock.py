@@ -1,0 +1,66 @@
+"""One trainer per run folder: a lock that the kernel drops with its process, so none is ever stale.
+
+The file RUN/lock stays; only the lock on it counts, and the PID in it is for the message.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from calque.errors import ResourceError
+
+
+class RunLock:
+    """Hold RUN/lock while the block runs; raise ResourceError naming the process that holds it already."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._path = run / "lock"
+        self._descriptor: int | None = None
+        self._watches_forks = False
+
+    def __enter__(self) -> "RunLock":
+        """Take the lock or raise at once; make the run folder where it is missing."""
+        try:
+            self._run.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ResourceError(f"Cannot open the lock {self._path}: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+            os.close(descriptor)
+            raise self._refused(error, holder) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+        if not self._watches_forks:
+            # A data worker that outlives a killed trainer must not keep the lock.
+            os.register_at_fork(after_in_child=self._forget)
+            self._watches_forks = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        if self._descriptor is None:
+            return
+        os.ftruncate(self._descriptor, 0)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _refused(self, error: OSError, holder: str) -> ResourceError:
+        if not isinstance(error, BlockingIOError):
+            return ResourceError(f"Cannot lock {self._path}: {error.strerror}. Use --out on another file system.")
+        return ResourceError(
+            f"Process {holder or 'unknown'} is training in {self._run} already (it holds {self._path.name}).\n"
+            "Wait for it, stop it, or train into another folder with --out."
+        )

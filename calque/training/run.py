@@ -1,0 +1,187 @@
+"""A run: the caller of the generator of updates, which logs, validates, saves, stops and resumes."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calque.data.store import TokenStore
+from calque.model import Seq2Seq
+from calque.nn.objectives import smoothed
+from calque.optim import build_optimizer, learning_rate
+from calque.predict import Predictor
+from calque.report.progress import Display, UpdateEvent, ValidEvent
+from calque.report.time_left import TimeLeft
+from calque.training.checkpoint import load_checkpoint, save_checkpoint
+from calque.training.config import TrainConfig, seconds_of
+from calque.training.journal import Journal
+from calque.training.signals import Interruption
+from calque.training.state import (
+    MODEL,
+    Elapsed,
+    ModelState,
+    OptimizerState,
+    Patience,
+    Position,
+    RandomState,
+    Stateful,
+    put_back,
+    take,
+)
+from calque.training.updates import Update, arithmetic, count_updates, read_batches, updates
+from calque.training.validation import Development, validate
+from calque.weights import save_weights
+
+TIMING_EVERY = 10.0
+
+
+@dataclass
+class Outcome:
+    """Tell how a run ended: why it stopped, its last update, the best validation, the signal that ended it or 0."""
+
+    reason: str
+    step: int
+    best_step: int
+    best_score: float | None
+    signal: int = 0
+
+
+@dataclass
+class Run:
+    """Hold everything one run works with. `predictor` shares the model and searches as validations do."""
+
+    folder: Path
+    config: TrainConfig
+    model: Seq2Seq
+    store: TokenStore
+    dev: Development
+    predictor: Predictor
+    display: Display
+    position: Position = field(default_factory=Position)
+    patience: Patience = field(default_factory=Patience)
+    elapsed: Elapsed = field(default_factory=Elapsed)
+
+    def __post_init__(self) -> None:
+        self.optimizer = build_optimizer(self.config.optimizer, self.model.parameters(), self.config.lr)
+        self.parts: dict[str, Stateful] = {
+            MODEL: ModelState(self.model),
+            "optimizer": OptimizerState(self.optimizer),
+            "position": self.position,
+            "random": RandomState(),
+            "patience": self.patience,
+            "elapsed": self.elapsed,
+        }
+        self.num_updates = count_updates(self.store, self.config)
+        self.clock = TimeLeft(self.num_updates, self.config.validate_every)
+        self.last_timing = 0.0
+
+    def resume(self) -> bool:
+        """Go back to the last checkpoint; false when there is none."""
+        found = load_checkpoint(self.folder, self.display.note)
+        if found is None:
+            return False
+        name, snapshot = found
+        put_back(self.parts, snapshot)
+        self.display.note(f"resumed from {name}")
+        return True
+
+    def train(self) -> Outcome:
+        """Train to the end of the recipe, or until patience, time or a signal ends it."""
+        metrics = Journal(self.folder / "metrics.jsonl", self.position.step)
+        timing = Journal(self.folder / "timing.jsonl", self.position.step)
+        with Interruption() as interruption:
+            outcome = None
+            mark = time.monotonic()
+            for update in self._updates():
+                self._log(update, metrics, timing)
+                if update.step % self.config.validate_every == 0:
+                    self._validate(metrics)
+                now = time.monotonic()
+                self.elapsed.seconds += now - mark
+                mark = now
+                outcome = self._ending(interruption.signal, metrics)
+                if outcome or update.step % self.config.save_every == 0:
+                    self._save()
+                if outcome:
+                    break
+            if outcome is None:
+                outcome = self._finish(metrics)
+        metrics.close()
+        timing.close()
+        return outcome
+
+    def _updates(self) -> Iterator[Update]:
+        config = self.config
+
+        def rate(step: int) -> float:
+            return learning_rate(config.schedule, config.lr, config.warmup, step, self.num_updates)
+
+        batches = read_batches(self.store, config, self.position)
+        objective = smoothed(config.label_smoothing)
+        return updates(self.model, self.optimizer, batches, objective, rate, config, self.position)
+
+    def _ending(self, signal: int, metrics: Journal) -> Outcome | None:
+        """Say whether the run ends after this update; if so by itself, its last weights are validated too."""
+        step, patience = self.position.step, self.patience
+        limit = seconds_of(self.config.time)
+        reasons: list[tuple[bool, str]] = [
+            (signal != 0, "interrupted"),
+            (0 < self.config.max_updates <= step, f"reached {step:,} updates"),
+            (patience.since >= self.config.patience, f"no better score in {patience.since} validations"),
+            (limit is not None and self.elapsed.seconds >= limit, f"reached the time limit of {self.config.time}"),
+        ]
+        reason = next((text for holds, text in reasons if holds), None)
+        if reason is None:
+            return None
+        if step % self.config.validate_every and not signal:
+            self._validate(metrics)
+        return self._outcome(reason, signal)
+
+    def _finish(self, metrics: Journal) -> Outcome:
+        """End after the last epoch: validate what came after the last validation, and save."""
+        if self.position.step % self.config.validate_every:
+            self._validate(metrics)
+        self._save()
+        return self._outcome(f"reached {self.config.max_epochs} epochs", 0)
+
+    def _outcome(self, reason: str, signal: int) -> Outcome:
+        return Outcome(reason, self.position.step, self.patience.best_step, self.patience.best_score, signal)
+
+    def _log(self, update: Update, metrics: Journal, timing: Journal) -> None:
+        row = {"kind": "train", "step": update.step, "epoch": update.epoch, "loss": update.loss, "lr": update.lr}
+        metrics.write(row | {"grad_norm": update.grad_norm, "tokens": update.tokens})
+        now = time.monotonic()
+        rate = update.tokens / update.seconds
+        best = "" if self.patience.best_score is None else self._best_text()
+        left = self.clock.updated(update.step, now)
+        event = UpdateEvent(update.step, self.num_updates, update.epoch, update.loss, update.lr, rate, best, left)
+        self.display.update(event)
+        if now - self.last_timing >= TIMING_EVERY:
+            self.last_timing = now
+            timing.write({"step": update.step, "seconds": update.seconds, "tokens_per_second": rate})
+
+    def _best_text(self) -> str:
+        first = self.dev.metrics[0]
+        best = self.patience.best_score or 0.0
+        return f"{first.name} {best if first.higher_is_better else -best:.2f}"
+
+    def _validate(self, metrics: Journal) -> None:
+        start = time.monotonic()
+        with arithmetic(self.config):
+            result = validate(self.predictor, self.dev, self.config.device)
+        first = self.dev.metrics[0]
+        score = result.scores[first.name] * (1 if first.higher_is_better else -1)
+        is_best = self.patience.judge(self.position.step, score, result.loss)
+        if is_best:
+            save_weights(self.folder / "model.safetensors", self.parts[MODEL].tensors(), {"format": "calque-1"})
+        row = {"kind": "valid", "step": self.position.step, "loss": result.loss, "scores": result.scores}
+        metrics.write(row | {"best": is_best, "samples": result.samples})
+        sample = result.samples[self.position.step // self.config.validate_every % len(result.samples)]
+        event = ValidEvent(self.position.step, result.loss, result.scores, is_best, **sample)
+        self.display.validated(event)
+        self.clock.paused(time.monotonic() - start)
+
+    def _save(self) -> None:
+        start = time.monotonic()
+        save_checkpoint(self.folder, self.position.step, take(self.parts))
+        self.clock.paused(time.monotonic() - start)

@@ -1,0 +1,106 @@
+"""The training loop as a generator: it computes one update after the other, its caller logs, validates and stops.
+
+Count first, then divide: the target tokens of all pieces of an update are summed before any loss is divided.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import nn
+
+from calque import rows
+from calque.batch import Batch
+from calque.data.batches import plan_epoch
+from calque.data.collate import collate
+from calque.data.store import TokenStore
+from calque.errors import Diverged
+from calque.model import Seq2Seq
+from calque.nn.objectives import Objective
+from calque.training.config import TrainConfig
+from calque.training.state import Position
+
+
+@dataclass(frozen=True)
+class Update:
+    """Record one update: mean loss a target token, learning rate, norm of the gradient, target tokens, seconds."""
+
+    step: int
+    epoch: int
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+
+
+def updates(
+    model: Seq2Seq,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[list[Batch]],
+    objective: Objective,
+    rate: Callable[[int], float],
+    config: TrainConfig,
+    position: Position,
+) -> Iterator[Update]:
+    """Train on `batches`, the pieces of one update each, and yield a record after each; `position` moves along.
+
+    `rate` gives the learning rate of an update's number. Raises Diverged when loss or gradient is not finite.
+    """
+    for pieces in batches:
+        start = time.perf_counter()
+        position.step += 1
+        position.done += 1
+        lr = rate(position.step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        loss, tokens = accumulate(model, pieces, objective, config)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise Diverged(
+                f"update {position.step}: the loss is {loss}, the norm of the gradient {norm}."
+                f" Lower train.lr (now {config.lr}) or train longer to reach it (train.warmup, now {config.warmup})."
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield Update(position.step, position.epoch + 1, loss, lr, norm, tokens, time.perf_counter() - start)
+
+
+def accumulate(model: Seq2Seq, pieces: Sequence[Batch], objective: Objective, config: TrainConfig) -> tuple[float, int]:
+    """Add the gradients of all pieces; return the mean loss a target token and the number of tokens."""
+    model.train()
+    tokens = sum(int(piece.target.mask.sum()) for piece in pieces)
+    total = 0.0
+    for piece in pieces:
+        with arithmetic(config):
+            loss = model(rows.to(piece, config.device), objective).sum() / tokens
+        loss.backward()
+        total += float(loss.detach())
+    return total, tokens
+
+
+def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> Iterator[list[Batch]]:
+    """Yield the pieces of each update from `position` on, epoch after epoch; `position` moves to each new epoch."""
+    while position.epoch < config.max_epochs:
+        plan = plan_epoch(store, config.seed, position.epoch, config.batch_tokens, config.piece_tokens)
+        for pieces in islice(plan, position.done, None):
+            yield [collate(store, piece) for piece in pieces]
+        position.epoch += 1
+        position.done = 0
+
+
+def count_updates(store: TokenStore, config: TrainConfig) -> int:
+    """Return the updates of the whole run: those of `max_epochs`, or `max_updates` where that is less."""
+    first = sum(1 for _ in plan_epoch(store, config.seed, 0, config.batch_tokens, config.piece_tokens))
+    return min(first * config.max_epochs, config.max_updates or first * config.max_epochs)
+
+
+def arithmetic(config: TrainConfig) -> AbstractContextManager[object]:
+    """Return the context in which matrix products run in the recipe's precision."""
+    if config.precision == "bf16":
+        return torch.autocast(config.device, dtype=torch.bfloat16)
+    return nullcontext()

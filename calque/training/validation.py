@@ -1,0 +1,78 @@
+"""Validation: the loss of the development set, and the task's measures of its translations by the Predictor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from calque import rows
+from calque.batch import Batch
+from calque.data.collate import collate_pairs
+from calque.data.formats import Example
+from calque.metrics.score import Metric
+from calque.nn.objectives import likelihood
+from calque.predict import Predictor
+from calque.text.pair import TextPair
+
+BATCH_PAIRS = 64
+NUM_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Development:
+    """Hold the development set: examples, their batches, the measures (the first decides), examples to show."""
+
+    examples: Sequence[Example]
+    batches: Sequence[Batch]
+    metrics: Sequence[Metric]
+    shown: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Record one validation: loss a target token, scores by name, translations of the shown examples."""
+
+    loss: float
+    scores: dict[str, float]
+    samples: list[dict[str, str]]
+
+
+def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[Metric], max_length: int) -> Development:
+    """Encode a development set; pairs longer than the model's limit count for the measures, not for the loss."""
+    sources = text.encode_source([example.source for example in examples])
+    targets = text.encode_target([example.targets[0] for example in examples])
+    fit = [pair for pair in zip(sources, targets, strict=True) if max(map(len, pair)) < max_length]
+    fit.sort(key=lambda pair: (len(pair[1]), len(pair[0])))
+    groups = [fit[start : start + BATCH_PAIRS] for start in range(0, len(fit), BATCH_PAIRS)]
+    batches = [collate_pairs([pair[0] for pair in group], [pair[1] for pair in group]) for group in groups]
+    return Development(examples, batches, metrics, _typical(examples))
+
+
+def validate(predictor: Predictor, dev: Development, device: str) -> Validation:
+    """Score the model that `predictor` holds."""
+    outputs = predictor.best([example.source for example in dev.examples])
+    references = [example.targets for example in dev.examples]
+    scores = {metric.name: metric.score(outputs, references).value for metric in dev.metrics}
+    samples = [
+        {"source": dev.examples[number].source, "reference": references[number][0], "output": outputs[number]}
+        for number in dev.shown
+    ]
+    return Validation(_loss(predictor, dev.batches, device), scores, samples)
+
+
+@torch.inference_mode()
+def _loss(predictor: Predictor, batches: Sequence[Batch], device: str) -> float:
+    model = predictor.model.eval()
+    total, tokens = 0.0, 0
+    for batch in batches:
+        total += float(model(rows.to(batch, device), likelihood).sum())
+        tokens += int(batch.target.mask.sum())
+    return total / max(1, tokens)
+
+
+def _typical(examples: Sequence[Example]) -> list[int]:
+    """Choose examples to show: of middling length, spread over the set."""
+    by_length = sorted(range(len(examples)), key=lambda number: len(examples[number].source))
+    middle = by_length[len(by_length) // 4 : max(len(by_length) // 4 + NUM_SAMPLES, 3 * len(by_length) // 4)]
+    step = max(1, len(middle) // NUM_SAMPLES)
+    return sorted(middle[::step][:NUM_SAMPLES])

@@ -1,0 +1,92 @@
+"""Laws 4, 5 and 8 with real models: what search finds, reports and is forced to."""
+
+import itertools
+
+import pytest
+import torch
+from parts import DECODERS, ENCODERS, VOCAB_SIZE, Case, batch, model
+
+from calque import rows
+from calque.data.collate import collate_pairs
+from calque.nn.objectives import likelihood
+from calque.search.beam import search
+from calque.search.options import SearchConfig
+from calque.search.processors import ForcedPrefix
+from calque.text.tokenizer import BOS, EOS, PAD
+
+# Each decoder once, the encoders in turn: search never sees an encoder.
+CASES = [Case(encoder, decoder, "none") for decoder, encoder in zip(DECODERS, itertools.cycle(ENCODERS), strict=False)]
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def outputs(hypotheses, row):
+    """Return the token lists of one sentence's hypotheses, best first."""
+    return [
+        hypotheses.tokens[row, rank, : int(hypotheses.lengths[row, rank])].tolist()
+        for rank in range(hypotheses.tokens.shape[1])
+        if hypotheses.scores[row, rank] > float("-inf")
+    ]
+
+
+def log_prob(net, source, tokens):
+    """Score an output with </s> from scratch, by the parallel forward."""
+    length = int(source.mask.sum())
+    return -float(net(collate_pairs([source.tokens[0, : length - 1].tolist()], [tokens]), likelihood).sum())
+
+
+@each_case
+@torch.no_grad()
+def test_a_beam_as_wide_as_the_space_finds_the_optimum(case: Case) -> None:
+    net, data = model(case, seed=1), batch(seed=11, num_rows=2)
+    usable = [token for token in range(VOCAB_SIZE) if token not in (PAD, BOS, EOS)]
+    space = [list(tokens) for length in range(3) for tokens in itertools.product(usable, repeat=length)]
+    options = SearchConfig(beam=len(space), max_length_ratio=0.0, max_length_extra=2)
+    found = search(net, data.source, data.source.mask.sum(1), options)
+    for row in range(2):
+        source = rows.select(data.source, torch.tensor([row]))
+        best = max(space, key=lambda tokens: log_prob(net, source, tokens) / (len(tokens) + 1))
+        assert outputs(found, row)[0] == best
+
+
+@each_case
+@torch.no_grad()
+def test_the_reported_score_is_the_models(case: Case) -> None:
+    net, data = model(case, seed=2), batch(seed=12)
+    options = SearchConfig(beam=4, n_best=3, max_length_ratio=1.0, max_length_extra=4)
+    found = search(net, data.source, data.source.mask.sum(1), options)
+    for row in range(4):
+        source = rows.select(data.source, torch.tensor([row]))
+        for rank, tokens in enumerate(outputs(found, row)):
+            expected = log_prob(net, source, tokens)
+            assert float(found.log_probs[row, rank]) == pytest.approx(expected, abs=1e-4)
+            assert float(found.scores[row, rank]) == pytest.approx(expected / (len(tokens) + 1), abs=1e-4)
+
+
+@each_case
+@torch.no_grad()
+def test_alone_in_search_equals_in_a_batch(case: Case) -> None:
+    net, data = model(case, seed=3), batch(seed=13, num_rows=5)
+    options = SearchConfig(beam=3, max_length_ratio=1.0, max_length_extra=3)
+    together = search(net, data.source, data.source.mask.sum(1), options)
+    for row in range(5):
+        length = int(data.source.mask[row].sum())
+        alone = collate_pairs([data.source.tokens[row, : length - 1].tolist()], [[4]]).source
+        assert outputs(search(net, alone, alone.mask.sum(1), options), 0) == outputs(together, row)
+
+
+@each_case
+@torch.no_grad()
+def test_prefix_minimum_length_and_no_repeat_hold(case: Case) -> None:
+    net, data = model(case, seed=4), batch(seed=14)
+    prefix = torch.tensor([[6, 5], [7, PAD], [PAD, PAD], [9, 9]])
+    options = SearchConfig(beam=3, n_best=3, min_length=4, no_repeat_ngram=2, max_length_ratio=0.0, max_length_extra=7)
+    found = search(net, data.source, data.source.mask.sum(1), options, [ForcedPrefix(prefix)])
+    for row in range(4):
+        wanted = [token for token in prefix[row].tolist() if token != PAD]
+        hypotheses = outputs(found, row)
+        assert hypotheses
+        for tokens in hypotheses:
+            assert tokens[: len(wanted)] == wanted
+            assert len(tokens) >= 4
+            pairs = list(itertools.pairwise(tokens))
+            assert len(pairs) == len(set(pairs))

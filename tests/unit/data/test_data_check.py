@@ -1,0 +1,244 @@
+"""Hold the check to counts made another way, and the clean copy to what a plain set of pairs would keep."""
+
+import json
+import random
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calque.data.check import CheckReport, Finding, check_dataset, fix_dataset
+from calque.data.readers import Columns, Dataset, open_dataset, pairs
+from calque.data.scripts import script_of
+from calque.data.tally import Tally, quantile, sorted_keys
+from calque.errors import DataError, ResourceError, UsageError
+
+
+def opened(path: Path, data: bytes | str) -> Dataset:
+    """Write and open a file of pairs."""
+    path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+    return open_dataset([str(path)], Columns())
+
+
+def finding(report: CheckReport, kind: str) -> Finding:
+    """Return the finding of one kind."""
+    (found,) = [found for found in report.findings if found.kind == kind]
+    return found
+
+
+def faulty(seed: int, count: int = 3000) -> list[tuple[str, str]]:
+    """Return random pairs with repeats of pairs and of sources."""
+    draw = random.Random(seed)
+    return [(f"source {draw.randint(0, 800)}", f"答 {draw.randint(0, 3)}") for _ in range(count)]
+
+
+def test_repeats_agree_with_sets(tmp_path: Path) -> None:
+    """Count repeats and conflicts as dictionaries of the whole texts do."""
+    rows = faulty(1)
+    report = check_dataset(opened(tmp_path / "x.tsv", "".join(f"{a}\t{b}\n" for a, b in rows)))
+    targets: dict[str, set[str]] = {}
+    for source, target in rows:
+        targets.setdefault(source, set()).add(target)
+    assert report.duplicate_pairs == len(rows) - len(set(rows)) > 0
+    assert report.conflicting_sources == sum(len(found) > 1 for found in targets.values()) > 0
+    assert report.usable == report.pairs == len(rows)
+
+
+def test_overlap_agrees_with_sets(tmp_path: Path) -> None:
+    """Count the test pairs whose source or whole pair is among the training pairs."""
+    train, test = faulty(1, 300), faulty(2, 500)
+    report = check_dataset(
+        opened(tmp_path / "x.tsv", "".join(f"{a}\t{b}\n" for a, b in train)),
+        opened(tmp_path / "test.tsv", "".join(f"{a}\t{b}\n" for a, b in test)),
+    )
+    assert report.overlap is not None
+    sources = {source for source, _ in train}
+    assert report.overlap.same_source == sum(source in sources for source, _ in test) > 0
+    assert report.overlap.same_pair == sum(pair in set(train) for pair in test) > 0
+    assert not report.overlap.swapped
+    assert report.findings[0].kind == "overlap"
+
+
+def test_lengths_agree_with_numpy(tmp_path: Path) -> None:
+    """Give quantiles that the sorted lengths give."""
+    draw = random.Random(0)
+    lengths = [draw.randint(1, 300) for _ in range(999)]
+    report = check_dataset(opened(tmp_path / "x.tsv", "".join(f"{'é' * n}\tb{n}\n" for n in lengths)))
+    assert report.source.median == np.median(lengths)
+    assert report.source.most == np.quantile(lengths, 0.95, method="inverted_cdf")
+    assert report.source.longest == max(lengths)
+    assert quantile(Counter([7]), 0.95) == 7
+
+
+def test_each_fault_is_found(tmp_path: Path) -> None:
+    """Find every kind of fault once, with its line, the errors first."""
+    good = [f"a plain line number {number} of the set\t这是第 {number} 行的文字\n" for number in range(40)]
+    bad = [
+        b"no tab\n",
+        b"\xff\tx\n",
+        "\t空\n".encode(),
+        b"blank\t \n",
+        b"\t\n",
+        b"equal\tequal\n",
+        "文字在左边的很长的一行\tleft\n".encode(),
+        ("short\t" + "长" * 300 + "\n").encode(),
+        "the </s> of a line\t一行的结尾处\n".encode(),
+        "a\u2028line\ufeff\t一行文字\n".encode(),
+        b"cr\rinside\t\xe8\xa1\x8c\n",
+        good[3].encode(),
+        good[4].replace("这", "那").encode(),
+    ]
+    report = check_dataset(opened(tmp_path / "x.tsv", "".join(good).encode() + b"".join(bad)))
+    kinds = {found.kind: found for found in report.findings}
+    expected = {
+        "bad_lines": (41, 42),
+        "blank_source": (43,),
+        "blank_target": (44,),
+        "blank_both": (45,),
+        "equal_sides": (46,),
+        "swapped": (47,),
+        "length_ratio": (48,),
+        "special_text": (49,),
+        "odd_characters": (50,),
+    }
+    for kind, lines in expected.items():
+        assert kinds[kind].lines == lines, kind
+    assert kinds.keys() - expected.keys() == {"joined_newlines", "duplicate_pairs", "conflicting_sources"}
+    assert all(kinds[kind].count == 1 for kind in kinds if kind != "bad_lines")
+    assert report.odd_characters == {"U+2028": 1, "U+FEFF": 1}
+    assert [found.level for found in report.findings] == sorted(
+        (found.level for found in report.findings), key=["error", "warning", "note"].index
+    )
+    assert report.first_bad[1].startswith(f"{tmp_path}/x.tsv:42:0: ")
+    assert next(iter(report.source.scripts)) == "Latin"
+    assert next(iter(report.target.scripts)) == "Han"
+
+
+def test_report_is_plain(tmp_path: Path) -> None:
+    """Write the report as JSON and as lines of text, each finding with advice."""
+    report = check_dataset(opened(tmp_path / "x.tsv", b"a b\tc\nbad\n\tx\n"))
+    again = json.loads(json.dumps(report.as_dict()))
+    assert again["bad_lines"] == 1
+    assert [found["kind"] for found in again["findings"]] == [found.kind for found in report.findings]
+    text = report.lines()
+    assert text[0] == "x (TSV): 2 pairs, 1 usable"
+    assert all(any(found.advice in line for line in text) for found in report.findings)
+    assert not any("\n" in line for line in text)
+    assert check_dataset(opened(tmp_path / "y.tsv", "fine\t好\n")).lines()[-1] == "nothing found"
+
+
+def test_many_bad_lines_are_counted_but_not_listed(tmp_path: Path) -> None:
+    """Keep the first ten reasons."""
+    report = check_dataset(opened(tmp_path / "x.tsv", b"a\tb\n" + b"bad\n" * 500))
+    assert (report.bad_lines, len(report.first_bad)) == (500, 10)
+
+
+def test_swapped_columns(tmp_path: Path) -> None:
+    """Tell that a test set has its columns the other way round; within one script nobody can."""
+    train = opened(tmp_path / "x.tsv", "hello\t你好\nthanks\t谢谢\n")
+    swapped = opened(tmp_path / "y.tsv", "再见\tgoodbye\n")
+    report = check_dataset(train, swapped)
+    assert report.overlap is not None
+    assert report.overlap.swapped
+    assert finding(report, "overlap_swapped").level == "error"
+    assert check_dataset(opened(tmp_path / "z.tsv", "hello\tbonjour\nmerci\tthanks\n")).swapped_share == 0
+
+
+def test_nothing_usable(tmp_path: Path) -> None:
+    """Refuse a data set without a pair."""
+    with pytest.raises(DataError, match="no usable pair"):
+        check_dataset(opened(tmp_path / "x.tsv", b"a\t\n\tb\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("Grüße, mein Freund", "Latin"),
+        ("привет", "Cyrillic"),
+        ("你好。Okay", "Han"),
+        ("これは漢字漢字漢字", "Kana"),
+        ("안녕", "Hangul"),
+        ("שלום", "Hebrew"),
+        ("مرحبا", "Arabic"),
+        ("नमस्ते", "Devanagari"),
+        ("123 …😀", "none"),
+        ("Ａｂｃ", "Latin"),
+        ("ﾃｽﾄ", "Kana"),
+    ],
+)
+def test_scripts(text: str, script: str) -> None:
+    """Name the script of most letters."""
+    assert script_of(text) == script
+
+
+def test_fix_keeps_what_is_good(tmp_path: Path) -> None:
+    """Write each usable pair once, in order and unchanged, and count what is left out."""
+    rows = faulty(3, 500)
+    extra = ["bad line", "\tblank", "blank\t ", "\t", "odd\u2028 \ufeff line \t 文 "]
+    lines = [f"{a}\t{b}" for a, b in rows]
+    for place, line in enumerate(extra):
+        lines.insert(17 * place + 5, line)
+    dataset = opened(tmp_path / "x.tsv", "\n".join(lines))
+    counts = fix_dataset(dataset, tmp_path / "clean.tsv")
+    good = [tuple(line.split("\t")) for line in lines if line not in extra[:4]]
+    assert list(pairs(open_dataset([str(tmp_path / "clean.tsv")], Columns()).examples())) == list(dict.fromkeys(good))
+    assert (counts.kept, counts.bad, counts.blank) == (len(set(good)), 1, 3)
+    assert counts.duplicates == len(good) - len(set(good))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.tsv", "x.tsv"]
+    clean = check_dataset(open_dataset([str(tmp_path / "clean.tsv")], Columns()))
+    assert clean.bad_lines == clean.duplicate_pairs == 0
+    assert clean.pairs == clean.usable == counts.kept
+
+
+def test_fix_joins_what_a_tsv_cannot_hold(tmp_path: Path) -> None:
+    """Write texts with newlines and tabs, and each of several answers, as lines of two columns."""
+    record = {"source": "a\nb", "target": ["c\td", "e"]}
+    dataset = opened(tmp_path / "x.jsonl", json.dumps(record) + "\n")
+    fix_dataset(dataset, tmp_path / "clean.tsv")
+    assert (tmp_path / "clean.tsv").read_bytes() == b"a b\tc d\na b\te\n"
+
+
+def test_fix_leaves_the_data_alone(tmp_path: Path) -> None:
+    """Refuse to write over the data, and leave an old copy alone when the data are spoilt."""
+    dataset = opened(tmp_path / "x.tsv", b"a\tb\n")
+    with pytest.raises(UsageError, match="the data itself"):
+        fix_dataset(dataset, tmp_path / "x.tsv")
+    (tmp_path / "out").write_bytes(b"old")
+    (tmp_path / "x.tsv").write_bytes(b"changed\tsince\n")
+    with pytest.raises(DataError, match="changed"):
+        fix_dataset(dataset, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.tsv"]
+
+
+def test_fix_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the file that could not be written, and leave nothing half done."""
+    dataset = opened(tmp_path / "x.tsv", b"a\tb\n")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ResourceError, match=r"out.*No space left"):
+        fix_dataset(dataset, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tsv"]
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """Hold at most 24 bytes a line, beyond what any file costs, and sort in place."""
+    peaks = []
+    for count in (500, 4500):
+        text = "".join(f"source text number {number}\t对应的文字 {number}\n" for number in range(count))
+        dataset = opened(tmp_path / "x.tsv", text)
+        del text
+        tracemalloc.start()
+        check_dataset(dataset)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Sorting and comparing hold one more array for a moment.
+    assert (peaks[1] - peaks[0]) / 4000 < 24 + 16
+    counted = Tally()
+    counted.keys.extend([3, 1, 2])
+    assert sorted_keys(counted).tolist() == [1, 2, 3] == counted.keys.tolist()
