@@ -11,8 +11,8 @@ from calque.tasks.kinds import TASKS
 from calque.text.scripts import is_unspaced
 
 # (at most so many pairs, value): the first that fits is taken.
-VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (100_000, 8_000), (1_000_000, 16_000))
-DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
+VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (200_000, 8_000), (1_000_000, 16_000))
+DROPOUTS = ((500_000, 0.2),)
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
 # Pairs seen in a whole run: small sets are read more often, large ones a few times.
 PAIRS_SEEN = 1_200_000
@@ -89,7 +89,8 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
         f"{survey.num_pairs:,} pairs, alphabet of {alphabet:,} characters; "
         + (f"both sides are {source.script}" if joint else f"{source.script} → {target.script}"),
     )
-    side = {"kind": "sentencepiece", "vocab_size": size}
+    # Pieces of pairs merged (BPE) are learned in a fifth of the time that a unigram model takes, and score alike.
+    side = {"kind": "sentencepiece", "algorithm": "bpe", "vocab_size": size}
     return {"joint": joint, "source": side, "target": side}
 
 
