@@ -90,6 +90,9 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
         + (f"both sides are {source.script}" if joint else f"{source.script} → {target.script}"),
     )
     # Pieces of pairs merged (BPE) are learned in a fifth of the time that a unigram model takes, and score alike.
+    made.say(
+        "source text in Unicode's composed form (NFC)", "equal words must have equal letters; the target stays as is"
+    )
     side = {"kind": "sentencepiece", "algorithm": "bpe", "vocab_size": size}
     return {"joint": joint, "source": side, "target": side}
 

@@ -19,6 +19,7 @@ from calque.training.signals import Interruption
 from calque.training.state import (
     MODEL,
     Elapsed,
+    Ending,
     ModelState,
     OptimizerState,
     Patience,
@@ -60,6 +61,7 @@ class Run:
     position: Position = field(default_factory=Position)
     patience: Patience = field(default_factory=Patience)
     elapsed: Elapsed = field(default_factory=Elapsed)
+    ending: Ending = field(default_factory=Ending)
 
     def __post_init__(self) -> None:
         self.optimizer = build_optimizer(self.config.optimizer, self.model.parameters(), self.config.lr)
@@ -70,6 +72,7 @@ class Run:
             "random": RandomState(),
             "patience": self.patience,
             "elapsed": self.elapsed,
+            "ending": self.ending,
         }
         self.num_updates = count_updates(self.store, self.config)
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
@@ -87,6 +90,9 @@ class Run:
 
     def train(self) -> Outcome:
         """Train to the end of the recipe, or until patience, time or a signal ends it."""
+        if self.ending.reason and self.ending.limits == self._limits():
+            # Killed after the last update, before the scores were taken: nothing is left to train.
+            return self._outcome(self.ending.reason, 0)
         metrics = Journal(self.folder / "metrics.jsonl", self.position.step)
         timing = Journal(self.folder / "timing.jsonl", self.position.step)
         with Interruption() as interruption:
@@ -105,7 +111,8 @@ class Run:
                 if outcome:
                     break
             if outcome is None:
-                outcome = self._finish(metrics)
+                outcome = self._finish(f"reached {self.config.max_epochs} epochs", metrics)
+                self._save()
         metrics.close()
         timing.close()
         return outcome
@@ -133,16 +140,17 @@ class Run:
         reason = next((text for holds, text in reasons if holds), None)
         if reason is None:
             return None
-        if step % self.config.validate_every and not signal:
-            self._validate(metrics)
-        return self._outcome(reason, signal)
+        return self._outcome(reason, signal) if signal else self._finish(reason, metrics)
 
-    def _finish(self, metrics: Journal) -> Outcome:
-        """End after the last epoch: validate what came after the last validation, and save."""
+    def _finish(self, reason: str, metrics: Journal) -> Outcome:
+        """End by itself: validate what came after the last validation, and note why for the checkpoint to come."""
         if self.position.step % self.config.validate_every:
             self._validate(metrics)
-        self._save()
-        return self._outcome(f"reached {self.config.max_epochs} epochs", 0)
+        self.ending.reason, self.ending.limits = reason, self._limits()
+        return self._outcome(reason, 0)
+
+    def _limits(self) -> list[str | int]:
+        return [self.config.max_updates, self.config.max_epochs, self.config.time]
 
     def _outcome(self, reason: str, signal: int) -> Outcome:
         return Outcome(reason, self.position.step, self.patience.best_step, self.patience.best_score, signal)

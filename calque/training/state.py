@@ -1,7 +1,7 @@
 """What resumes is a list: every part of a run that must come back exactly, each with its tensors and values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -139,6 +139,26 @@ class Elapsed:
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on counting from what was saved."""
         self.seconds = values["seconds"]
+
+
+@dataclass
+class Ending:
+    """Remember why a run ended by itself, and under which limits: raised ones let it go on."""
+
+    reason: str = ""
+    limits: list[Any] = field(default_factory=list)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
+
+    def values(self) -> dict[str, Any]:
+        """Return reason and limits."""
+        return asdict(self)
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Remember what was saved."""
+        self.reason, self.limits = values["reason"], values["limits"]
 
 
 class RandomState:
