@@ -11,6 +11,7 @@ import torch
 
 from calque.completion import complete, samples, score_examples
 from calque.data.check import CheckReport, check_dataset, fix_dataset
+from calque.data.lines import open_lines
 from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
 from calque.errors import UsageError
@@ -103,6 +104,10 @@ def plan_training(request: Request, display: Display) -> Recipe:
 
 def run_training(request: Request, fresh: bool, display: Display) -> Outcome | None:
     """Train, or go on training, in the run's folder; None where it was finished before."""
+    for path in request.data:
+        # Before the lock makes the folder: a misspelt name must not leave one behind.
+        if path != "-" and not Path(path).exists():
+            open_lines(path)
     with RunLock(request.out):
         prepared = prepare(request, fresh, display)
         if prepared.is_finished:
@@ -176,13 +181,15 @@ def search_options(folder: str | Path, beam: int | None = None, n_best: int = 1)
     """Return a model's own search settings with another beam or more outputs; None where nothing differs."""
     if beam is None and n_best == 1:
         return None
-    own = read_sections(Path(folder))["search"]
+    own = validate_section(SearchConfig, read_sections(Path(folder)).get("search"), "search").model_dump()  # type: ignore[arg-type]
     width = beam if beam is not None else max(own["beam"], n_best)
     return validate_section(SearchConfig, own | {"beam": width, "n_best": n_best}, "search")
 
 
 def use_threads(threads: int | None) -> None:
     """Set the number of CPU threads, the cores unless told."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads {threads}: at least 1 is needed")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
 
 

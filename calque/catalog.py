@@ -20,7 +20,7 @@ class Size:
 
 SIZES = {
     # The tiny Transformer is the one of Wu et al. 2021, the best published on 29,000 pairs of captions.
-    "tiny": Size(recurrent=(256, 1), transformer=(128, 4, 4, 256), basic=128),
+    "tiny": Size(recurrent=(384, 1), transformer=(128, 4, 4, 256), basic=128),
     "small": Size(recurrent=(512, 2), transformer=(256, 4, 4, 1024), basic=256),
     "base": Size(recurrent=(1024, 2), transformer=(512, 6, 8, 2048), basic=512),
 }

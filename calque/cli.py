@@ -141,14 +141,17 @@ def generate(
     scores: Annotated[bool, typer.Option("--scores", help="Write the score before each output.")] = False,
     form: Annotated[OutputForm, typer.Option("--format", help="How answers are written.")] = OutputForm.text,
     exact: Annotated[bool, typer.Option("--exact", help="Each line in a batch of its own.")] = False,
-    batch: Annotated[int, typer.Option(help="Lines at once; 0 chooses.")] = 0,
+    batch: Annotated[int, typer.Option(min=0, help="Lines at once; 0 chooses.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Answer texts, or the lines of a file or pipe: one line in, one line out."""
+    from calque.errors import UsageError
     from calque.generation import Writing, generate_files, generate_texts
 
     writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch)
+    if text and source:
+        raise UsageError("texts and --input both given: give one of them")
     if text and text != ["-"]:
         generate_texts(model, text, output, writing, threads)
     else:
@@ -226,7 +229,12 @@ def _run(arguments: Sequence[str] | None) -> None:
     from calque.errors import CalqueError
 
     try:
-        code = app(args=arguments, standalone_mode=False)
+        # Not app(): it would end a closed pipe with exit code 1.
+        command = typer.main.get_command(app)
+        with command.make_context("calque", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        _leave(done.exit_code)
     except CalqueError as error:
         if os.environ.get("CALQUE_DEBUG"):
             traceback.print_exc()
@@ -237,8 +245,6 @@ def _run(arguments: Sequence[str] | None) -> None:
     except CommandLineError as error:
         error.show()
         _leave(error.exit_code)
-    if isinstance(code, int) and code:
-        _leave(code)
 
 
 _leave: Callable[[int], NoReturn] = sys.exit

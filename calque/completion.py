@@ -110,7 +110,7 @@ def _card(
             for score in found
         ),
         recipe={key: str(settings[key]) for key in SHOWN_SETTINGS if key in settings},
-        machine=machine["gpu"] or f"{record['threads']} CPU threads, {recipe.train.precision}",
+        machine=f"{machine['gpu'] or 'CPU'}, threads: {record['threads']}, {recipe.train.precision}",
         time=duration(seconds),
         version=__version__,
         max_length=recipe.data.max_length,

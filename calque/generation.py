@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from calque.api import load, search_options, use_threads
 from calque.data.lines import open_lines
 from calque.errors import DataError, UsageError
-from calque.predict import Answer, Predictor
+from calque.predict import Answer, Predictor, one_line
 from calque.report.counter import counter_for
 from calque.streams import MOST_LINES, answer_stream
 
@@ -35,8 +35,9 @@ class Writing:
             found = [{"text": answer.text, "score": round(answer.score, 4)} for answer in answers]
             return [json.dumps({"source": source, "answers": found}, ensure_ascii=False)]
         lines = []
-        for answer in answers:
-            cells = [source] if self.form == "tsv" else []
+        # As many lines for every line, so that a reader can count them off: a blank has one answer, a short list less.
+        for answer in [*answers, *[Answer("", 0.0, 0.0)] * (self.n_best - len(answers))]:
+            cells = [one_line(source)] if self.form == "tsv" else []
             cells += [f"{answer.score:.4f}"] if self.scores else []
             lines.append("\t".join([*cells, answer.text]))
         return lines
@@ -44,6 +45,9 @@ class Writing:
 
 def generate_texts(model: str, texts: list[str], output: str | None, writing: Writing, threads: int | None) -> None:
     """Answer texts given on the command line."""
+    for number, text in enumerate(texts, start=1):
+        if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise DataError("it is not UTF-8; set the terminal to UTF-8", f"text {number}")
     predictor = _open(model, writing, threads)
     with _target(output) as write:
         write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
@@ -62,7 +66,7 @@ def generate_files(
 
     with _target(output) as write:
         if file is None:
-            answer_stream(sys.stdin.buffer, "standard input", answer, write)
+            answer_stream(_standard_input(), "standard input", answer, write)
         else:
             with counter_for(sys.stderr, quiet, file.count()) as advance:
                 for chunk in _chunks(file.lines()):
@@ -113,6 +117,13 @@ def _target(output: str | None) -> Iterator[Callable[[str], None]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _standard_input() -> BinaryIO:
+    """Return standard input as a file of its own: Python aborts if it closes, at exit, one that a thread reads."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: give texts, or a file with --input")
+    return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def _flushed(file: TextIO, text: str) -> None:

@@ -172,12 +172,6 @@ def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
     `options` replace the search settings that the model was trained with.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        near = (
-            sorted(str(path.parent) for path in folder.parent.glob("*/recipe.json")) if folder.parent.is_dir() else []
-        )
-        hint = f" There is {', '.join(near[:5])}." if near else " Train one with: calque train PAIRS."
-        raise UsageError(f"no model folder {str(folder)!r}.{hint}")
     sections = read_sections(folder)
     try:
         config = ModelConfig.model_validate(sections["model"])
@@ -196,6 +190,10 @@ def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
 
 def read_sections(folder: Path) -> dict[str, Any]:
     """Return the sections of a model folder's recipe as plain values."""
+    if not folder.is_dir():
+        near = sorted(str(path.parent) for path in folder.parent.glob("*/recipe.json"))
+        hint = f" There is {', '.join(near[:5])}." if near else " Train one with: calque train PAIRS."
+        raise UsageError(f"no model folder {str(folder)!r}.{hint}")
     path = folder / "recipe.json"
     try:
         if path.stat().st_size > 2**20:
@@ -251,4 +249,9 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

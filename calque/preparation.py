@@ -20,6 +20,7 @@ from calque.data.survey import Survey, development_sample, survey, training_pair
 from calque.errors import DataError, UsageError
 from calque.files import write_atomic
 from calque.machine import Machine, probe
+from calque.predict import read_sections
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
@@ -101,7 +102,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); start anew with --fresh or another --out") from None
-    if not isinstance(record, dict) or "request" not in record:
+    if not isinstance(record, dict) or not {"request", "data"} <= record.keys():
         raise UsageError(f"{path} is not the record of a run; take another --out")
     return record
 
@@ -195,13 +196,13 @@ def _go_on(
         shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
         ways = "Take another folder with --out, or start anew with --fresh."
         raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
-    saved = json.loads((request.out / "recipe.json").read_text(encoding="utf-8"))
+    saved = read_sections(request.out)
     changed = {key: asked[key] for key in differing if key in asked}
     for key in differing:
         display.note(f"{key} is now {asked.get(key)!r}; the learning rate follows the new length of the run")
         write_record(request.out, {"status": "running", "request": asked})
     for key, value in changed.items():
-        saved["train"][key.removeprefix("train.")] = value
+        saved.setdefault("train", {})[key.removeprefix("train.")] = value
     recipe = validate(saved)
     write_recipe(request.out, recipe)
     most = recipe.train.validation_sentences

@@ -75,8 +75,10 @@ def answer_stream(
 
 def _read(stream: BinaryIO, lines: "queue.Queue[bytes | None]") -> None:
     # One byte more than the limit tells a line that is too long without holding all of it.
-    while line := stream.readline(LONGEST_LINE + 1):
-        lines.put(line)
-        if len(line) > LONGEST_LINE:
-            break
-    lines.put(None)
+    try:
+        while line := stream.readline(LONGEST_LINE + 1):
+            lines.put(line)
+            if len(line) > LONGEST_LINE:
+                break
+    finally:
+        lines.put(None)

@@ -12,7 +12,9 @@ from calque.text.scripts import is_unspaced
 
 # (at most so many pairs, value): the first that fits is taken.
 VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (200_000, 8_000), (1_000_000, 16_000))
-DROPOUTS = ((500_000, 0.2),)
+# A narrow Transformer learns little under heavy dropout; everything else overfits small sets without it.
+DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
+NARROW, NARROW_DROPOUT = 128, 0.2
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
 # Pairs seen in a whole run: small sets are read more often, large ones a few times.
 PAIRS_SEEN = 1_200_000
@@ -108,7 +110,11 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
         made.say(f"size {size}", f"{survey.num_pairs:,} pairs on {machine.gpu or f'{machine.cores} CPU cores'}")
     model = architecture(name, size)
     dropout = _first(DROPOUTS, survey.num_pairs, 0.1)
-    made.say(f"dropout {dropout}", f"{survey.num_pairs:,} pairs")
+    if model["encoder"]["kind"] == "transformer" and model["encoder"]["width"] <= NARROW:
+        dropout = min(dropout, NARROW_DROPOUT)
+    made.say(
+        f"dropout {dropout}", f"{survey.num_pairs:,} pairs, {model['encoder']['kind']} {model['encoder']['width']} wide"
+    )
     for part in ("encoder", "decoder"):
         model[part] = model[part] | {"dropout": dropout}
     if joint and model["encoder"]["width"] == model["decoder"]["width"] and "tie_embeddings" not in model:
