@@ -20,7 +20,7 @@ from calque.model import build
 from calque.predict import Predictor, read_sections
 from calque.predict import load as load
 from calque.preparation import Prepared, Request, plan, prepare, read_record, write_record
-from calque.recipe.layers import Layer, merge, read_file, read_settings, validate_section
+from calque.recipe.layers import Layer, flatten, merge, read_file, read_settings, validate_section
 from calque.recipe.presets import Choice
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display, display_for
@@ -102,8 +102,11 @@ def plan_training(request: Request, display: Display) -> Recipe:
     return plan(request, display)
 
 
-def run_training(request: Request, fresh: bool, display: Display) -> Outcome | None:
-    """Train, or go on training, in the run's folder; None where it was finished before."""
+def run_training(request: Request, fresh: bool, display: Display, verbose: bool = False) -> Outcome | None:
+    """Train, or go on training, in the run's folder; None where it was finished before.
+
+    `verbose` tells every field of the recipe, not only those that were chosen.
+    """
     for path in request.data:
         # Before the lock makes the folder: a misspelt name must not leave one behind.
         if path != "-" and not Path(path).exists():
@@ -114,6 +117,8 @@ def run_training(request: Request, fresh: bool, display: Display) -> Outcome | N
             display.note(f"{request.out} is finished; --fresh starts anew, a higher train.max_epochs goes on")
             return None
         recipe = prepared.recipe
+        for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
+            display.note(f"{key} = {value}")
         run = _run(request.out, prepared, display)
         run.resume()
         outcome = run.train()

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,6 +31,25 @@ Model = Annotated[str, typer.Argument(help="A model folder, such as runs/pairs."
 
 # Typer carries its own copy of click since 0.26 or leans on the library; either way this is the parent of its errors.
 CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def _require_files(*paths: str | None) -> None:
+    """Refuse a data file that is not there before torch is imported, which takes seconds."""
+    from calque.data.lines import open_lines
+
+    for path in paths:
+        if path and path != "-" and not Path(path).exists():
+            open_lines(path)
+
+
+def _require_folder(model: str) -> None:
+    """Refuse a model folder that is not there before torch is imported; name those beside it."""
+    from calque.errors import UsageError
+
+    if not Path(model).is_dir():
+        near = sorted(str(path.parent) for path in Path(model).parent.glob("*/recipe.json"))
+        hint = f"There is {', '.join(near[:5])}" if near else "Train one with: calque train PAIRS"
+        raise UsageError(f"no model folder {model!r}. {hint}.")
 
 
 class OutputForm(StrEnum):
@@ -74,6 +94,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a file of pairs."""
+    _require_files(*data, other)
     from calque.api import check as check_data
     from calque.api import fix as fix_data
 
@@ -106,9 +127,11 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew in a folder that holds a run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
     quiet: Quiet = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell every field of the recipe.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on pairs; the same command again goes on where it stopped."""
+    _require_files(*data, valid, test)
     from calque import api
     from calque.report.progress import display_for
 
@@ -120,7 +143,7 @@ def train(
             recipe = api.plan_training(request, display)
             typer.echo(json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False))
             return
-        outcome = api.run_training(request, fresh, display)
+        outcome = api.run_training(request, fresh, display, verbose)
     if outcome and outcome.signal:
         typer.echo(f"saved in {request.out}; the same command goes on", err=True)
         _leave(128 + outcome.signal)
@@ -147,6 +170,9 @@ def generate(
 ) -> None:
     """Answer texts, or the lines of a file or pipe: one line in, one line out."""
     from calque.errors import UsageError
+
+    _require_folder(model)
+    _require_files(source)
     from calque.generation import Writing, generate_files, generate_texts
 
     writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch)
@@ -169,6 +195,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on pairs, with 95 % confidence intervals."""
+    _require_folder(model)
+    _require_files(*data)
     from calque import api
 
     predictor = api.load(model, api.search_options(model, beam=beam))
@@ -184,6 +212,7 @@ def evaluate(
 @app.command()
 def info(model: Model, as_json: AsJson = False) -> None:
     """Tell what a model folder holds."""
+    _require_folder(model)
     from calque import api
 
     facts = api.info(model)
@@ -222,6 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _leave(0)
     except KeyboardInterrupt:
         _leave(130)
+    except MemoryError:
+        typer.echo("calque: out of memory; a smaller --size, train.piece_tokens or --batch takes less", err=True)
+        _leave(4)
+    except Exception:
+        traceback.print_exc()
+        typer.echo("calque: this is a fault of calque; please report it with the lines above", err=True)
+        _leave(1)
     _leave(0)
 
 

@@ -235,6 +235,8 @@ def _recipe(request: Request, facts: Survey, machine: Machine, display: Display)
     made = preset(request.choice, facts, machine)
     for reason in made.reasons:
         display.note(reason)
+    for key, value in flatten(request.settings).items():
+        display.note(f"{key} = {value}: as you set it")
     return validate(merge(merge(Recipe().model_dump(), made.layer), spread_text(request.settings)))
 
 
