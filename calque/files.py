@@ -64,7 +64,7 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in `folder`; temporaries of another process that still runs stay."""
     for path in folder.glob(".*.tmp-*"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and (int(match[1]) == os.getpid() or not _is_running(int(match[1]))):
+        if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
             path.unlink(missing_ok=True)
 
 
@@ -86,7 +86,8 @@ def _fsync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Say whether a process of this number is alive, whoever it belongs to."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

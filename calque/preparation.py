@@ -70,7 +70,8 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     else:
         recipe, text, dev = _go_on(request, sets, digests, record, display)
     store = open_store(request.out, recipe, text, sets, digests, display)
-    is_finished = record is not None and record.get("status") == "finished"
+    # Asked anew: a raised limit has made a finished run a running one.
+    is_finished = (read_record(request.out) or {}).get("status") == "finished"
     return Prepared(recipe, text, store, dev, sets, is_finished)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calque.data.store_writer import PairEncoder, StoreRecord, stored_dtype, sync, write_files
 from calque.errors import DataError, ResourceError
-from calque.files import sync_folder
+from calque.files import is_running, sync_folder
 
 RECORD = "store.json"
 CHECK_BYTES = 1 << 20
@@ -191,18 +191,8 @@ def _remove_stale(folder: Path) -> None:
     prefix, own = f"{folder.name}.tmp-", _temporary(folder)
     for path in folder.parent.iterdir():
         pid = path.name.removeprefix(prefix)
-        if path == own or (path.name.startswith(prefix) and pid.isdecimal() and not _is_alive(int(pid))):
+        if path == own or (path.name.startswith(prefix) and pid.isdecimal() and not is_running(int(pid))):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _no_room(folder: Path, written: int) -> ResourceError:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from calque.data.formats import Example, is_blank
 from calque.data.readers import Dataset
-from calque.data.scripts import script_of
 from calque.errors import DataError
+from calque.text.scripts import script_of
 
 FIRST = 10
 _TARGET_BITS = np.uint64(24)

@@ -26,6 +26,8 @@ _UNSPACED = frozenset(("Han", "Japanese", "Thai", "Lao", "Khmer", "Myanmar"))
 _WEIGHTS = {"Han": 3, "Kana": 3, "Hangul": 3}
 _JAPANESE_SHARE = 0.05
 _ENOUGH_CHARACTERS = 200_000
+_FIRST_CHARACTERS = 48
+_ASCII_LETTER = re.compile("[A-Za-z]")
 
 # Common languages by ISO 639-1; those that have one also by ISO 639-3. Codes that mostly mean a country in file
 # names (ch, tw) are left out.
@@ -61,6 +63,14 @@ def dominant_script(texts: Iterable[str]) -> str:
         weights["Japanese"] = weights.pop("Kana") + weights.pop("Han", 0)
     weights.pop("Kana", None)
     return max(sorted(weights), key=lambda script: weights[script], default=UNKNOWN_SCRIPT)
+
+
+def script_of(text: str) -> str:
+    """Return the script of most letters at the start of one text; they tell it as well as all of them."""
+    text = text[:_FIRST_CHARACTERS]
+    if text.isascii():
+        return "Latin" if _ASCII_LETTER.search(text) else UNKNOWN_SCRIPT
+    return dominant_script([text])
 
 
 def is_unspaced(script: str) -> bool:

@@ -5,6 +5,7 @@ They suit tasks whose symbols are given (phones, commands, formal languages) and
 
 import itertools
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -100,14 +101,47 @@ class Vocabulary:
         return vocabulary
 
 
-class WordTokenizer:
+class VocabularyTokenizer(ABC):
+    """Share what tokenizers of whole symbols have in common; a subclass says how text is cut and joined."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Take the symbols that are known."""
+        self.vocabulary = vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of symbols, special ids included."""
+        return len(self.vocabulary)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of the symbols; unknown ones are UNK."""
+        return self.vocabulary.ids(self._cut(text))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text."""
+        return [self.encode(text) for text in texts]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the symbols, blanks made visible; special ids by name."""
+        return self.vocabulary.labels(ids)
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """Return the vocabulary file."""
+        return {f"{name}.json": self.vocabulary.to_json()}
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the vocabulary file."""
+        write_files(folder, self.files(name))
+
+    @abstractmethod
+    def _cut(self, text: str) -> Iterable[str]:
+        """Return the symbols of a text."""
+
+
+class WordTokenizer(VocabularyTokenizer):
     """Encode symbols separated by white space; decode with one blank between them."""
 
     kind = "word"
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Take the words that are known."""
-        self.vocabulary = vocabulary
 
     @classmethod
     def load(cls, path: Path) -> "WordTokenizer":
@@ -118,44 +152,18 @@ class WordTokenizer:
                 raise damaged(path, f"the entry {form!r} is not one word")
         return cls(vocabulary)
 
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of words, special ones included."""
-        return len(self.vocabulary)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of the words; unknown ones are UNK."""
-        return self.vocabulary.ids(text.split())
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
-
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words with one blank between them."""
         return " ".join(self.vocabulary.known(ids))
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return the words; special ids by name."""
-        return self.vocabulary.labels(ids)
-
-    def files(self, name: str) -> dict[str, bytes]:
-        """Return the vocabulary file."""
-        return {f"{name}.json": self.vocabulary.to_json()}
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write the vocabulary file."""
-        write_files(folder, self.files(name))
+    def _cut(self, text: str) -> Iterable[str]:
+        return text.split()
 
 
-class CharacterTokenizer:
+class CharacterTokenizer(VocabularyTokenizer):
     """Encode each character; lossless for known ones."""
 
     kind = "character"
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Take the characters that are known."""
-        self.vocabulary = vocabulary
 
     @classmethod
     def load(cls, path: Path) -> "CharacterTokenizer":
@@ -166,34 +174,12 @@ class CharacterTokenizer:
                 raise damaged(path, f"the entry {form!r} is not one character")
         return cls(vocabulary)
 
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of characters, special ids included."""
-        return len(self.vocabulary)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of the characters; unknown ones are UNK."""
-        return self.vocabulary.ids(text)
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
-
     def decode(self, ids: Sequence[int]) -> str:
         """Return the characters in a row."""
         return "".join(self.vocabulary.known(ids))
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return the characters, blanks made visible; special ids by name."""
-        return self.vocabulary.labels(ids)
-
-    def files(self, name: str) -> dict[str, bytes]:
-        """Return the vocabulary file."""
-        return {f"{name}.json": self.vocabulary.to_json()}
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write the vocabulary file."""
-        write_files(folder, self.files(name))
+    def _cut(self, text: str) -> Iterable[str]:
+        return text
 
 
 class ByteTokenizer:

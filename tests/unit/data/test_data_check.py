@@ -11,9 +11,9 @@ import pytest
 
 from calque.data.check import CheckReport, Finding, check_dataset, fix_dataset
 from calque.data.readers import Columns, Dataset, open_dataset, pairs
-from calque.data.scripts import script_of
 from calque.data.tally import Tally, quantile, sorted_keys
 from calque.errors import DataError, ResourceError, UsageError
+from calque.text.scripts import script_of
 
 
 def opened(path: Path, data: bytes | str) -> Dataset:
@@ -158,14 +158,14 @@ def test_nothing_usable(tmp_path: Path) -> None:
         ("Grüße, mein Freund", "Latin"),
         ("привет", "Cyrillic"),
         ("你好。Okay", "Han"),
-        ("これは漢字漢字漢字", "Kana"),
+        ("これは漢字漢字漢字", "Japanese"),
         ("안녕", "Hangul"),
         ("שלום", "Hebrew"),
         ("مرحبا", "Arabic"),
         ("नमस्ते", "Devanagari"),
-        ("123 …😀", "none"),
+        ("123 …😀", "Unknown"),
         ("Ａｂｃ", "Latin"),
-        ("ﾃｽﾄ", "Kana"),
+        ("ﾃｽﾄ", "Japanese"),
     ],
 )
 def test_scripts(text: str, script: str) -> None:
