@@ -19,7 +19,7 @@ from calque.metrics.score import Score
 from calque.model import build
 from calque.predict import Predictor, read_sections
 from calque.predict import load as load
-from calque.preparation import Prepared, Request, plan, prepare, read_record, write_record
+from calque.preparation import Prepared, Request, plan, prepare
 from calque.recipe.layers import Layer, flatten, merge, read_file, read_settings, validate_section
 from calque.recipe.presets import Choice
 from calque.recipe.tree import Recipe
@@ -28,6 +28,7 @@ from calque.search.options import SearchConfig
 from calque.tasks.kinds import task_metrics
 from calque.text.scripts import guess_languages
 from calque.training.lock import RunLock
+from calque.training.record import read_record, write_record
 from calque.training.run import Outcome, Run
 from calque.training.validation import development
 

@@ -11,13 +11,13 @@ from calque.files import sha256_of, write_atomic
 from calque.metrics.bootstrap import bootstrap
 from calque.metrics.score import Metric, Score
 from calque.predict import Predictor
-from calque.preparation import read_record
 from calque.recipe.layers import flatten
 from calque.recipe.tree import Recipe
 from calque.report.card import CardData, CardFacts, CardScore, model_card
 from calque.report.progress import duration
 from calque.report.training import training_page
 from calque.training.journal import read_journal
+from calque.training.record import read_record
 
 NUM_SAMPLES = 12
 SHOWN_SETTINGS = (

@@ -4,6 +4,7 @@ normalise → tokenize → sort by length → batch → search → detokenize �
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,14 @@ class Predictor:
             self.long_lines += len(cut) > 1
             parts.extend(cut)
             owners.extend([number] * len(cut))
-        found = self._search_all(parts, batch_size, done)
+        left = Counter(owners)
+
+        def searched(batch: list[int]) -> None:
+            left.subtract(owners[part] for part in batch)
+            if done:
+                done(sum(left[owner] == 0 for owner in {owners[part] for part in batch}))
+
+        found = self._search_all(parts, batch_size, searched)
         whole: dict[int, list[list[Answer]]] = {}
         for number, answers in zip(owners, found, strict=True):
             whole.setdefault(number, []).append(answers)
@@ -115,15 +123,14 @@ class Predictor:
         return Attention([*self.text.source.pieces(source), "</s>"], target_pieces, weights[0].float().tolist())
 
     def _search_all(
-        self, sources: list[list[int]], batch_size: int, done: Callable[[int], None] | None
+        self, sources: list[list[int]], batch_size: int, done: Callable[[list[int]], None]
     ) -> list[list[Answer]]:
         found: list[list[Answer]] = [[] for _ in sources]
         with self._evaluation():
             for batch in _batches([len(ids) + 1 for ids in sources], batch_size):
                 for number, answers in zip(batch, self._search([sources[number] for number in batch]), strict=True):
                     found[number] = answers
-                if done:
-                    done(len(batch))
+                done(batch)
         return found
 
     def _search(self, sources: list[list[int]]) -> list[list[Answer]]:

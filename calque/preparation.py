@@ -26,6 +26,7 @@ from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.text.pair import TextPair, train_text
+from calque.training.record import read_record, write_record
 
 # Settings that may change between two starts of one run: they only say when it ends.
 LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
@@ -92,26 +93,6 @@ def open_sets(request: Request) -> dict[str, Dataset]:
         if path:
             sets[role] = open_dataset([path], columns, spool)
     return sets
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return run.json, or None where no run was started."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); start anew with --fresh or another --out") from None
-    if not isinstance(record, dict) or not {"request", "data"} <= record.keys():
-        raise UsageError(f"{path} is not the record of a run; take another --out")
-    return record
-
-
-def write_record(folder: Path, changes: dict[str, Any]) -> None:
-    """Change run.json."""
-    record = (read_record(folder) or {}) if (folder / "run.json").exists() else {}
-    write_atomic(folder / "run.json", json.dumps(record | changes, indent=2, ensure_ascii=False) + "\n")
 
 
 def clear(folder: Path) -> None:

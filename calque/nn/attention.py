@@ -4,9 +4,10 @@ A query axis [B, Q] holds target positions in training and the rows of a beam in
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from calque.config import Config
@@ -44,7 +45,10 @@ class AdditiveAttentionConfig(Config):
     """Units of the scoring network; 0 takes the decoder's width."""
 
 
-AttentionConfig = NoAttentionConfig | DotAttentionConfig | GeneralAttentionConfig | AdditiveAttentionConfig
+AttentionConfig = Annotated[
+    NoAttentionConfig | DotAttentionConfig | GeneralAttentionConfig | AdditiveAttentionConfig,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ class Journal:
         """Append one line."""
         self._file.write(_line(row))
 
-    def close(self) -> None:
+    def __enter__(self) -> "Journal":
+        """Go on writing while the block runs."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self._file.close()
 

@@ -93,9 +93,12 @@ class Run:
         if self.ending.reason and self.ending.limits == self._limits():
             # Killed after the last update, before the scores were taken: nothing is left to train.
             return self._outcome(self.ending.reason, 0)
-        metrics = Journal(self.folder / "metrics.jsonl", self.position.step)
-        timing = Journal(self.folder / "timing.jsonl", self.position.step)
-        with Interruption() as interruption:
+        step = self.position.step
+        with (
+            Journal(self.folder / "metrics.jsonl", step) as metrics,
+            Journal(self.folder / "timing.jsonl", step) as timing,
+            Interruption() as interruption,
+        ):
             outcome = None
             mark = time.monotonic()
             for update in self._updates():
@@ -113,8 +116,6 @@ class Run:
             if outcome is None:
                 outcome = self._finish(f"reached {self.config.max_epochs} epochs", metrics)
                 self._save()
-        metrics.close()
-        timing.close()
         return outcome
 
     def _updates(self) -> Iterator[Update]:

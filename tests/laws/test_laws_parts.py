@@ -16,7 +16,9 @@ def one(whole: Batch, row: int) -> Batch:
     """Return one pair of a batch without its padding."""
     source = whole.source.tokens[row : row + 1, : int(whole.source.mask[row].sum())]
     length = int(whole.target.mask[row].sum())
-    target = Target(*(part[row : row + 1, :length] for part in (whole.target.inputs, whole.target.labels, whole.target.mask)))
+    target = Target(
+        *(part[row : row + 1, :length] for part in (whole.target.inputs, whole.target.labels, whole.target.mask))
+    )
     return Batch(Source(source, torch.ones_like(source, dtype=torch.bool)), target)
 
 

@@ -1,0 +1,75 @@
+# On a fresh machine with Python 3.11 and make: `make demo` runs the demo, `make test` the tests.
+# Both set up what they need in .venv, once, and again when pyproject.toml or constraints.txt change.
+
+ifndef PYTHON
+PYTHON := $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
+endif
+# Tests that run side by side; each works with one thread.
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+INSTALL := -m pip install -q --disable-pip-version-check -c '$(CURDIR)/constraints.txt'
+TORCH := $(shell grep '^torch==' constraints.txt)
+# Tests of one file stay in one process, so that what a file trains for its tests is trained once.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-all lint types wheel clean
+
+help:
+	@echo 'make demo       train English-Chinese on built-in phrases, in minutes'
+	@echo 'make test       run the tests, all but the slow ones'
+	@echo 'make test-all   run all tests'
+	@echo 'make lint       ruff: lint and format'
+	@echo 'make types      mypy, strict'
+	@echo 'make wheel      build the wheel and start it in a fresh environment'
+	@echo 'make install    only set up .venv'
+	@echo 'make clean      remove what these commands made; runs/ stays'
+
+install: $(STAMP)
+
+# torch comes first and by its exact version: whatever depends on it then takes the build that is there.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(INSTALL) $(TORCH)
+	$(BIN)/python $(INSTALL) -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/calque demo
+
+test: $(STAMP)
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# The commands run outside the repository, so that nothing but the wheel can answer.
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
+	$(BIN)/python -m venv "$$place/env"; \
+	"$$place/env/bin/python" $(INSTALL) $(TORCH); \
+	"$$place/env/bin/python" $(INSTALL) '$(CURDIR)'/dist/*.whl; \
+	cd "$$place"; \
+	printf 'good morning\tguten Morgen\nthank you\tvielen Dank\n' > pairs.tsv; \
+	env/bin/calque --version; \
+	env/bin/calque check pairs.tsv; \
+	env/bin/python -c 'from calque.phrasebook import count_pairs; print(f"the demo can make {count_pairs():,} pairs")'
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

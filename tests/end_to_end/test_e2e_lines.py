@@ -1,0 +1,71 @@
+"""Many lines at once: none lost, none shifted, each answered as it is when it comes alone."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy_language import DIGITS, Finished
+
+from calque.api import load
+from calque.predict import Predictor
+
+BATCHES = (1, 7, 64, 0)
+
+
+def lines_with_blanks(count: int, seed: int = 5) -> list[str]:
+    """Return lines of unlike lengths, 24 % of them blank in one of the ways in which a line can be."""
+    draw = random.Random(seed)
+    blanks = ["", " ", "\t", "\u3000", "  \u00a0"]
+    words = list(DIGITS)
+    return [
+        draw.choice(blanks)
+        if draw.random() < 0.24
+        else " ".join(draw.choice(words) for _ in range(draw.randint(1, 12)))
+        for _ in range(count)
+    ]
+
+
+def compare_batches(predictor: Predictor, lines: list[str]) -> None:
+    """Hold every size of batch to the answers that each line gets alone."""
+    alone = {line: predictor.best([line], 1)[0] for line in set(lines)}
+    assert 0.2 < sum(not line.strip() for line in lines) / len(lines) < 0.28
+    for batch in BATCHES:
+        found = predictor.best(lines, batch)
+        assert len(found) == len(lines)
+        assert all(bool(answer) <= bool(line.strip()) for line, answer in zip(lines, found, strict=True))
+        same = sum(answer == alone[line] for line, answer in zip(lines, found, strict=True))
+        assert same >= (len(lines) if batch == 1 else 0.999 * len(lines)), batch
+
+
+def test_600_lines_are_answered_as_alone(toy_model: Path) -> None:
+    """Keep count, order and blanks for batches of 1, 7, 64 and the automatic size; batches of one in all cases."""
+    compare_batches(load(toy_model), lines_with_blanks(600))
+
+
+def test_the_comparison_sees_a_shift(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show that two answers changed in their places are found out."""
+    predictor = load(toy_model)
+    whole = predictor.best
+
+    def shifted(lines: list[str], batch: int = 0) -> list[str]:
+        found = whole(lines, batch)
+        return [*found[1:], found[0]] if len(found) > 1 else found
+
+    monkeypatch.setattr(predictor, "best", shifted)
+    with pytest.raises(AssertionError):
+        compare_batches(predictor, lines_with_blanks(60))
+
+
+@pytest.mark.slow
+def test_20000_lines_are_answered_as_alone(toy_model: Path) -> None:
+    """Hold the same over 20,000 lines."""
+    compare_batches(load(toy_model), lines_with_blanks(20_000))
+
+
+def test_exact_is_a_batch_of_one_for_each_line(toy_model: Path, command: Callable[..., Finished]) -> None:
+    """Give with --exact, among others, what each line gets alone."""
+    lines = [line for line in lines_with_blanks(60) if line.strip()]
+    done = command("generate", toy_model, "--exact", "--scores", "--threads", 1, stdin="\n".join(lines).encode())
+    alone = [command("generate", toy_model, line, "--exact", "--scores", "--threads", 1).out for line in lines[:8]]
+    assert done.out.splitlines(keepends=True)[:8] == alone

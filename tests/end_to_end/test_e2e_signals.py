@@ -1,0 +1,116 @@
+"""Signals and kills in the middle of training: what was saved goes on, what was written stays readable."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy_language import TINY, Finished, finish, start, train_command, write_pairs
+
+LONG = (
+    *TINY,
+    "train.batch_tokens=64",
+    "train.max_updates=160",
+    "train.validate_every=80",
+    "train.save_every=40",
+    "train.validation_sentences=8",
+    "search.beam=2",
+)
+
+
+def started(arguments: list[str]) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a training and wait for its first update; return the process and what it said so far."""
+    process = start(*arguments)
+    assert process.stderr is not None
+    said = ""
+    while line := process.stderr.readline().decode():
+        said += line
+        if line.startswith("step "):
+            return process, said
+    raise AssertionError(f"it ended before its first update: {said}")
+
+
+def steps(run: Path) -> list[int]:
+    """Return the updates that metrics.jsonl tells of; each of its lines must be whole."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row["step"] for row in rows if row["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return data and folder of the whole run."""
+    from calque.cli import main
+
+    folder = tmp_path_factory.mktemp("whole")
+    data = write_pairs(folder / "digits.en-zh.tsv", 400)
+    with pytest.raises(SystemExit) as ended:
+        main([*train_command(data, folder / "run", LONG), "--quiet"])
+    assert ended.value.code == 0
+    return data, folder / "run"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
+    number: signal.Signals,
+    code: int,
+    uninterrupted: tuple[Path, Path],
+    tmp_path: Path,
+    command: Callable[..., Finished],
+) -> None:
+    """Exit with the signal's code after saving; go on from there to the same bytes."""
+    data, whole = uninterrupted
+    arguments = train_command(data, tmp_path / "run", LONG)
+    process, said = started(arguments)
+    process.send_signal(number)
+    ended = finish(process)
+    assert ended.code == code
+    assert "the same command goes on" in ended.err
+    assert "\r" not in said + ended.err
+    assert "\x1b" not in said + ended.err
+    before = steps(tmp_path / "run")
+    assert 0 < len(before) < 160
+    resumed = command(*arguments)
+    assert resumed.code == 0, resumed.err
+    found = re.search(r"resumed from step-0*(\d+)", resumed.err)
+    assert found
+    assert int(found[1]) == before[-1]
+    assert steps(tmp_path / "run") == list(range(1, 161))
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_metrics_stay_readable_after_a_kill(
+    uninterrupted: tuple[Path, Path], tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    """Kill at an arbitrary moment: each line is JSON, no lock stays, and the same command ends as if nothing was."""
+    data, whole = uninterrupted
+    arguments = train_command(data, tmp_path / "run", LONG)
+    process, _ = started(arguments)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    killed = steps(tmp_path / "run")
+    assert killed == list(range(1, len(killed) + 1))
+    assert command(*arguments).code == 0
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_a_second_trainer_is_refused(
+    uninterrupted: tuple[Path, Path], tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    """Exit 4 naming the process that holds the folder, and leave that one in peace."""
+    data, _ = uninterrupted
+    arguments = train_command(data, tmp_path / "run", (*LONG, "train.max_updates=100000", "train.max_epochs=100000"))
+    process, _ = started(arguments)
+    try:
+        second = command(*arguments)
+        assert second.code == 4
+        assert str(process.pid) in second.err
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGTERM)
+        ended = finish(process)
+    assert ended.code == 143

@@ -1,0 +1,178 @@
+"""The rules of CONTRIBUTING that a program can check, as functions from source text to a list of complaints."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "calque"
+
+# A module imports from lower levels only; within a package anything goes.
+LEVELS = (
+    "rows errors config files weights",
+    "text metrics batch phrasebook",
+    "data nn search optim machine",
+    "model catalog",
+    "tasks engines",
+    "predict report",
+    "training streams inspection exporting serving",
+    "recipe",
+    "preparation completion",
+    "api",
+    "generation demo",
+    "cli",
+)
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
+SOCIABLE = (0, 1, 3)
+"""Levels whose modules may import each other."""
+WITHOUT_TORCH = ("text", "metrics", "phrasebook", "errors")
+LIGHT_COMMAND_LINE = ("pydantic", "torch", "calque.recipe")
+"""What `cli.py` must not import at module level: --help has no time for them."""
+
+MAX_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 300, 60, 8
+
+
+@dataclass(frozen=True)
+class Import:
+    """Hold one imported name, dotted, where it stands, and whether it runs when the module is imported."""
+
+    name: str
+    line: int
+    function: str
+    at_module_level: bool
+    only_for_types: bool
+
+
+def module_name(path: Path, root: Path) -> str:
+    """Return the dotted name of the module in `path`, where `root` holds the package."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def sources(root: Path) -> dict[str, str]:
+    """Return the text of every module by name; a package's own has the ending `.__init__`."""
+    return {
+        module_name(path, root) + (".__init__" if path.name == "__init__.py" else ""): path.read_text("utf-8")
+        for path in sorted((root / PACKAGE).rglob("*.py"))
+    }
+
+
+def imports(module: str, text: str) -> Iterator[Import]:
+    """Yield every import of a module, those inside functions too; `from a import b` counts as a and as a.b."""
+    yield from _imports(ast.parse(text), module.split("."), "", False)
+
+
+def check_levels(module: str, text: str) -> list[str]:
+    """Return what is wrong with the imports of a module."""
+    own = _part(module)
+    if own not in LEVEL_OF and own:
+        return [f"{module}: {own} has no level"]
+    return [
+        f"{module}:{found.line}: {own or PACKAGE} imports {found.name}"
+        for found in imports(module, text)
+        if _is_own(found.name) and not _allowed(own, found)
+    ]
+
+
+def check_torch(module: str, text: str) -> list[str]:
+    """Return where a module that must do without torch imports it."""
+    if _part(module) not in WITHOUT_TORCH:
+        return []
+    return [f"{module}:{found.line}: torch" for found in imports(module, text) if "torch" in found.name.split(".")]
+
+
+def check_command_line(module: str, text: str) -> list[str]:
+    """Return what the command line imports too early."""
+    if _part(module) != "cli":
+        return []
+    return [
+        f"{module}:{found.line}: {found.name} at module level"
+        for found in imports(module, text)
+        if found.at_module_level
+        and not found.only_for_types
+        and any(found.name == heavy or found.name.startswith(heavy + ".") for heavy in LIGHT_COMMAND_LINE)
+    ]
+
+
+def check_budgets(module: str, text: str) -> list[str]:
+    """Return what is too long: the file, a function, a list of arguments."""
+    complaints = []
+    if (lines := len(text.splitlines())) > MAX_LINES:
+        complaints.append(f"{module}: {lines} lines")
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        assert node.end_lineno is not None
+        if (length := node.end_lineno - node.lineno + 1) > MAX_FUNCTION_LINES:
+            complaints.append(f"{module}:{node.lineno}: {node.name} has {length} lines")
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
+        # The options of the command line are arguments.
+        if count > MAX_ARGUMENTS and _part(module) != "cli":
+            complaints.append(f"{module}:{node.lineno}: {node.name} has {count} arguments")
+    return complaints
+
+
+def closure(start: str, texts: dict[str, str]) -> dict[str, str]:
+    """Return every name imported when `start` is, each with the module that imports it; library code is not read."""
+    reached: dict[str, str] = {}
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        key = module if module in texts else f"{module}.__init__"
+        if key not in texts:
+            continue
+        names = [found.name for found in imports(key, texts[key]) if found.at_module_level and not found.only_for_types]
+        for name in names + ([module.rpartition(".")[0]] if "." in module else []):
+            if name not in reached:
+                reached[name] = module
+                waiting.append(name)
+    return reached
+
+
+def _imports(node: ast.AST, module: list[str], function: str, for_types: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        inside, types = function, for_types
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inside = getattr(child, "name", "lambda")
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            types = True
+        for name in _names(child, module):
+            yield Import(name, child.lineno, inside, not inside, types)  # type: ignore[attr-defined]
+        yield from _imports(child, module, inside, types)
+
+
+def _names(node: ast.AST, module: list[str]) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        start = ".".join([*module[: len(module) - node.level], *([node.module] if node.module else [])])
+        start = start if node.level else str(node.module)
+        # `from calque import rows` names a module, and means no import of the whole package.
+        below = [f"{start}.{alias.name}" for alias in node.names]
+        return below if start == PACKAGE else [start, *below]
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        called = ast.unparse(node.func).rpartition(".")[2]
+        return [str(node.args[0].value)] if called in ("import_module", "__import__") else []
+    return []
+
+
+def _is_own(name: str) -> bool:
+    return name == PACKAGE or name.startswith(PACKAGE + ".")
+
+
+def _part(module: str) -> str:
+    """Return the part of the package that a module belongs to, or nothing for the package itself."""
+    parts = [part for part in module.split(".")[1:] if part != "__init__"]
+    return parts[0] if parts else ""
+
+
+def _allowed(own: str, found: Import) -> bool:
+    other = _part(found.name)
+    if not own:
+        return other == "api" and (found.function == "__getattr__" or found.only_for_types)
+    if other == own or other.startswith("__"):
+        return True  # __version__
+    if other not in LEVEL_OF:
+        return False  # a verb, or the package itself: both import everything
+    return LEVEL_OF[other] < LEVEL_OF[own] or (LEVEL_OF[other] == LEVEL_OF[own] and LEVEL_OF[own] in SOCIABLE)

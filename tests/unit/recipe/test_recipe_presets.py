@@ -1,0 +1,131 @@
+"""Defaults from data and machine: valid for every architecture and size, with reasons, following the data."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from calque.catalog import ARCHITECTURES, SIZES, architecture
+from calque.data.survey import Side, Survey
+from calque.errors import UsageError
+from calque.machine import Machine
+from calque.model import build
+from calque.recipe.layers import merge, validate
+from calque.recipe.presets import Choice, preset
+from calque.recipe.tree import Recipe
+from calque.tasks.kinds import TASKS
+
+LATIN = Side(mean_characters=40.0, script="Latin", alphabet=60, sample=["a house"])
+HAN = Side(mean_characters=12.0, script="Han", alphabet=3_000, sample=["一座房子"])
+SURVEYS = {
+    "a handful": Survey(30, 3, 0, LATIN, LATIN, []),
+    "captions": Survey(29_000, 2_900, 4, LATIN, LATIN, []),
+    "to Chinese": Survey(45_000, 4_500, 0, LATIN, HAN, []),
+    "a large set": Survey(3_000_000, 300_000, 9, LATIN, LATIN, []),
+}
+PLAIN = Machine(cores=2, memory_bytes=8 * 2**30, gpu="", bf16_ratio=1.0)
+FAST = Machine(cores=16, memory_bytes=64 * 2**30, gpu="a GPU", bf16_ratio=2.0)
+
+
+def recipe_for(choice: Choice, survey: Survey, machine: Machine = PLAIN) -> Recipe:
+    """Return the recipe of a run without settings of its own."""
+    return validate(merge(Recipe().model_dump(), preset(choice, survey, machine).layer))
+
+
+@pytest.mark.parametrize("survey", SURVEYS.values(), ids=SURVEYS)
+@pytest.mark.parametrize("name", ["auto", *ARCHITECTURES])
+@pytest.mark.parametrize("size", ["auto", *SIZES])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_choice_gives_a_valid_recipe_with_reasons(survey: Survey, name: str, size: str, task: str) -> None:
+    for machine in (PLAIN, FAST):
+        made = preset(Choice(name, size, task, ("en", "de")), survey, machine)
+        recipe = validate(merge(Recipe().model_dump(), made.layer))
+        assert recipe.task.kind == task
+        assert made.reasons
+        for reason in made.reasons:
+            what, _, why = reason.partition(": ")
+            assert what.strip()
+            assert why.strip()
+        # What is decided by the data is told with its number.
+        assert any(f"{survey.num_pairs:,} pairs" in reason for reason in made.reasons)
+        assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_tiny_architecture_builds_from_its_preset(name: str) -> None:
+    for survey in SURVEYS.values():
+        recipe = recipe_for(Choice(name, "tiny"), survey)
+        with torch.device("meta"):
+            model = build(recipe.model, 50, 50 if recipe.text.joint else 60)
+        assert sum(parameter.numel() for parameter in model.parameters()) > 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size", SIZES)
+def test_names_keep_what_they_stand_for(name: str, size: str) -> None:
+    recipe = recipe_for(Choice(name, size), SURVEYS["captions"])
+    expected = merge(Recipe().model_dump(), {"model": architecture(name, size)})["model"]
+    for part in ("encoder", "decoder"):
+        given = recipe.model_dump()["model"][part]
+        for key, value in expected[part].items():
+            assert key == "dropout" or given[key] == value
+
+
+def test_the_machine_decides_threads_device_and_precision() -> None:
+    plain, fast = (recipe_for(Choice(), SURVEYS["captions"], machine).train for machine in (PLAIN, FAST))
+    assert (plain.threads, plain.device, plain.precision) == (2, "cpu", "fp32")
+    assert (fast.threads, fast.device, fast.precision) == (16, "cuda", "bf16")
+    assert fast.piece_tokens > plain.piece_tokens
+
+
+def test_scripts_decide_the_vocabulary() -> None:
+    same, other = (recipe_for(Choice(), SURVEYS[name]) for name in ("captions", "to Chinese"))
+    assert same.text.joint
+    assert not other.text.joint
+    assert other.text.target.vocab_size >= min(32_000, 2 * HAN.alphabet)
+    assert other.task.target_script == "Han"
+
+
+def test_more_pairs_never_mean_a_smaller_vocabulary_or_batch_or_more_epochs() -> None:
+    numbers = (10, 900, 4_000, 15_000, 45_000, 150_000, 900_000, 5_000_000)
+    recipes = [recipe_for(Choice("lstm", "tiny"), replace(SURVEYS["captions"], num_pairs=number)) for number in numbers]
+    sizes = [recipe.text.source.vocab_size for recipe in recipes]
+    batches = [recipe.train.batch_tokens for recipe in recipes]
+    epochs = [recipe.train.max_epochs for recipe in recipes]
+    assert sizes == sorted(sizes)
+    assert batches == sorted(batches)
+    assert epochs == sorted(epochs, reverse=True)
+
+
+def test_what_is_not_chosen_is_said() -> None:
+    made = preset(Choice(), SURVEYS["captions"], PLAIN)
+    text = "\n".join(made.reasons)
+    for word in ("model ", "size ", "languages unknown", "vocabulary", "dropout", "epochs", "learning rate", "threads"):
+        assert word in text
+    chosen = "\n".join(preset(Choice("gru", "small", languages=("en", "de")), SURVEYS["captions"], PLAIN).reasons)
+    assert "model " not in chosen
+    assert "languages en → de" in chosen
+
+
+@pytest.mark.parametrize(
+    ("choice", "near", "known"),
+    [
+        (Choice(model="tranformer"), "transformer", ARCHITECTURES),
+        (Choice(size="smal"), "small", SIZES),
+        (Choice(task="translate"), "translation", TASKS),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(choice: Choice, near: str, known) -> None:
+    with pytest.raises(UsageError) as caught:
+        preset(choice, SURVEYS["captions"], PLAIN)
+    assert f'Did you mean "{near}"?' in str(caught.value)
+    assert all(name in str(caught.value) for name in known)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_recipe_survives_json(name: str) -> None:
+    recipe = recipe_for(Choice(name, "base", languages=("en", "zh")), SURVEYS["to Chinese"])
+    text = json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False)
+    assert validate(json.loads(text)) == recipe
+    assert validate(json.loads(text)).model_dump() == recipe.model_dump()
