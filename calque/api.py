@@ -48,14 +48,14 @@ def train(
     """Train a model on a file of pairs, or on a source and a target file; the same call again resumes.
 
     `settings` are recipe fields by dotted key, such as {"train.lr": 0.001}. Also taken, as on the command line:
-    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file), `fresh`, `quiet` (both False).
+    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file), `fresh`, `quiet`, `verbose` (False).
     Returns the best model. Raises UsageError, DataError, ResourceError or Diverged.
     """
-    fresh, quiet = common.pop("fresh", False), common.pop("quiet", False)
+    fresh, quiet, verbose = (common.pop(name, False) for name in ("fresh", "quiet", "verbose"))
     lines = [f"{key}={_toml(value)}" for key, value in (settings or {}).items()]
     request = make_request([str(path) for path in data], out, Named(model, size, task, languages), lines, **common)
     with display_for(sys.stderr, quiet) as display:
-        run_training(request, fresh, display)
+        run_training(request, fresh, display, verbose)
     return load(request.out)
 
 

@@ -1,5 +1,6 @@
 """`calque generate` between other programs: answers at once, bad input, and readers that go away."""
 
+import contextlib
 import os
 import select
 import subprocess
@@ -67,6 +68,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(how: str, toy_model: Path) -> N
     process = start("recipe") if how == "recipe" else start("generate", str(toy_model), "--threads", "1")
     assert process.stdin is not None
     assert process.stdout is not None
+    assert process.stderr is not None
     try:
         if how == "pipe":
             process.stdin.write(b"one two three four\n")
@@ -77,10 +79,12 @@ def test_a_reader_that_goes_away_ends_it_quietly(how: str, toy_model: Path) -> N
             process.stdin.write(b"one\n" * 5_000)
             process.stdin.flush()
         code = process.wait(timeout=START_SECONDS)
-        assert process.stderr is not None
         errors = process.stderr.read()
     finally:
         process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stderr.close()
     assert (code, errors) == (0, b"")
 
 

@@ -40,14 +40,14 @@ def textbook() -> dict[str, Any]:
 
 TRANSFORMER = {"kind": "transformer", "layers": 2, "width": 64, "heads": 4, "feed_forward": 128, "dropout": 0.0}
 
-# Model, updates, learning rate.
-MODELS: dict[str, tuple[dict[str, Any], int, float]] = {
-    "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 250, 0.004),
-    "lstm-general": (recurrent("lstm", "general"), 220, 0.01),
-    "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 300, 0.01),
-    "gru-dot": (recurrent("gru", "dot"), 300, 0.01),
-    "rnn-additive": (recurrent("rnn", "additive"), 300, 0.005),
-    "basic-lstm": (textbook(), 900, 0.005),
+# Model, updates, learning rate, share that must be right.
+MODELS: dict[str, tuple[dict[str, Any], int, float, float]] = {
+    "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 200, 0.004, 0.99),
+    "lstm-general": (recurrent("lstm", "general"), 220, 0.01, 0.99),
+    "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 220, 0.01, 0.99),
+    "gru-dot": (recurrent("gru", "dot"), 220, 0.01, 0.95),
+    "rnn-additive": (recurrent("rnn", "additive"), 220, 0.005, 0.99),
+    "basic-lstm": (textbook(), 600, 0.005, 0.95),
 }
 FAST = ("transformer", "lstm-general")
 TASKS: dict[str, Callable[[Sequence], Sequence]] = {"copy": lambda given: given, "reverse": lambda given: given[::-1]}
@@ -112,8 +112,8 @@ def share_right(model: Seq2Seq, task: Callable[[Sequence], Sequence], given: lis
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_it_learns(name: str, task: str) -> None:
-    section, number, peak = MODELS[name]
+    section, number, peak, bar = MODELS[name]
     held_out = unseen()
     model = trained(section, batches(TASKS[task], held_out, number), number, peak)
     for beam in (1, 3):
-        assert share_right(model, TASKS[task], sorted(held_out), beam) >= 0.95
+        assert share_right(model, TASKS[task], sorted(held_out), beam) >= bar

@@ -32,7 +32,7 @@ FILE_TOOLS = {"cp", "cut", "head", "printf"}
 SECTIONS = ("task", "data", "text", "model", "train", "search")
 FILE_ENDINGS = (".safetensors", ".json", ".jsonl", ".py", ".tsv", ".en", ".zh")
 
-# Runs the same commands, but trains four updates and decodes short: the documents are under test, not the training.
+# Runs the same commands, but on fewer phrases, for four updates, with short answers: the documents are under test, not the training.
 SHORTEN = """
 import dataclasses, os
 os.sched_getaffinity = lambda process: {0}
@@ -45,6 +45,8 @@ def short(*arguments, **options):
     request = whole(*arguments, **options)
     return dataclasses.replace(request, settings=merge(request.settings, {"train": train, "search": search}))
 api.make_request = short
+from calque import demo
+demo.NUM_TRAIN, demo.NUM_TEST = 6_000, 60
 """
 
 
@@ -247,4 +249,6 @@ def test_blocks_run_as_written(tmp_path: Path) -> None:
             elif language == "sh" and not words & SET_UP:
                 run(["bash", "-e", "-c", block], folder)
     assert (folder / "runs/pairs/model.safetensors").is_file()
-    assert len(read(folder / "answers.txt").splitlines()) == len(read(folder / "lines.txt").splitlines())
+    # Only a newline ends a line: an untrained model may well answer with what Python takes for another line end.
+    counts = [(folder / name).read_bytes().count(b"\n") for name in ("answers.txt", "lines.txt")]
+    assert counts[0] == counts[1] > 0
