@@ -48,7 +48,8 @@ def train(
     """Train a model on a file of pairs, or on a source and a target file; the same call again resumes.
 
     `settings` are recipe fields by dotted key, such as {"train.lr": 0.001}. Also taken, as on the command line:
-    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file), `fresh`, `quiet`, `verbose` (False).
+    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file); `fresh`, `quiet`, `verbose`, all
+    False.
     Returns the best model. Raises UsageError, DataError, ResourceError or Diverged.
     """
     fresh, quiet, verbose = (common.pop(name, False) for name in ("fresh", "quiet", "verbose"))

@@ -229,7 +229,7 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer,
     layer: Layer = recipe.model_dump()
     if not recipe.data.max_length:
         usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
-        layer["data"]["max_length"] = max(64, min(1_024, math.ceil(1.5 * usual / 8) * 8))
+        layer["data"]["max_length"] = max(32, min(1_024, math.ceil(2 * usual / 8) * 8))
         display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
     ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source)))) / 1
     if "max_length_ratio" not in settings.get("search", {}):
