@@ -48,5 +48,6 @@ class Diverged(CalqueError):  # noqa: N818 — the name that the exit codes use
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known name, or nothing when none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = [folded[near] for near in difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)]
     return f' Did you mean "{close[0]}"?' if close else ""

@@ -187,6 +187,7 @@ def _go_on(
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
     recipe = validate(saved)
     write_recipe(request.out, recipe)
+    write_record(request.out, {"recipe": recipe.model_dump(mode="json")})
     most = recipe.train.validation_sentences
     if "validation" in sets:
         return recipe, TextPair.load(request.out / "text"), development_sample(sets["validation"], most)

@@ -167,7 +167,8 @@ def test_a_very_long_line_is_answered_in_parts_and_reported(toy_model: Path, com
     done = generate(command, toy_model, stdin=f"one two\n{long}\nthree\n".encode())
     found = done.out.split("\n")
     assert [found[0], found[2]] == answers(command, toy_model, ["one two", "three"])
-    assert len(found[1]) > 100
+    # The answers to the parts are joined by blanks.
+    assert found[1].count(" ") >= 2
     assert "answered in parts" in done.err
     assert done.code == 0
 
