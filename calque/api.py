@@ -21,7 +21,7 @@ from calque.predict import Predictor, read_sections
 from calque.predict import load as load
 from calque.preparation import Prepared, Request, plan, prepare
 from calque.recipe.layers import Layer, flatten, merge, read_file, read_settings, validate_section
-from calque.recipe.presets import Choice
+from calque.recipe.presets import Choice, check_names
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display, display_for
 from calque.search.options import SearchConfig
@@ -96,7 +96,9 @@ def make_request(
     if common:
         raise UsageError(f"train() has no option {next(iter(common))!r}")
     folder = Path(out) if out else Path("runs") / _run_name(data)
-    return Request(tuple(data), folder, named.choice(data[0]), layer)
+    choice = named.choice(data[0])
+    check_names(choice)
+    return Request(tuple(data), folder, choice, layer)
 
 
 def plan_training(request: Request, display: Display) -> Recipe:

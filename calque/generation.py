@@ -135,7 +135,7 @@ def _say_long(predictor: Predictor) -> None:
     if predictor.long_lines:
         limit = predictor.max_length
         print(  # noqa: T201 — a warning to the person at the terminal
-            f"{predictor.long_lines:,} lines have more than {limit} tokens, the most this model was trained on, and"
-            " were answered in parts",
+            f"lines of more than {limit} tokens, the most this model was trained on, answered in parts:"
+            f" {predictor.long_lines:,}",
             file=sys.stderr,
         )

@@ -46,11 +46,18 @@ class Preset:
         self.reasons.append(f"{what}: {why}")
 
 
-def preset(choice: Choice, survey: Survey, machine: Machine) -> Preset:
-    """Return defaults for a data set on a machine."""
+def check_names(choice: Choice) -> None:
+    """Raise UsageError for a task, model or size that there is not, before any data are read."""
     if choice.task not in TASKS:
         hint = did_you_mean(choice.task, TASKS)
         raise UsageError(f"no task {choice.task!r}; there are {', '.join(TASKS)}.{hint}")
+    model = choice.model if choice.model != "auto" else "transformer"
+    architecture(model, choice.size if choice.size != "auto" else "tiny")
+
+
+def preset(choice: Choice, survey: Survey, machine: Machine) -> Preset:
+    """Return defaults for a data set on a machine."""
+    check_names(choice)
     made = Preset()
     made.layer["task"] = _task(made, choice, survey)
     made.layer["text"] = text = _text(made, choice, survey)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.optim import AdamConfig, AdamWConfig, Schedule
@@ -51,6 +51,17 @@ class TrainConfig(Config):
     """Sentences of the development set that are translated at a validation."""
     validation_beam: int = Field(1, ge=1)
     """Beam of the translations at a validation; the final score is taken with search.beam."""
+
+    @field_validator("time")
+    @classmethod
+    def _time_is_readable(cls, time: str) -> str:
+        try:
+            readable = not time or 0 < (seconds_of(time) or 0) < float("inf")
+        except ValueError:
+            readable = False
+        if not readable:
+            raise ValueError("a time such as 90s, 20m or 1.5h is needed")
+        return time
 
 
 def seconds_of(time: str) -> float | None:

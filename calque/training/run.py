@@ -90,9 +90,8 @@ class Run:
 
     def train(self) -> Outcome:
         """Train to the end of the recipe, or until patience, time or a signal ends it."""
-        if self.ending.reason and self.ending.limits == self._limits():
-            # Killed after the last update, before the scores were taken: nothing is left to train.
-            return self._outcome(self.ending.reason, 0)
+        if self._is_over():
+            return self._outcome(self.ending.reason or f"reached {self.position.step:,} updates", 0)
         step = self.position.step
         with (
             Journal(self.folder / "metrics.jsonl", step) as metrics,
@@ -133,15 +132,15 @@ class Run:
         step, patience = self.position.step, self.patience
         limit = seconds_of(self.config.time)
         reasons: list[tuple[bool, str]] = [
-            (signal != 0, "interrupted"),
             (0 < self.config.max_updates <= step, f"reached {step:,} updates"),
             (patience.since >= self.config.patience, f"no better score in {patience.since} validations"),
             (limit is not None and self.elapsed.seconds >= limit, f"reached the time limit of {self.config.time}"),
         ]
+        # A run that is over is over, also where a signal came with its last update.
         reason = next((text for holds, text in reasons if holds), None)
-        if reason is None:
-            return None
-        return self._outcome(reason, signal) if signal else self._finish(reason, metrics)
+        if reason is not None:
+            return self._finish(reason, metrics)
+        return self._outcome("interrupted", signal) if signal else None
 
     def _finish(self, reason: str, metrics: Journal) -> Outcome:
         """End by itself: validate what came after the last validation, and note why for the checkpoint to come."""
@@ -149,6 +148,11 @@ class Run:
             self._validate(metrics)
         self.ending.reason, self.ending.limits = reason, self._limits()
         return self._outcome(reason, 0)
+
+    def _is_over(self) -> bool:
+        """Say whether nothing is left to train: killed after the last update, or the limit lies behind."""
+        ended = bool(self.ending.reason) and self.ending.limits == self._limits()
+        return ended or 0 < self.config.max_updates <= self.position.step
 
     def _limits(self) -> list[str | int]:
         return [self.config.max_updates, self.config.max_epochs, self.config.time]

@@ -32,7 +32,8 @@ FILE_TOOLS = {"cp", "cut", "head", "printf"}
 SECTIONS = ("task", "data", "text", "model", "train", "search")
 FILE_ENDINGS = (".safetensors", ".json", ".jsonl", ".py", ".tsv", ".en", ".zh")
 
-# Runs the same commands, but on fewer phrases, for four updates, with short answers:
+# Runs the same commands, but on fewer phrases, for four updates, with short answers: the documents are under test,
+# not the training.
 # the documents are under test, not the training.
 SHORTEN = """
 import dataclasses, os
