@@ -123,6 +123,8 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
         recipe = prepared.recipe
         for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
             display.note(f"{key} = {value}")
+        # Until the run is complete again, its weights are not those of the manifest.
+        (request.out / "manifest.json").unlink(missing_ok=True)
         run = _run(request.out, prepared, display)
         run.resume()
         outcome = run.train()
@@ -139,14 +141,17 @@ def evaluate(
     metrics: Sequence[str] = (),
     tokenize: str = "",
     batch_size: int = 0,
+    columns: Columns | None = None,
 ) -> list[Score]:
     """Score a model on pairs, with 95 % intervals; `metrics` default to the task's own.
 
-    `tokenize` "none" is for text that is already tokenised.
+    `tokenize` "none" is for text that is already tokenised; `columns` default to those that a model folder names.
     """
     predictor = load(model) if isinstance(model, str | Path) else model
+    if columns is None:
+        columns = own_columns(model) if isinstance(model, str | Path) else Columns()
     paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-    examples = development_sample(open_dataset(paths, Columns()), EVERYTHING)
+    examples = development_sample(open_dataset(paths, columns), EVERYTHING)
     task = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
     scores, _ = score_examples(predictor, examples, task_metrics(task, metrics), batch_size)
     return scores
@@ -193,6 +198,11 @@ def search_options(folder: str | Path, beam: int | None = None, n_best: int = 1)
     own = validate_section(SearchConfig, read_sections(Path(folder)).get("search"), "search").model_dump()  # type: ignore[arg-type]
     width = beam if beam is not None else max(own["beam"], n_best)
     return validate_section(SearchConfig, own | {"beam": width, "n_best": n_best}, "search")
+
+
+def own_columns(folder: str | Path) -> Columns:
+    """Return the names of columns that a model was trained with."""
+    return validate_section(Columns, read_sections(Path(folder))["data"].get("columns", {}), "data.columns")
 
 
 def use_threads(threads: int | None) -> None:

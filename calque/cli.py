@@ -201,7 +201,7 @@ def evaluate(
 
     predictor = api.load(model, api.search_options(model, beam=beam))
     api.use_threads(threads)
-    found = api.evaluate(predictor, data, metric or (), tokenize)
+    found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
     if as_json:
         typer.echo(json.dumps({"model": model, "data": data, "scores": [score.as_dict() for score in found]}))
         return

@@ -17,6 +17,7 @@ from torch import Tensor
 from calque import rows
 from calque.data.collate import collate_pairs, collate_sources
 from calque.errors import UsageError
+from calque.files import sha256_of
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
@@ -189,6 +190,7 @@ def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
         raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {_first_line(error)}") from error
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
+    check_weights(folder)
     text = TextPair.load(folder / "text")
     model = build(config, text.source.vocab_size, text.target.vocab_size)
     fill(model, load_weights(folder / "model.safetensors"), folder)
@@ -215,11 +217,24 @@ def read_sections(folder: Path) -> dict[str, Any]:
     return sections
 
 
+def check_weights(folder: Path) -> None:
+    """Compare the weights of a finished run with its manifest: a flipped bit would load without a word."""
+    weights, manifest = folder / "model.safetensors", folder / "manifest.json"
+    try:
+        expected = json.loads(manifest.read_text(encoding="utf-8"))["files"][weights.name]["sha256"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{manifest} is damaged: {_first_line(error)}") from None
+    if sha256_of(weights) != expected:
+        raise UsageError(f"{weights} is damaged: it is not the file that training wrote, says manifest.json")
+
+
 def fill(model: Seq2Seq, weights: dict[str, Tensor], folder: Path) -> None:
     """Put named weights into a model; UsageError when names or shapes differ."""
     parameters = dict(model.named_parameters())
     wrong = sorted(parameters.keys() ^ weights.keys())
-    wrong += [name for name in parameters.keys() & weights.keys() if parameters[name].shape != weights[name].shape]
+    wrong += [name for name in parameters if name in weights and parameters[name].shape != weights[name].shape]
     if wrong:
         raise UsageError(f"{folder}: weights and recipe do not belong together, {wrong[0]} differs")
     with torch.no_grad():
@@ -228,8 +243,8 @@ def fill(model: Seq2Seq, weights: dict[str, Tensor], folder: Path) -> None:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with what would break a line of output, or end a column, as a blank."""
-    return " ".join(text.splitlines()).replace("\t", " ") if any(mark in text for mark in "\n\r\t\v\f") else text
+    """Return `text` with whatever any reader takes for the end of a line, or of a column, as a blank."""
+    return " ".join(text.splitlines()).replace("\t", " ")
 
 
 def _parts(ids: list[int], longest: int) -> list[list[int]]:

@@ -38,7 +38,7 @@ class CardFacts:
     """Hold what a model card says; empty texts are facts that nobody gave.
 
     `folder` is what the commands of the card name; `example` a source text of our own, never one from the data.
-    `recipe` are the settings worth showing, by their full key. `max_length` is in target tokens.
+    `recipe` are the settings worth showing, by their full key. `max_length` is in tokens of either side.
     """
 
     name: str
@@ -148,7 +148,9 @@ def _limits(facts: CardFacts) -> str:
         "Have a person who knows the matter check the output before anything depends on it.",
     ]
     if facts.max_length is not None:
-        lines.insert(0, f"An output has at most {facts.max_length:,} tokens; longer texts should be split first.")
+        lines.insert(
+            0, f"It was trained on texts of at most {facts.max_length:,} tokens; longer ones are answered in parts."
+        )
     pairs = sum(part.pairs for part in facts.data if part.role == "training")
     if 0 < pairs < 100_000:
         lines.insert(0, f"{pairs:,} training pairs are few: expect gaps in its vocabulary.")

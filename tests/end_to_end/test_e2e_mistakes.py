@@ -204,3 +204,12 @@ def test_debug_shows_the_traceback(command: Command, tmp_path: Path, monkeypatch
     assert done.code == 2
     assert "Traceback" in done.err
     assert "calque: no model folder" in done.err
+
+
+def test_a_flipped_bit_in_the_weights(subword_model: Path, command: Command, tmp_path: Path) -> None:
+    """Refuse weights that load without trouble, but are not those that training wrote."""
+    folder = Path(shutil.copytree(subword_model, tmp_path / "model"))
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-5] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    check_mistake(command("generate", folder, "one", "--threads", 1), 2, "model.safetensors", "damaged")

@@ -1,6 +1,7 @@
 """The commands that report: check, eval, info and recipe, for people and for programs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,18 @@ def test_recipe_explains_every_field(command: Command) -> None:
     one = command("recipe", "train.lr").out.splitlines()
     assert one[0] == f"train.lr = {everything['train.lr']['default']}"
     assert one[1].strip() == everything["train.lr"]["help"]
+
+
+def test_eval_takes_the_columns_of_the_training(toy_model: Path, command: Command, tmp_path: Path) -> None:
+    """Read a table by the names that the model was trained with, with the scores of the same pairs as TSV."""
+    folder = Path(shutil.copytree(toy_model, tmp_path / "model"))
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe["data"]["columns"] = {"source": "asked", "target": "answered"}
+    (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    rows = pairs(20)
+    named = tmp_path / "named.csv"
+    named.write_text("\n".join(["asked,answered", *(f"{one},{other}" for one, other in rows)]), encoding="utf-8")
+    plain = write_pairs(tmp_path / "plain.tsv", 20)
+    found = json.loads(command("eval", folder, named, "--json", "--threads", 1).out)
+    expected = json.loads(command("eval", toy_model, plain, "--json", "--threads", 1).out)
+    assert found["scores"] == expected["scores"]
