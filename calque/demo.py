@@ -20,7 +20,7 @@ NUM_TEST = 1_000
 SEED = 1
 Say = Callable[[str], None]
 
-# What the phrases need, found on a development part: regular text wants little dropout and no smoothing of doubt.
+# Chosen by hand, no search: regular text wants little dropout and no smoothing of doubt; the epochs fit four minutes.
 SETTINGS = (
     "text.vocab_size=1200",
     "model.encoder.dropout=0.05",
