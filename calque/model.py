@@ -15,22 +15,21 @@ from calque.batch import Batch, Source
 from calque.config import Config
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
-from calque.nn.heads import SoftmaxHead, SoftmaxHeadConfig
+from calque.nn.heads import SoftmaxHeadConfig
 from calque.nn.objectives import Objective
-from calque.nn.parts import Decoder, Encoder, Head, MemoryShape, Output
-from calque.nn.recurrent import RecurrentDecoder, RecurrentDecoderConfig, RecurrentEncoder, RecurrentEncoderConfig
-from calque.nn.transformer import (
-    TransformerDecoder,
-    TransformerDecoderConfig,
-    TransformerEncoder,
-    TransformerEncoderConfig,
-)
+from calque.nn.parts import Decoder, Encoder, Head, Output
+from calque.nn.pointer import PointerHeadConfig
+from calque.nn.recurrent import RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.nn.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from calque.rows import select
+from calque.search.scorer import UNK
 
 # Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
 SCORES_AT_ONCE = 2**25
 
 EncoderConfig = Annotated[RecurrentEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
 DecoderConfig = Annotated[RecurrentDecoderConfig | TransformerDecoderConfig, Field(discriminator="kind")]
+HeadConfig = Annotated[SoftmaxHeadConfig | PointerHeadConfig, Field(discriminator="kind")]
 
 
 class ModelConfig(Config):
@@ -40,7 +39,7 @@ class ModelConfig(Config):
     """What reads the source."""
     decoder: DecoderConfig = TransformerDecoderConfig()
     """What writes the target."""
-    head: SoftmaxHeadConfig = SoftmaxHeadConfig()
+    head: HeadConfig = SoftmaxHeadConfig()
     """What scores the next token."""
     tie_embeddings: Literal["none", "target", "all"] = "target"
     """Share one table: none; target = target embeddings and head; all = source embeddings too (joint vocabulary)."""
@@ -64,13 +63,16 @@ class Seq2Seq(nn.Module):
         self.head = head
 
     def forward(self, batch: Batch, objective: Objective) -> Tensor:
-        """Return the loss [B, T] of each target token, 0 at padding."""
+        """Return the loss [B, T] of each target token, 0 at padding; the decoder's penalty counts in training."""
         memory = self.encoder(batch.source)
-        output = self.decoder(batch.target.inputs, memory)
-        context = self.head.start(batch.source, memory)
+        output: Output = self.decoder(self._embeddable(batch.target.inputs), memory)
         mask = batch.target.mask
-        hidden, labels = output.hidden[mask], batch.target.labels[mask]
-        losses = self._losses(hidden, labels, context, objective)
+        attention = output.attention[mask] if self.head.reads_attention and output.attention is not None else None
+        context = self.head.start(batch.source, memory)
+        labels, sentences = batch.target.labels[mask], mask.nonzero()[:, 0]
+        losses = self._losses(Output(output.hidden[mask], attention), labels, sentences, context, objective)
+        if self.training and output.penalty is not None:
+            losses = losses + output.penalty[mask]
         return losses.new_zeros(mask.shape).masked_scatter(mask, losses)
 
     def start(self, source: Source) -> tuple[Context, Any]:
@@ -81,24 +83,43 @@ class Seq2Seq(nn.Module):
 
     def step(self, token: Tensor, state: Any, context: Context) -> tuple[Tensor, Any]:
         """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
-        output, state = self.decoder.step(token, state, context.decoder)
+        output, state = self.decoder.step(self._embeddable(token), state, context.decoder)
         return self.head.log_probs(output, context.head), state
 
     def attention(self, batch: Batch) -> Tensor | None:
         """Return where the decoder looked [B, T, S] when it is given the target, or None without attention."""
-        output: Output = self.decoder(batch.target.inputs, self.encoder(batch.source))
+        output: Output = self.decoder(self._embeddable(batch.target.inputs), self.encoder(batch.source))
         return output.attention
 
-    def _losses(self, hidden: Tensor, labels: Tensor, context: Any, objective: Objective) -> Tensor:
-        def chunk_losses(hidden: Tensor, labels: Tensor) -> Tensor:
-            return objective(self.head.log_probs(Output(hidden), context), labels)
+    def _embeddable(self, tokens: Tensor) -> Tensor:
+        """Return tokens [..] with <unk> for copied forms, which have no embedding."""
+        vocab_size = self.decoder.embedding.vocab_size
+        return tokens.masked_fill(tokens >= vocab_size, UNK) if self.head.reads_attention else tokens
 
-        chunk = max(1, SCORES_AT_ONCE // self.decoder.embedding.vocab_size)
-        if hidden.shape[0] <= chunk:
-            return chunk_losses(hidden, labels)
-        pieces = zip(hidden.split(chunk), labels.split(chunk), strict=True)
+    def _losses(self, output: Output, labels: Tensor, sentences: Tensor, context: Any, objective: Objective) -> Tensor:
+        """Return the losses [N] of N positions, `sentences` [N] saying whose each is."""
+        vocab_size = self.decoder.embedding.vocab_size
+
+        def chunk_losses(output: Output, labels: Tensor, sentences: Tensor) -> Tensor:
+            log_probs = self.head.log_probs(output, select(context, sentences))
+            return objective(log_probs, labels, vocab_size)
+
+        chunk = max(1, SCORES_AT_ONCE // vocab_size)
+        if len(labels) <= chunk:
+            return chunk_losses(output, labels, sentences)
+        places = torch.arange(len(labels), device=labels.device).split(chunk)
         return torch.cat(
-            [checkpoint(chunk_losses, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+            [
+                checkpoint(
+                    chunk_losses,
+                    select(output, place),
+                    labels[place],
+                    sentences[place],
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+                for place in places
+            ]
         )
 
 
@@ -115,27 +136,8 @@ def build(config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -
         source_embedding = target_embedding
     else:
         source_embedding = Embedding(source_vocab_size, config.encoder.width)
-    encoder = build_encoder(config.encoder, source_embedding)
-    decoder = build_decoder(config.decoder, target_embedding, encoder.shape)
-    tied = None if config.tie_embeddings == "none" else target_embedding
-    return Seq2Seq(encoder, decoder, SoftmaxHead(decoder.width, target_vocab_size, tied))
-
-
-def build_encoder(config: RecurrentEncoderConfig | TransformerEncoderConfig, embedding: Embedding) -> Encoder:
-    """Build the encoder that `config` describes."""
-    match config:
-        case RecurrentEncoderConfig():
-            return RecurrentEncoder(config, embedding)
-        case TransformerEncoderConfig():
-            return TransformerEncoder(config, embedding)
-
-
-def build_decoder(
-    config: RecurrentDecoderConfig | TransformerDecoderConfig, embedding: Embedding, shape: MemoryShape
-) -> Decoder:
-    """Build the decoder that `config` describes, for memories of `shape`."""
-    match config:
-        case RecurrentDecoderConfig():
-            return RecurrentDecoder(config, embedding, shape)
-        case TransformerDecoderConfig():
-            return TransformerDecoder(config, embedding, shape)
+    encoder = config.encoder.build(source_embedding)
+    decoder = config.decoder.build(target_embedding, encoder.shape)
+    return Seq2Seq(
+        encoder, decoder, config.head.build(decoder, None if config.tie_embeddings == "none" else target_embedding)
+    )

@@ -23,6 +23,7 @@ from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig
 from calque.text.pair import TextPair
+from calque.text.source_ids import SourceIds
 from calque.weights import load_weights
 
 # Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
@@ -91,8 +92,8 @@ class Predictor:
         if done:
             done(len(lines) - len(asked))
         parts, owners = [], []
-        for number, ids in zip(asked, self.text.encode_source([lines[number] for number in asked]), strict=True):
-            cut = _parts(ids, self.max_length - 1)
+        for number, source in zip(asked, self.text.read_sources([lines[number] for number in asked]), strict=True):
+            cut = _parts(source, self.max_length - 1)
             self.long_lines += len(cut) > 1
             parts.extend(cut)
             owners.extend([number] * len(cut))
@@ -113,39 +114,38 @@ class Predictor:
 
     def attention(self, line: str) -> Attention | None:
         """Answer a line and tell where the decoder looked while it did; None for a model without attention."""
-        source = self.text.encode_source([line])[0]
-        target = self.text.target.encode_batch([self(line)])[0]
-        batch = collate_pairs([source], [target])
+        source, target = self.text.read_pairs([line], [self(line)])[0]
+        batch = collate_pairs([source], [target], self.text.target.vocab_size)
         with self._evaluation():
             weights = self.model.attention(rows.to(batch, self._device))
         if weights is None:
             return None
-        target_pieces = [*self.text.target.pieces(target), "</s>"]
-        return Attention([*self.text.source.pieces(source), "</s>"], target_pieces, weights[0].float().tolist())
+        shown = [*self.text.source.pieces(source.tokens), "</s>"]
+        return Attention(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
 
     def _search_all(
-        self, sources: list[list[int]], batch_size: int, done: Callable[[list[int]], None]
+        self, sources: list[SourceIds], batch_size: int, done: Callable[[list[int]], None]
     ) -> list[list[Answer]]:
         found: list[list[Answer]] = [[] for _ in sources]
         with self._evaluation():
-            for batch in _batches([len(ids) + 1 for ids in sources], batch_size):
+            for batch in _batches([len(source) + 1 for source in sources], batch_size):
                 for number, answers in zip(batch, self._search([sources[number] for number in batch]), strict=True):
                     found[number] = answers
                 done(batch)
         return found
 
-    def _search(self, sources: list[list[int]]) -> list[list[Answer]]:
-        source = rows.to(collate_sources(sources), self._device)
+    def _search(self, sources: list[SourceIds]) -> list[list[Answer]]:
+        source = rows.to(collate_sources(sources, self.text.target.vocab_size), self._device)
         hypotheses = search(self.model, source, source.mask.sum(dim=1), self.options)
-        return self._to_text(hypotheses)
+        return self._to_text(hypotheses, sources)
 
-    def _to_text(self, hypotheses: Hypotheses) -> list[list[Answer]]:
+    def _to_text(self, hypotheses: Hypotheses, sources: list[SourceIds]) -> list[list[Answer]]:
         tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
         scores, log_probs = hypotheses.scores.tolist(), hypotheses.log_probs.tolist()
         answers = []
         for row in range(len(tokens)):
             possible = [rank for rank in range(len(scores[row])) if rank == 0 or scores[row][rank] > float("-inf")]
-            texts = [self.text.target.decode(tokens[row][rank][: lengths[row][rank]]) for rank in possible]
+            texts = [self.text.write_target(tokens[row][rank][: lengths[row][rank]], sources[row]) for rank in possible]
             ranked = zip(texts, possible, strict=True)
             answers.append([Answer(one_line(text), scores[row][rank], log_probs[row][rank]) for text, rank in ranked])
         return answers
@@ -247,11 +247,12 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines()).replace("\t", " ")
 
 
-def _parts(ids: list[int], longest: int) -> list[list[int]]:
-    """Cut a source that is too long for the model into even parts; most come back whole."""
-    count = max(1, -(-len(ids) // longest))
-    size = -(-len(ids) // count)
-    return [ids[start : start + size] for start in range(0, max(1, len(ids)), max(1, size))]
+def _parts(source: SourceIds, longest: int) -> list[SourceIds]:
+    """Cut a source that is too long for the model into even parts; most come back whole, and graphs always do."""
+    if len(source) <= longest or source.edges is not None:
+        return [source]
+    size = -(-len(source) // -(-len(source) // longest))
+    return [source.part(start, start + size) for start in range(0, len(source), size)]
 
 
 def _joined(answered: list[list[Answer]]) -> Answer:

@@ -40,11 +40,15 @@ class TokenSide:
 
 @dataclass(frozen=True, eq=False)
 class TokenStore:
-    """Hold encoded pairs without specials. Lengths count the </s> that a batch adds."""
+    """Hold encoded pairs without specials. Lengths count the </s> that a batch adds.
+
+    `extras` hold what sources have beside tokens: numbers laid end to end, as many a source as it needs.
+    """
 
     record: StoreRecord
     source_side: TokenSide
     target_side: TokenSide
+    extras: dict[str, TokenSide]
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
@@ -142,12 +146,9 @@ def build_store(
 
 def _file_sizes(record: StoreRecord) -> dict[str, int]:
     width, offsets = stored_dtype(record.dtype).itemsize, 8 * (record.num_pairs + 1)
-    return {
-        "source.tokens": width * record.num_source_tokens,
-        "source.offsets": offsets,
-        "target.tokens": width * record.num_target_tokens,
-        "target.offsets": offsets,
-    }
+    numbers = {"source": record.num_source_tokens, "target": record.num_target_tokens, **record.extras}
+    sizes = {f"{name}.tokens": width * number for name, number in numbers.items()}
+    return sizes | {f"{name}.offsets": offsets for name in numbers}
 
 
 def _read_record(folder: Path) -> StoreRecord:
@@ -171,7 +172,7 @@ def _map_store(folder: Path, record: StoreRecord) -> TokenStore:
         )
         return TokenSide(tokens, offsets)  # type: ignore[arg-type]
 
-    return TokenStore(record, side("source"), side("target"))
+    return TokenStore(record, side("source"), side("target"), {name: side(name) for name in record.extras})
 
 
 def _checksum(path: Path) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calque.config import Config
+from calque.text.source_ids import SourceIds
 
 BLOCK_PAIRS = 2_048
 # Long lines make a block end early, so that the lists of ids of one block stay small.
@@ -31,7 +32,7 @@ class HasVocabSize(Protocol):
 
 
 class PairEncoder(Protocol):
-    """Be the text side of a model: both tokenizers behind two batch calls, ids without specials."""
+    """Be the text side of a model: both tokenizers behind one batch call, ids without specials."""
 
     @property
     def source(self) -> HasVocabSize:
@@ -41,19 +42,24 @@ class PairEncoder(Protocol):
     def target(self) -> HasVocabSize:
         """Return the target tokenizer."""
 
-    def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each source text."""
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Return the names of what sources have beside tokens."""
 
-    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each target text."""
+    def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
+        """Return each source and the ids of its target."""
 
 
 class StoreRecord(Config):
     """Say what the files of a store hold; written last, so a folder with it is whole."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     dtype: Literal["uint16", "uint32"]
     """How a token id is stored, little-endian."""
+    vocab_size: int
+    """Target ids from here on are copied forms."""
+    extras: dict[str, int]
+    """What sources have beside tokens (`calque.text.source_ids.EXTRAS`), and how many numbers of each are kept."""
     num_pairs: int
     """Pairs kept."""
     num_source_tokens: int
@@ -107,33 +113,38 @@ def write_files(
     max_length: int,
     progress: Callable[[int], None] | None,
 ) -> StoreRecord:
-    """Write and fsync the four files of a store into `folder`; return what they hold (see `build_store`)."""
-    small = max(text.source.vocab_size, text.target.vocab_size) <= np.iinfo(np.uint16).max
-    dtype: Literal["uint16", "uint32"] = "uint16" if small else "uint32"
+    """Write and fsync the files of a store, two a side, into `folder`; return what they hold (see `build_store`)."""
+    # A copied form has an id beyond the vocabulary, a position or a kind of edge is no larger than a sentence is long.
+    largest = max(text.source.vocab_size, text.target.vocab_size) + (max_length if text.extras else 0)
+    dtype: Literal["uint16", "uint32"] = "uint16" if largest <= np.iinfo(np.uint16).max else "uint32"
     num_read = num_kept = num_too_long = num_empty = 0
     first_too_long: list[int] = []
     with contextlib.ExitStack() as files:
         sides = [_SideWriter(folder, side, stored_dtype(dtype), files) for side in ("source", "target")]
+        extras = {name: _SideWriter(folder, name, stored_dtype(dtype), files) for name in text.extras}
         for block in _blocks(pairs):
-            sources = text.encode_source([source for source, _ in block])
-            targets = text.encode_target([target for _, target in block])
             kept = []
-            for number, (source, target) in enumerate(zip(sources, targets, strict=True), num_read + 1):
-                if not source or not target:
+            read = text.read_pairs([source for source, _ in block], [target for _, target in block])
+            for number, (source, target) in enumerate(read, num_read + 1):
+                if not len(source) or not target:
                     num_empty += 1
                 elif max(len(source), len(target)) + 1 > max_length:
                     num_too_long += 1
                     first_too_long += [number] if num_too_long <= NUM_NAMED else []
                 else:
                     kept.append((source, target))
-            sides[0].write([source for source, _ in kept])
+            sides[0].write([source.tokens for source, _ in kept])
             sides[1].write([target for _, target in kept])
+            for name, writer in extras.items():
+                writer.write([_flat(source, name) for source, _ in kept])
             num_read, num_kept = num_read + len(block), num_kept + len(kept)
             if progress is not None:
                 progress(num_read)
-        checksums = sides[0].finish() | sides[1].finish()
+        checksums = {name: value for side in (*sides, *extras.values()) for name, value in side.finish().items()}
     return StoreRecord(
         dtype=dtype,
+        vocab_size=text.target.vocab_size,
+        extras={name: writer.num_tokens for name, writer in extras.items()},
         num_pairs=num_kept,
         num_source_tokens=sides[0].num_tokens,
         num_target_tokens=sides[1].num_tokens,
@@ -143,6 +154,17 @@ def write_files(
         num_empty=num_empty,
         checksums=checksums,
     )
+
+
+def _flat(source: SourceIds, name: str) -> list[int]:
+    match name:
+        case "copy_ids":
+            return source.copy_ids or []
+        case "segments":
+            return source.segments or []
+        case "edges":
+            return list(chain.from_iterable(source.edges or []))
+    raise AssertionError(name)
 
 
 def _blocks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -1,4 +1,4 @@
-"""Heads: from hidden vectors to log-probabilities of the next token."""
+"""Heads: from what a decoder says to log-probabilities of the next token."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.config import Config
 from calque.nn.embedding import Embedding
-from calque.nn.parts import Head, Memory, Output
+from calque.nn.parts import Decoder, Head, Memory, Output
 
 
 class SoftmaxHeadConfig(Config):
@@ -15,6 +15,10 @@ class SoftmaxHeadConfig(Config):
 
     kind: Literal["softmax"] = "softmax"
     """The head."""
+
+    def build(self, decoder: Decoder, tied: Embedding | None) -> "SoftmaxHead":
+        """Build the head of a decoder, over the vocabulary of its embedding."""
+        return SoftmaxHead(decoder.width, decoder.embedding.vocab_size, tied)
 
 
 class SoftmaxHead(Head):

@@ -1,4 +1,7 @@
-"""Objectives: from log-probabilities [N, V] and labels [N] to losses [N], a chunk of positions at a time."""
+"""Objectives: from log-probabilities [N, V + X] and labels [N] to losses [N], a chunk of positions at a time.
+
+V is the vocabulary, X the forms that a sentence can copy: `vocab_size` tells an objective where the one ends.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,34 +10,35 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
+def likelihood(log_probs: Tensor, labels: Tensor, vocab_size: int = 0) -> Tensor:
     """Return the negative log-likelihood of each label."""
     return -log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def smoothed(smoothing: float) -> Objective:
-    """Return the likelihood with a share of the mass spread over V (Szegedy et al. 2016)."""
+    """Return the likelihood with a share of the mass spread over V, never over copied forms (Szegedy et al. 2016)."""
     if smoothing == 0:
         return likelihood
-    return lambda log_probs, labels: _SmoothedLikelihood.apply(log_probs, labels, smoothing)  # type: ignore[no-untyped-call]
+    return lambda log_probs, labels, vocab_size: _SmoothedLikelihood.apply(log_probs, labels, smoothing, vocab_size)  # type: ignore[no-untyped-call]
 
 
 class _SmoothedLikelihood(Function):
     """Write the gradient [N, V] in one pass; composed from library calls it takes three."""
 
     @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, log_probs: Tensor, labels: Tensor, smoothing: float, size: int) -> Tensor:
         ctx.save_for_backward(labels)
-        ctx.smoothing, ctx.size = smoothing, log_probs.shape[1]
-        return (1 - smoothing) * likelihood(log_probs, labels) - smoothing * log_probs.mean(dim=1)
+        ctx.smoothing, ctx.size, ctx.columns = smoothing, size, log_probs.shape[1]
+        return (1 - smoothing) * likelihood(log_probs, labels) - smoothing * log_probs[:, :size].mean(dim=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (labels,) = ctx.saved_tensors
-        spread = (grad * (-ctx.smoothing / ctx.size)).unsqueeze(1).repeat(1, ctx.size)
+        spread = (grad * (-ctx.smoothing / ctx.size)).unsqueeze(1).repeat(1, ctx.columns)
+        spread[:, ctx.size :] = 0
         peak = (grad * (ctx.smoothing - 1)).unsqueeze(1)
-        return spread.scatter_add_(1, labels.unsqueeze(1), peak), None, None
+        return spread.scatter_add_(1, labels.unsqueeze(1), peak), None, None, None

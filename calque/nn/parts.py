@@ -4,9 +4,11 @@ Context is fixed per source sentence (B rows); state changes with each step (R =
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from calque.batch import Source
@@ -64,6 +66,8 @@ class Decoder(nn.Module, ABC):
 
     width: int
     embedding: Embedding
+    has_attention: bool
+    """Whether outputs say where the decoder looked, as copying needs."""
 
     @abstractmethod
     def start(self, memory: Memory) -> tuple[Any, Any]:
@@ -79,7 +83,10 @@ class Decoder(nn.Module, ABC):
 
 
 class Head(nn.Module, ABC):
-    """Turn hidden vectors into log-probabilities."""
+    """Turn what a decoder says into log-probabilities."""
+
+    reads_attention: bool = False
+    """Whether `log_probs` needs the output's attention."""
 
     @abstractmethod
     def start(self, source: Source, memory: Memory) -> Any:
@@ -87,7 +94,24 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def log_probs(self, output: Output, context: Any) -> Tensor:
-        """Return log-probabilities [.., V], normalised."""
+        """Return log-probabilities [R, V + X], normalised, of an output of R rows; X: copied forms outside V.
+
+        The context has as many rows, or B where R = B·K.
+        """
+
+
+def stack_outputs(outputs: Sequence[Output]) -> Output:
+    """Return the outputs of T steps, R rows each, as one of [R, T, ..]."""
+
+    def stacked(parts: list[Tensor | None]) -> Tensor | None:
+        given = [part for part in parts if part is not None]
+        return torch.stack(given, dim=1) if given else None
+
+    return Output(
+        torch.stack([output.hidden for output in outputs], dim=1),
+        stacked([output.attention for output in outputs]),
+        stacked([output.penalty for output in outputs]),
+    )
 
 
 def fold(rows: Tensor, num_sentences: int) -> Tensor:

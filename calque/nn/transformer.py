@@ -39,9 +39,17 @@ class TransformerConfig(Config):
 class TransformerEncoderConfig(TransformerConfig):
     """Read the source with self-attention."""
 
+    def build(self, embedding: Embedding) -> "TransformerEncoder":
+        """Build the encoder."""
+        return TransformerEncoder(self, embedding)
+
 
 class TransformerDecoderConfig(TransformerConfig):
     """Write the target with self-attention and attention to the memory."""
+
+    def build(self, embedding: Embedding, shape: MemoryShape) -> "TransformerDecoder":
+        """Build the decoder for memories of `shape`."""
+        return TransformerDecoder(self, embedding, shape)
 
 
 @dataclass(frozen=True)
@@ -171,6 +179,8 @@ class TransformerEncoder(Encoder):
 
 class TransformerDecoder(Decoder):
     """Write the target with self-attention and attention to the memory."""
+
+    has_attention = True
 
     def __init__(self, config: TransformerDecoderConfig, embedding: Embedding, shape: MemoryShape) -> None:
         super().__init__()

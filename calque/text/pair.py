@@ -17,6 +17,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from calque.config import Config
 from calque.errors import UsageError
+from calque.text.copying import copy_table, decode_copied, encode_copied
+from calque.text.source_ids import SourceIds
 from calque.text.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
 from calque.text.symbols import (
     ByteConfig,
@@ -43,6 +45,9 @@ _MAX_DESCRIPTION_BYTES = 64 * 2**10
 
 class TextConfig(Config):
     """Choose how text becomes ids on both sides."""
+
+    copying: bool = False
+    """Note for each source token what copying it would give, as the pointer head needs it."""
 
     joint: bool = False
     """Learn one vocabulary from both sides together, for languages that share a script or when copying matters."""
@@ -74,16 +79,21 @@ class _Description(Config):
     normalise: Normalisation
     source: Kind
     target: Kind
+    copying: bool = False
 
 
 @dataclass(frozen=True)
 class TextPair:
-    """Hold the tokenizers of both sides (one object where `joint`) and the normalisation of the source."""
+    """Hold the tokenizers of both sides (one object where `joint`) and the normalisation of the source.
+
+    `copying`: sources come with what copying each token would give.
+    """
 
     source: Tokenizer
     target: Tokenizer
     joint: bool
     normalisation: Normalisation
+    copying: bool = False
 
     def normalise(self, text: str) -> str:
         """Return a source text in the chosen Unicode form."""
@@ -97,6 +107,38 @@ class TextPair:
         """Return the ids of each target text; without BOS and EOS."""
         return self.target.encode_batch(texts)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Return the names of what `read_sources` gives beside tokens (of `EXTRAS`)."""
+        return ("copy_ids",) if self.copying else ()
+
+    def read_sources(self, texts: Sequence[str]) -> list[SourceIds]:
+        """Return all that the model needs of each source text."""
+        encoded = self.encode_source(texts)
+        if not self.copying:
+            return [SourceIds(tokens) for tokens in encoded]
+        tables = [copy_table(self.source, self.target, self.normalise(text)) for text in texts]
+        return [SourceIds(tokens, *table) for tokens, table in zip(encoded, tables, strict=True)]
+
+    def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
+        """Return sources with the ids of their targets, where a form that the source has can stand for a word."""
+        read = self.read_sources(sources)
+        if not self.copying:
+            return list(zip(read, self.encode_target(targets), strict=True))
+        return [
+            (source, encode_copied(self.target, target, source.forms))
+            for source, target in zip(read, targets, strict=True)
+        ]
+
+    def write_target(self, ids: Sequence[int], source: SourceIds) -> str:
+        """Return the text of target ids that answer `source`, copied forms as they stood in it."""
+        return decode_copied(self.target, ids, source.forms)
+
+    def target_pieces(self, ids: Sequence[int], source: SourceIds) -> list[str]:
+        """Return a visible label for each of the target ids that answer `source`."""
+        size = self.target.vocab_size
+        return [source.forms[number - size] if number >= size else self.target.pieces([number])[0] for number in ids]
+
     def files(self) -> dict[str, bytes]:
         """Return the content of the folder by file name; `text.json`, which makes it complete, comes last."""
         sides = {"joint": self.source} if self.joint else {"source": self.source, "target": self.target}
@@ -107,6 +149,7 @@ class TextPair:
             "normalise": self.normalisation,
             "source": self.source.kind,
             "target": self.target.kind,
+            **({"copying": True} if self.copying else {}),
         }
         return files | {_DESCRIPTION: (json.dumps(description, indent=2) + "\n").encode()}
 
@@ -133,11 +176,11 @@ class TextPair:
         if not description.joint:
             source = _load_tokenizer(description.source, folder, "source")
             target = _load_tokenizer(description.target, folder, "target")
-            return cls(source, target, False, description.normalise)
+            return cls(source, target, False, description.normalise, description.copying)
         if description.source != description.target:
             raise damaged(path, "joint is true, yet source and target are of different kinds")
         both = _load_tokenizer(description.source, folder, "joint")
-        return cls(both, both, True, description.normalise)
+        return cls(both, both, True, description.normalise, description.copying)
 
 
 def train_text(
@@ -150,9 +193,9 @@ def train_text(
     normalised = (_normalise(text, config.normalise) for text in sources())
     if config.joint:
         both = train_tokenizer(config.source, itertools.chain(normalised, targets()))
-        return TextPair(both, both, True, config.normalise)
+        return TextPair(both, both, True, config.normalise, config.copying)
     source = train_tokenizer(config.source, normalised)
-    return TextPair(source, train_tokenizer(config.target, targets()), False, config.normalise)
+    return TextPair(source, train_tokenizer(config.target, targets()), False, config.normalise, config.copying)
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:

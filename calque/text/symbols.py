@@ -5,6 +5,7 @@ They suit tasks whose symbols are given (phones, commands, formal languages) and
 
 import itertools
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ from calque.text.tokenizer import (
     well_formed,
     write_files,
 )
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class WordConfig(Config):
@@ -72,6 +75,10 @@ class Vocabulary:
     def ids(self, forms: Iterable[str]) -> list[int]:
         """Return the id of each form."""
         return [self._ids.get(form, UNK) for form in forms]
+
+    def id_of(self, form: str) -> int | None:
+        """Return the id of a form, None where it is unknown."""
+        return self._ids.get(form)
 
     def known(self, ids: Sequence[int]) -> list[str]:
         """Return the forms of `ids` without the special ones."""
@@ -124,6 +131,14 @@ class VocabularyTokenizer(ABC):
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the symbols, blanks made visible; special ids by name."""
         return self.vocabulary.labels(ids)
+
+    def forms(self, text: str) -> list[str]:
+        """Return the symbols of `text`, known or not."""
+        return list(self._cut(text))
+
+    def id_of(self, form: str) -> int | None:
+        """Return the id of a symbol, None where it is unknown."""
+        return self.vocabulary.id_of(form)
 
     def files(self, name: str) -> dict[str, bytes]:
         """Return the vocabulary file."""
@@ -203,6 +218,14 @@ class ByteTokenizer:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the ASCII character or the number of each byte; special ids by name."""
         return [SPECIALS[number] if number < NUM_SPECIALS else visible_byte(number - NUM_SPECIALS) for number in ids]
+
+    def forms(self, text: str) -> list[str]:
+        """Return each byte as SentencePiece names it, such as <0x41>."""
+        return [f"<0x{byte:02X}>" for byte in well_formed(text).encode()]
+
+    def id_of(self, form: str) -> int | None:
+        """Return the id of a byte by that name, None for anything else."""
+        return NUM_SPECIALS + int(form[3:5], 16) if _BYTE.fullmatch(form) else None
 
     def files(self, name: str) -> dict[str, bytes]:
         """Return no file: the kind says everything."""

@@ -48,6 +48,12 @@ class Tokenizer(Protocol):
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return one visible label per id, for pictures and tables; not to be joined into text."""
 
+    def forms(self, text: str) -> list[str]:
+        """Return the form of each id of `encode(text)` as it stands in the text, known or not."""
+
+    def id_of(self, form: str) -> int | None:
+        """Return the id of such a form, None where there is none."""
+
     def files(self, name: str) -> dict[str, bytes]:
         """Return the files that hold this tokenizer, by file name; none where the kind says everything."""
 

@@ -39,12 +39,12 @@ class Validation:
 
 def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[Metric], max_length: int) -> Development:
     """Encode a development set; pairs longer than the model's limit count for the measures, not for the loss."""
-    sources = text.encode_source([example.source for example in examples])
-    targets = text.encode_target([example.targets[0] for example in examples])
-    fit = [pair for pair in zip(sources, targets, strict=True) if max(map(len, pair)) < max_length]
+    pairs = text.read_pairs([example.source for example in examples], [example.targets[0] for example in examples])
+    fit = [(source, target) for source, target in pairs if max(len(source), len(target)) < max_length]
     fit.sort(key=lambda pair: (len(pair[1]), len(pair[0])))
     groups = [fit[start : start + BATCH_PAIRS] for start in range(0, len(fit), BATCH_PAIRS)]
-    batches = [collate_pairs([pair[0] for pair in group], [pair[1] for pair in group]) for group in groups]
+    size = text.target.vocab_size
+    batches = [collate_pairs([pair[0] for pair in group], [pair[1] for pair in group], size) for group in groups]
     return Development(examples, batches, metrics, _typical(examples))
 
 

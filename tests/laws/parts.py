@@ -1,85 +1,130 @@
-"""The parts that the laws are held over: every encoder, decoder and attention, in small.
+"""The parts that the laws are held over, in small: a new part joins by being listed here, and is held to all laws.
 
-A new part joins by being listed here; it is then held to all laws.
+Every pair of choices that go together occurs in `ALL`; `make test` runs the few of `SAMPLE`, which show each choice.
 """
 
-import itertools
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
+from typing import Any
 
+import pytest
 import torch
+from covering import Choice, covering, sample
 
-from calque.batch import Batch
+from calque import rows
+from calque.batch import Batch, Source, Target
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.attention import (
-    AdditiveAttentionConfig,
-    AttentionConfig,
-    DotAttentionConfig,
-    GeneralAttentionConfig,
-    NoAttentionConfig,
-)
-from calque.nn.recurrent import RecurrentDecoderConfig, RecurrentEncoderConfig
-from calque.nn.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from calque.text.source_ids import SourceIds, plain_sources
+from calque.text.tokenizer import PAD
 
 VOCAB_SIZE = 13
 WIDTH = 12
 
 CELLS = ("rnn", "lstm", "gru")
-ATTENTIONS: tuple[AttentionConfig, ...] = (
-    NoAttentionConfig(),
-    DotAttentionConfig(),
-    GeneralAttentionConfig(),
-    AdditiveAttentionConfig(width=7),
-)
-TRANSFORMER = {"layers": 2, "width": WIDTH, "heads": 3, "feed_forward": 20, "dropout": 0.25, "attention_dropout": 0.1}
-
-ENCODERS = {
+TRANSFORMER = {
+    "kind": "transformer",
+    "layers": 2,
+    "width": WIDTH,
+    "heads": 3,
+    "feed_forward": 20,
+    "dropout": 0.25,
+    "attention_dropout": 0.1,
+}
+ENCODERS: dict[str, dict[str, Any]] = {
     **{
-        f"{cell}{'-bi' if both else ''}": RecurrentEncoderConfig(
-            kind=cell, layers=2, width=WIDTH, bidirectional=both, dropout=0.25
-        )
+        f"{cell}{'-bi' if both else ''}": {
+            "kind": cell,
+            "layers": 2,
+            "width": WIDTH,
+            "bidirectional": both,
+            "dropout": 0.25,
+        }
         for cell in CELLS
         for both in (True, False)
     },
-    "transformer": TransformerEncoderConfig(**TRANSFORMER),
+    "transformer": TRANSFORMER,
 }
-DECODERS = {
-    **{
-        f"{cell}-{attention.kind}{'-fed' if fed else ''}": RecurrentDecoderConfig(
-            kind=cell, layers=2, width=WIDTH, attention=attention, input_feeding=fed, dropout=0.25
-        )
-        for cell in CELLS
-        for attention in ATTENTIONS
-        for fed in (False, True)
-        if not (fed and attention.kind == "none")
-    },
-    "transformer": TransformerDecoderConfig(**TRANSFORMER),
+DECODERS: dict[str, dict[str, Any]] = {
+    **{cell: {"kind": cell, "layers": 2, "width": WIDTH, "dropout": 0.25} for cell in CELLS},
+    "transformer": TRANSFORMER,
 }
-TIES = ("none", "target", "all")
+ATTENTIONS: dict[str, dict[str, Any]] = {
+    "own": {},
+    "none": {"kind": "none"},
+    "dot": {"kind": "dot"},
+    "general": {"kind": "general"},
+    "additive": {"kind": "additive", "width": 7},
+}
+COVERAGES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "score": {"coverage": True},
+    "loss": {"coverage": True, "coverage_loss": 0.7},
+}
+
+AXES = {
+    "encoder": tuple(ENCODERS),
+    "decoder": tuple(DECODERS),
+    "attention": tuple(ATTENTIONS),
+    "feeding": ("plain", "fed"),
+    "coverage": tuple(COVERAGES),
+    "head": ("softmax", "pointer"),
+    "tie": ("none", "target", "all"),
+}
+
+
+def sensible(choice: Choice) -> bool:
+    """Say whether the options go together; those that a decoder does not have are at their first value."""
+    recurrent = choice["decoder"] in CELLS
+    if recurrent == (choice["attention"] == "own"):
+        return False
+    attends_by_choice = recurrent and choice["attention"] != "none"
+    if not attends_by_choice and (choice["feeding"] != "plain" or choice["coverage"] != "none"):
+        return False
+    return not (choice["attention"] == "none" and choice["head"] == "pointer")
 
 
 @dataclass(frozen=True)
 class Case:
-    """Name one combination."""
+    """Hold one combination."""
 
-    encoder: str
-    decoder: str
-    tie: str
+    options: tuple[tuple[str, str], ...]
+
+    @property
+    def copies(self) -> bool:
+        """Say whether the head copies."""
+        return dict(self.options)["head"] == "pointer"
 
     def __str__(self) -> str:
-        return f"{self.encoder}+{self.decoder}+{self.tie}"
+        return "+".join(option for _, option in self.options)
 
     @property
     def config(self) -> ModelConfig:
         """Return the section of the recipe."""
-        return ModelConfig(encoder=ENCODERS[self.encoder], decoder=DECODERS[self.decoder], tie_embeddings=self.tie)
+        choice = dict(self.options)
+        decoder = dict(DECODERS[choice["decoder"]])
+        if choice["decoder"] in CELLS:
+            decoder["attention"] = ATTENTIONS[choice["attention"]] | COVERAGES[choice["coverage"]]
+            decoder["input_feeding"] = choice["feeding"] == "fed"
+        return ModelConfig.model_validate(
+            {
+                "encoder": ENCODERS[choice["encoder"]],
+                "decoder": decoder,
+                "head": {"kind": choice["head"]},
+                "tie_embeddings": choice["tie"],
+            }
+        )
 
 
-# Every encoder with every decoder; the ways of tying are dealt out in turn, so each meets many of both.
-PRODUCT = [
-    Case(encoder, decoder, tie)
-    for (encoder, decoder), tie in zip(itertools.product(ENCODERS, DECODERS), itertools.cycle(TIES), strict=False)
-]
+def _case(choice: Choice) -> Case:
+    return Case(tuple(choice.items()))
+
+
+_CHOSEN = covering(AXES, sensible)
+ALL = [_case(choice) for choice in _CHOSEN]
+SAMPLE = [_case(choice) for choice in sample(_CHOSEN)]
+# The whole covering takes minutes; what `make test` leaves out is marked slow.
+PRODUCT = [case if case in SAMPLE else pytest.param(case, marks=pytest.mark.slow) for case in ALL]
 
 
 def model(case: Case, seed: int = 0) -> Seq2Seq:
@@ -91,12 +136,42 @@ def model(case: Case, seed: int = 0) -> Seq2Seq:
     return made.eval()
 
 
-def batch(seed: int = 0, num_rows: int = 4, longest: int = 7) -> Batch:
-    """Return pairs of unequal lengths."""
-    generator = torch.Generator().manual_seed(seed)
+def batch(case: Case, seed: int = 0, num_rows: int = 4, longest: int = 7) -> Batch:
+    """Return pairs of unequal lengths; for a pointer some source tokens are forms that the vocabulary lacks."""
+    draws = random.Random(seed)
 
-    def sentence() -> list[int]:
-        length = int(torch.randint(1, longest + 1, (1,), generator=generator))
-        return torch.randint(4, VOCAB_SIZE, (length,), generator=generator).tolist()
+    def sentence(top: int) -> list[int]:
+        return [draws.randrange(4, top) for _ in range(draws.randint(1, longest))]
 
-    return collate_pairs([sentence() for _ in range(num_rows)], [sentence() for _ in range(num_rows)])
+    sources = plain_sources([sentence(VOCAB_SIZE) for _ in range(num_rows)])
+    if not case.copies:
+        return collate_pairs(sources, [sentence(VOCAB_SIZE) for _ in range(num_rows)])
+    sources = [with_copies(source.tokens) for source in sources]
+    targets = [sentence(VOCAB_SIZE + len(source.forms)) for source in sources]
+    return collate_pairs(sources, targets, VOCAB_SIZE)
+
+
+def with_copies(tokens: list[int]) -> SourceIds:
+    """Return a source of which the highest ids are unknown forms, one cannot be copied, and the rest are themselves."""
+    unknown = sorted({token for token in tokens if token >= VOCAB_SIZE - 3})
+    table = {token: VOCAB_SIZE + number for number, token in enumerate(unknown)} | {4: PAD}
+    return SourceIds(tokens, [table.get(token, token) for token in tokens], tuple(map(str, unknown)))
+
+
+def unpadded(source: Source, row: int) -> Source:
+    """Return one sentence of a batch as it is alone."""
+    length = int(source.mask[row].sum())
+    alone = rows.select(source, torch.tensor([row]))
+    copy_ids, forms = alone.copy_ids, alone.forms
+    return replace(
+        alone,
+        tokens=alone.tokens[:, :length],
+        mask=alone.mask[:, :length],
+        copy_ids=None if copy_ids is None else copy_ids[:, :length],
+        forms=None if forms is None else forms[:, : int(forms.sum())],
+    )
+
+
+def target(tokens: list[int]) -> Target:
+    """Return a batch of one target."""
+    return collate_pairs(plain_sources([[4]]), [tokens]).target

@@ -14,6 +14,7 @@ from calque.nn.objectives import likelihood
 from calque.optim import AdamConfig, build_optimizer, learning_rate
 from calque.search.beam import search
 from calque.search.options import SearchConfig
+from calque.text.source_ids import plain_sources
 from calque.training.config import TrainConfig
 from calque.training.state import Position
 from calque.training.updates import updates
@@ -81,7 +82,7 @@ def batches(task: Callable[[Sequence], Sequence], without: set[Sequence], number
     stream = (sequence for sequence in sequences(seed=2) if sequence not in without)
     for _ in range(number):
         drawn = [next(stream) for _ in range(BATCH)]
-        yield [collate_pairs(drawn, [task(sequence) for sequence in drawn])]
+        yield [collate_pairs(plain_sources(drawn), [task(sequence) for sequence in drawn])]
 
 
 def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int, peak: float) -> Seq2Seq:
@@ -104,7 +105,7 @@ def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int,
 @torch.inference_mode()
 def share_right(model: Seq2Seq, task: Callable[[Sequence], Sequence], given: list[Sequence], beam: int) -> float:
     """Return the share of sequences whose output is right in every symbol."""
-    source = collate_sources(given)
+    source = collate_sources(plain_sources(given))
     found = search(model, source, source.mask.sum(dim=1), SearchConfig(beam=beam))
     outputs = [tuple(found.tokens[row, 0, : found.lengths[row, 0]].tolist()) for row in range(len(given))]
     return sum(output == task(sequence) for output, sequence in zip(outputs, given, strict=True)) / len(given)

@@ -7,13 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from calque.data.collate import collate_sources
-from calque.nn.attention import (
-    AdditiveAttentionConfig,
-    DotAttentionConfig,
-    GeneralAttentionConfig,
-    NoAttentionConfig,
-    build_attention,
-)
+from calque.nn.attention_additive import AdditiveAttentionConfig
+from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig
+from calque.nn.attentions import NoAttentionConfig
 from calque.nn.embedding import Embedding
 from calque.nn.parts import Memory, MemoryShape
 from calque.nn.recurrent import (
@@ -23,6 +19,7 @@ from calque.nn.recurrent import (
     RecurrentEncoderConfig,
     RecurrentLayers,
 )
+from calque.text.source_ids import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH = 17, 12
@@ -56,7 +53,7 @@ def test_recurrent_encoder(cell: str, both: bool) -> None:
     directions = 2 if both else 1
     library = LIBRARY[cell](WIDTH, WIDTH // directions, 2, batch_first=True, bidirectional=both)
     copy_recurrent(encoder.layers, library)
-    source = collate_sources(SENTENCES)
+    source = collate_sources(plain_sources(SENTENCES))
     memory = encoder(source)
     assert len(memory.summary) == (2 if cell == "lstm" else 1)
     for row, sentence in enumerate(SENTENCES):
@@ -140,7 +137,7 @@ def attention_by_loops(attention: nn.Module, kind: str, query: Tensor, memory: M
 )
 @torch.no_grad()
 def test_recurrent_attention(config, memory_width: int) -> None:
-    attention = build_attention(config, 6, memory_width)
+    attention = config.build(6, memory_width)
     assert attention is not None
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
     memory = Memory(torch.randn(2, 5, memory_width), mask, ())

@@ -19,6 +19,7 @@ from calque.nn.transformer import (
     TransformerEncoderConfig,
 )
 from calque.optim import AdamConfig, AdamWConfig, build_optimizer
+from calque.text.source_ids import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH, HEADS = 17, 12, 3
@@ -100,7 +101,7 @@ def test_transformer_encoder() -> None:
     for ours, theirs in zip(encoder.layers, library.layers, strict=True):
         copy_attention(ours.attention, theirs.self_attn)
         copy_layer(ours, theirs, ["attention_norm", "feed_forward_norm"])
-    source: Source = collate_sources(SENTENCES)
+    source: Source = collate_sources(plain_sources(SENTENCES))
     memory = encoder(source)
     expected = library(with_positions(encoder.embedding, source.tokens), src_key_padding_mask=~source.mask)
     torch.testing.assert_close(memory.states[source.mask], expected[source.mask], **CLOSE)
@@ -149,7 +150,7 @@ def test_smoothed_likelihood(smoothing: float) -> None:
     ours, theirs = (torch.randn(6, VOCAB_SIZE, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     ours.requires_grad_()
     theirs.requires_grad_()
-    losses = smoothed(smoothing)(ours.log_softmax(dim=-1), labels)
+    losses = smoothed(smoothing)(ours.log_softmax(dim=-1), labels, ours.shape[1])
     expected = nn.functional.cross_entropy(theirs, labels, label_smoothing=smoothing, reduction="none")
     torch.testing.assert_close(losses, expected, **CLOSE)
     (losses * weights).sum().backward()
@@ -161,7 +162,10 @@ def test_gradients_of_the_objectives() -> None:
     log_probs = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 6, 3, 3])
     for objective in (likelihood, smoothed(0.2)):
-        assert torch.autograd.gradcheck(lambda values, chosen=objective: chosen(values, labels), (log_probs,))
+        for size in (log_probs.shape[1], log_probs.shape[1] - 2):
+            assert torch.autograd.gradcheck(
+                lambda values, chosen=objective, size=size: chosen(values, labels, size), (log_probs,)
+            )
 
 
 @pytest.mark.parametrize("config", [AdamConfig(), AdamWConfig(weight_decay=0.3)], ids=lambda config: config.kind)

@@ -10,6 +10,7 @@ from calque.data.collate import collate_pairs
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood, smoothed
+from calque.text.source_ids import plain_sources
 
 VOCAB_SIZE = 13
 TRANSFORMER = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed_forward": 12}
@@ -25,7 +26,7 @@ def made(
 
 
 def batch() -> Batch:
-    return collate_pairs([[4, 5, 6], [7], [8, 9]], [[9, 8, 7, 6, 5], [4], [10, 11, 12]])
+    return collate_pairs(plain_sources([[4, 5, 6], [7], [8, 9]]), [[9, 8, 7, 6, 5], [4], [10, 11, 12]])
 
 
 def losses_and_gradients(model: Seq2Seq, objective) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -10,6 +10,7 @@ from calque.api import load
 from calque.errors import UsageError
 from calque.predict import Predictor, _batches, _parts, fill, one_line
 from calque.search.options import SearchConfig
+from calque.text.source_ids import SourceIds
 from calque.weights import load_weights
 
 LINES = ["one", "", "two three four", "  ", "five six", "seven"]
@@ -96,7 +97,7 @@ def test_attention_covers_the_source(predictor: Predictor) -> None:
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 99])
 def test_parts_are_even_and_whole(length: int) -> None:
     """Cut nothing away, exceed the limit nowhere, and differ by little."""
-    parts = _parts(list(range(length)), 10)
+    parts = [part.tokens for part in _parts(SourceIds(list(range(length))), 10)]
     assert [token for part in parts for token in part] == list(range(length))
     assert all(len(part) <= 10 for part in parts)
     assert len(parts) == max(1, -(-length // 10))

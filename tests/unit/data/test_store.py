@@ -18,6 +18,7 @@ from calque.data import store_writer
 from calque.data.collate import collate, collate_pairs, collate_sources
 from calque.data.store import TokenStore, build_store, open_or_build
 from calque.errors import DataError, ResourceError
+from calque.text.source_ids import SourceIds, plain_sources
 
 PAD, BOS, EOS = 0, 2, 3
 FILES = ["source.tokens", "source.offsets", "target.tokens", "target.offsets", "store.json"]
@@ -38,6 +39,13 @@ class WordNumbers:
         return [[int(word) for word in text.split()] for text in texts]
 
     encode_target = encode_source
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        return ()
+
+    def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
+        return list(zip(plain_sources(self.encode_source(sources)), self.encode_target(targets), strict=True))
 
 
 def random_pairs(num: int, longest: int = 9, top: int = 999, seed: int = 0) -> list[tuple[str, str]]:
@@ -281,12 +289,12 @@ def test_a_batch_is_what_the_naive_way_makes(tmp_path: Path) -> None:
         targets = text.encode_target([pairs[index][1] for index in indices])
         expected = naive(sources, targets)
         assert parts(collate(store, indices)) == expected
-        assert parts(collate_pairs(sources, targets)) == expected
-        alone = collate_sources(sources)
+        assert parts(collate_pairs(plain_sources(sources), targets)) == expected
+        alone = collate_sources(plain_sources(sources))
         assert (alone.tokens.tolist(), alone.mask.long().tolist()) == (expected[0], expected[3])
 
 
 def test_empty_sentences_are_their_end_alone() -> None:
-    batch = collate_pairs([[], [7, 8]], [[9], []])
+    batch = collate_pairs(plain_sources([[], [7, 8]]), [[9], []])
     assert parts(batch) == naive([[], [7, 8]], [[9], []])
-    assert collate_sources([[]]).tokens.tolist() == [[EOS]]
+    assert collate_sources(plain_sources([[]])).tokens.tolist() == [[EOS]]

@@ -9,6 +9,7 @@ from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.embedding import Embedding, sinusoids
 from calque.nn.objectives import likelihood
+from calque.text.source_ids import plain_sources
 
 KINDS = {
     "transformer": {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed_forward": 12},
@@ -45,7 +46,7 @@ def test_tied_tables_share_storage_and_are_one_parameter(kind: str, tie: str, nu
 def test_a_tied_table_gets_one_gradient_the_sum_of_its_uses(kind: str, tie: str) -> None:
     tied, untied = made(kind, tie), made(kind, "none")
     untied.load_state_dict(tied.state_dict())
-    batch = collate_pairs([[4, 5, 6], [7]], [[8, 9], [10, 4, 5]])
+    batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9], [10, 4, 5]])
     for model in (tied, untied):
         model.eval()(batch, likelihood).sum().backward()
     shared = ["target", "head"] if tie == "target" else ["source", "target", "head"]
