@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from covering import Choice, covering, sample
+from covering import Axis, Choice, covering, sample
 
 from calque import rows
 from calque.batch import Batch, Source, Target
@@ -50,7 +50,6 @@ DECODERS: dict[str, dict[str, Any]] = {
     "transformer": TRANSFORMER,
 }
 ATTENTIONS: dict[str, dict[str, Any]] = {
-    "own": {},
     "none": {"kind": "none"},
     "dot": {"kind": "dot"},
     "general": {"kind": "general"},
@@ -62,26 +61,32 @@ COVERAGES: dict[str, dict[str, Any]] = {
     "loss": {"coverage": True, "coverage_loss": 0.7},
 }
 
+
+def is_recurrent(choice: Choice) -> bool:
+    """Say whether the decoder is recurrent."""
+    return choice["decoder"] in CELLS
+
+
+def attends(choice: Choice) -> bool:
+    """Say whether the decoder has an attention that was chosen."""
+    return is_recurrent(choice) and choice["attention"] != "none"
+
+
+# An axis that does not apply to the rest of a choice takes its first option.
 AXES = {
-    "encoder": tuple(ENCODERS),
-    "decoder": tuple(DECODERS),
-    "attention": tuple(ATTENTIONS),
-    "feeding": ("plain", "fed"),
-    "coverage": tuple(COVERAGES),
-    "head": ("softmax", "pointer"),
-    "tie": ("none", "target", "all"),
+    "encoder": Axis(tuple(ENCODERS)),
+    "decoder": Axis(tuple(DECODERS)),
+    "attention": Axis(tuple(ATTENTIONS), is_recurrent),
+    "feeding": Axis(("plain", "fed"), attends),
+    "coverage": Axis(tuple(COVERAGES), attends),
+    "head": Axis(("softmax", "pointer")),
+    "tie": Axis(("none", "target", "all")),
 }
 
 
 def sensible(choice: Choice) -> bool:
-    """Say whether the options go together; those that a decoder does not have are at their first value."""
-    recurrent = choice["decoder"] in CELLS
-    if recurrent == (choice["attention"] == "own"):
-        return False
-    attends_by_choice = recurrent and choice["attention"] != "none"
-    if not attends_by_choice and (choice["feeding"] != "plain" or choice["coverage"] != "none"):
-        return False
-    return not (choice["attention"] == "none" and choice["head"] == "pointer")
+    """Say whether the options go together."""
+    return attends(choice) or not is_recurrent(choice) or choice["head"] != "pointer"
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Case:
         """Return the section of the recipe."""
         choice = dict(self.options)
         decoder = dict(DECODERS[choice["decoder"]])
-        if choice["decoder"] in CELLS:
+        if is_recurrent(choice):
             decoder["attention"] = ATTENTIONS[choice["attention"]] | COVERAGES[choice["coverage"]]
             decoder["input_feeding"] = choice["feeding"] == "fed"
         return ModelConfig.model_validate(
