@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calque import __version__
-from calque.data.formats import Example
+from calque.data.readers import Example, lines_named
 from calque.files import sha256_of, write_atomic
 from calque.metrics.bootstrap import bootstrap
 from calque.metrics.score import Metric, Score
@@ -30,7 +30,8 @@ def score_examples(
     predictor: Predictor, examples: Sequence[Example], metrics: Sequence[Metric], batch_size: int = 0
 ) -> tuple[list[Score], list[str]]:
     """Answer the sources and score the answers, with 95 % intervals; return the answers too."""
-    outputs = predictor.best([example.source for example in examples], batch_size)
+    with lines_named(examples):
+        outputs = predictor.best([example.source for example in examples], batch_size)
     references = [example.targets for example in examples]
     return [bootstrap(metric, outputs, references) for metric in metrics], outputs
 

@@ -1,8 +1,9 @@
 """Optimizers, parameter groups and learning-rate schedules; a schedule is a pure function of the update's number."""
 
+import inspect
 import math
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -35,19 +36,37 @@ class AdamWConfig(AdamConfig):
 Schedule = Literal["constant", "inverse_sqrt", "cosine"]
 
 
-def build_optimizer(
-    config: AdamConfig | AdamWConfig, parameters: Iterable[nn.Parameter], lr: float
-) -> torch.optim.Adam:
+class Adam(torch.optim.AdamW):
+    """Do what torch's Adam and AdamW do (they are one where nothing decays), without importing torch's compiler.
+
+    Torch wraps these methods for its compiler, and the first call of any of them imports it, which takes seconds;
+    what is wrapped is plain. A version of torch that wraps nothing leaves its methods as they are.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.AdamW.step)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Make one update; a closure, of which torch allows one, is not taken."""
+        assert closure is None
+        self._plain_step()
+
+
+def build_optimizer(config: AdamConfig | AdamWConfig, parameters: Iterable[nn.Parameter], lr: float) -> Adam:
     """Build the optimizer; biases, norms and other vectors are never decayed."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     betas = (config.beta1, config.beta2)
     if not isinstance(config, AdamWConfig):
-        return torch.optim.Adam(trained, lr=lr, betas=betas, eps=config.epsilon, fused=True)
+        return Adam(trained, lr=lr, betas=betas, eps=config.epsilon, weight_decay=0.0, fused=True)
     groups = [
         {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=config.epsilon, fused=True)
+    return Adam(groups, lr=lr, betas=betas, eps=config.epsilon, fused=True)
 
 
 def learning_rate(schedule: Schedule, peak: float, warmup: int, update: int, num_updates: int) -> float:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from calque.data.readers import Dataset, Example, is_blank, pairs
 from calque.data.reservoir import Reservoir
 from calque.data.split import is_held_out
-from calque.text.scripts import dominant_script
+from calque.text.graph import readable
+from calque.text.scripts import count_characters, dominant_script
 
 RESERVOIR_BYTES = 5_000_000
 SAMPLE_LINES = 2_000
@@ -41,7 +42,7 @@ class Survey:
 def training_pairs(dataset: Dataset, split: bool) -> Iterator[tuple[str, str]]:
     """Yield the pairs to train on: both sides have text, and with `split` the source is not held out."""
     for source, target in pairs(dataset.examples()):
-        if not (is_blank(source) or is_blank(target) or (split and is_held_out(source))):
+        if not (is_blank(source) or is_blank(target) or (split and is_held_out(dataset.columns.untagged(source)))):
             yield source, target
 
 
@@ -53,7 +54,7 @@ def survey(dataset: Dataset, split: bool, most_held_out: int) -> Survey:
     for example in dataset.examples():
         usable = [] if is_blank(example.source) else [target for target in example.targets if not is_blank(target)]
         counts["blank"] += len(example.targets) - len(usable)
-        if usable and split and is_held_out(example.source):
+        if usable and split and is_held_out(dataset.columns.untagged(example.source)):
             counts["held_out"] += len(usable)
             held_out.add(Example(example.source, tuple(usable), example.line))
             continue
@@ -105,4 +106,6 @@ class Sample:
 
 
 def _side(lines: list[str], mean_characters: float) -> Side:
-    return Side(mean_characters, dominant_script(lines[:SAMPLE_LINES]), len(set().union(*lines)), lines)
+    # Of a graph what its nodes and edges say counts, not the signs of JSON.
+    read = list(map(readable, lines))
+    return Side(mean_characters, dominant_script(read[:SAMPLE_LINES]), len(count_characters(read)), lines)

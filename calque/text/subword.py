@@ -6,17 +6,16 @@ Kudo & Richardson 2018 (SentencePiece); Kudo 2018 (unigram); Sennrich et al. 201
 import io
 import itertools
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import sentencepiece
 from pydantic import Field
 
 from calque.config import Config
 from calque.errors import DataError, UsageError
+from calque.text.scripts import count_characters
 from calque.text.sentencepiece_file import BYTE_PIECES, Algorithm, check_model, rewrite_model
 from calque.text.tokenizer import MAX_ENTRIES, NUM_SPECIALS, SPECIALS, read_limited, visible, visible_byte, write_files
 
@@ -34,7 +33,7 @@ _ZERO, _UNKNOWN = "\0", "\u2585"
 # It takes its own special names for borders that no piece crosses: the place of a character that gets no piece.
 _BORDER = SPECIALS[0]
 _CHUNK = 1000
-_COUNTED_AT_ONCE = 1000
+MANY_TEXTS = 500
 _MAX_SENTENCE_BYTES = 2 * len(_BORDER) * _CHUNK
 # Of an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are left to the bytes.
 _LARGE_ALPHABET, _COVERAGE = 1000, 0.9995
@@ -61,6 +60,8 @@ class SentencePieceTokenizer:
     def __init__(self, model: bytes) -> None:
         """Take the bytes of a model; those from a file must have passed `check_model`."""
         self._model = model
+        # For many texts at once; the ids are the same with any number.
+        self.num_threads = 1
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
 
     @classmethod
@@ -80,8 +81,10 @@ class SentencePieceTokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, in one call and one thread."""
-        ids: list[list[int]] = self._processor.encode([_to_inner(text) for text in texts], out_type=int, num_threads=1)
+        """Return the ids of each text, in one call; from `MANY_TEXTS` on with `num_threads` threads."""
+        threads = self.num_threads if len(texts) >= MANY_TEXTS else 1
+        inner = [_to_inner(text) for text in texts]
+        ids: list[list[int]] = self._processor.encode(inner, out_type=int, num_threads=threads)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -181,12 +184,12 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield part[start:]
 
 
-def _spelled_in_bytes(sentences: Sequence[str], vocab_size: int) -> list[str]:
+def _spelled_in_bytes(sentences: Iterable[str], vocab_size: int) -> list[str]:
     """Return the rarest characters, for which there is no place of their own.
 
     At most half of the free places go to single characters, so that a small vocabulary still learns some words.
     """
-    counts = _count_characters(sentences)
+    counts = count_characters(sentences)
     # The blank always has its place: the trainer puts one in front of every sentence.
     counts.pop(" ", None)
     common = sorted(counts, key=lambda char: (-counts[char], char))
@@ -197,18 +200,8 @@ def _spelled_in_bytes(sentences: Sequence[str], vocab_size: int) -> list[str]:
     return common[kept:]
 
 
-def _count_characters(sentences: Sequence[str]) -> Counter[str]:
-    """Count as a Counter of all sentences would, in a twentieth of the time."""
-    counts: Counter[str] = Counter()
-    for start in range(0, len(sentences), _COUNTED_AT_ONCE):
-        text = "".join(sentences[start : start + _COUNTED_AT_ONCE]).encode("utf-32-le")
-        codes, found = np.unique(np.frombuffer(text, "<u4"), return_counts=True)
-        counts.update(dict(zip(map(chr, codes.tolist()), found.tolist(), strict=True)))
-    return counts
-
-
 def _to_inner(text: str) -> str:
-    if not _OUTER.search(text):
+    if text.isascii() or not _OUTER.search(text):
         return text
     return _OUTER.sub(lambda found: _TO_INNER.get(found[0], "\ufffd"), text)
 

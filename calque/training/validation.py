@@ -8,7 +8,7 @@ import torch
 from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
-from calque.data.formats import Example
+from calque.data.readers import Example, lines_named
 from calque.metrics.score import Metric
 from calque.nn.objectives import likelihood
 from calque.predict import Predictor
@@ -39,7 +39,8 @@ class Validation:
 
 def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[Metric], max_length: int) -> Development:
     """Encode a development set; pairs longer than the model's limit count for the measures, not for the loss."""
-    pairs = text.read_pairs([example.source for example in examples], [example.targets[0] for example in examples])
+    with lines_named(examples):
+        pairs = text.read_pairs([example.source for example in examples], [example.targets[0] for example in examples])
     fit = [(source, target) for source, target in pairs if max(len(source), len(target)) < max_length]
     fit.sort(key=lambda pair: (len(pair[1]), len(pair[0])))
     groups = [fit[start : start + BATCH_PAIRS] for start in range(0, len(fit), BATCH_PAIRS)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_language import BRIEF, Finished, write_pairs
+from toy_language import BRIEF, Finished, train_command, write_pairs
 
 import calque
 from calque import cli
@@ -77,6 +77,47 @@ def test_import_costs_nothing_and_verbs_stay_functions() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "held\n", done.stderr
+
+
+def test_training_imports_neither_compiler_nor_plots(tmp_path: Path) -> None:
+    """Reach the first update without what takes seconds to import and is not used."""
+    data = write_pairs(tmp_path / "digits.tsv")
+    code, _, modules, _ = start(*train_command(data, tmp_path / "run"))
+    assert code == 0
+    assert "torch.optim" in modules
+    assert modules & {"torch._dynamo", "torch._inductor", "matplotlib", "scipy", "pandas"} == set()
+
+
+def test_a_default_that_was_set_is_not_told(tmp_path: Path, command: Callable[..., Finished]) -> None:
+    """Print what holds: for each field either the reason of its default, or that the user set it."""
+    data = write_pairs(tmp_path / "digits.tsv")
+    told = command("train", data, "--dry-run").err
+    assert " epochs: " in told
+    assert " threads: " in told
+    options = ["--threads", "1", "--set", "train.max_epochs=3", "--set", "text.kind=character"]
+    told = command("train", data, "--dry-run", *options).err
+    for line in ("train.threads = 1", "train.max_epochs = 3", "text.kind = character"):
+        assert f"{line}: as you set it" in told
+    for gone in (" epochs: ", " threads: ", " pieces"):
+        assert gone not in told
+    assert "learning rate" in told
+
+
+def test_check_reads_the_columns_that_train_reads(tmp_path: Path, command: Callable[..., Finished]) -> None:
+    """Take `data.columns` for both files and for the clean copy; Python takes them by name."""
+    data, other = tmp_path / "articles.csv", tmp_path / "other.csv"
+    data.write_text("id,body,title\n1,a long text,its title\n2,another text,\n")
+    other.write_text("title,body\nanother title,a long text\n")
+    columns = ["--set", "data.columns.source=body", "--set", "data.columns.target=title"]
+    assert command("check", data).code == 3
+    done = command("check", data, "--against", other, "--fix", tmp_path / "clean.tsv", "--json", *columns)
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert (report["pairs"], report["usable"], report["overlap"]["same_source"]) == (2, 1, 1)
+    assert (tmp_path / "clean.tsv").read_text() == "a long text\tits title\n"
+    assert calque.check(data, other=other, columns={"source": "body", "target": "title"}).usable == 1
+    with pytest.raises(UsageError, match="columns"):
+        calque.check(data, columns={"sorce": "body"})
 
 
 def test_python_takes_every_option_of_train(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_dry_run_shows_the_recipe_and_writes_nothing(tmp_path: Path, command: Co
     recipe = json.loads(done.out)
     assert recipe["model"]["encoder"]["kind"] == "gru"
     assert recipe["train"]["max_updates"] == 4
-    assert "learning rate" in done.err
+    assert " epochs: " in done.err
     assert {path.name for path in tmp_path.iterdir()} - {"standard-input"} == before
 
 

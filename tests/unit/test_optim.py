@@ -1,6 +1,9 @@
 """Schedules are pure functions of the update's number; vectors are never decayed."""
 
+import copy
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -88,3 +91,66 @@ def test_every_trained_parameter_is_in_one_group_and_frozen_ones_in_none(config)
 def test_plain_adam_decays_nothing() -> None:
     optimizer = build_optimizer(AdamConfig(), [nn.Parameter(torch.ones(2, 2))], 0.1)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0]
+
+
+@pytest.mark.parametrize(
+    "config", [AdamConfig(beta2=0.95), AdamWConfig(weight_decay=0.3)], ids=lambda config: config.kind
+)
+def test_updates_are_those_of_torch_bit_for_bit_and_so_is_the_state(config) -> None:
+    """Change the rate between updates, save and load half-way; torch's own optimizer does the same beside."""
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Linear(7, 5), nn.LayerNorm(5), nn.Linear(5, 3))
+    twin = copy.deepcopy(module)
+    optimizer = build_optimizer(config, module.parameters(), 0.1)
+    options = {"lr": 0.1, "betas": (config.beta1, config.beta2), "eps": config.epsilon, "fused": True}
+    if isinstance(config, AdamWConfig):
+        # Groups in the order of `build_optimizer`: what decays, then what does not.
+        groups = [[p for p in twin.parameters() if (p.dim() > 1) == decays] for decays in (True, False)]
+        decays = (config.weight_decay, 0.0)
+        parts = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True)]
+        torchs: torch.optim.Optimizer = torch.optim.AdamW(parts, **options)
+    else:
+        torchs = torch.optim.Adam(twin.parameters(), **options)
+    for number in range(6):
+        for group in [*optimizer.param_groups, *torchs.param_groups]:
+            group["lr"] = 0.1 / (number + 1)
+        inputs = torch.randn(4, 7)
+        for model, other in ((module, optimizer), (twin, torchs)):
+            model(inputs).square().sum().backward()
+            other.step()
+            other.zero_grad(set_to_none=True)
+        if number == 2:
+            saved = copy.deepcopy(optimizer.state_dict())
+            optimizer = build_optimizer(config, module.parameters(), 0.1)
+            optimizer.load_state_dict(saved)
+    assert all(parameter.grad is None for parameter in module.parameters())
+    for own, theirs in zip(module.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(own, theirs)
+    state, expected = optimizer.state_dict()["state"], torchs.state_dict()["state"]
+    assert state.keys() == expected.keys()
+    for number, parts in expected.items():
+        assert state[number].keys() == parts.keys()
+        assert all(torch.equal(state[number][name], part) for name, part in parts.items())
+
+
+def test_no_gradient_is_kept_of_an_update() -> None:
+    """Leave leaves: an update is no part of what is differentiated."""
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = build_optimizer(AdamConfig(), [parameter], 0.1)
+    parameter.square().sum().backward()
+    optimizer.step()
+    assert parameter.is_leaf
+    assert parameter.grad_fn is None
+    assert torch.is_grad_enabled()
+
+
+def test_a_life_of_the_optimizer_leaves_the_compiler_alone() -> None:
+    """Build, update, save and restore in a new process: the compiler's import alone would take seconds."""
+    script = (
+        "import sys, torch; from calque.optim import AdamWConfig, build_optimizer;"
+        "weight = torch.nn.Parameter(torch.ones(2, 2)); build = lambda: build_optimizer(AdamWConfig(), [weight], 0.1);"
+        "first, second = build(), build(); weight.sum().backward(); first.step(); first.zero_grad();"
+        "second.load_state_dict(first.state_dict()); print('torch._dynamo' in sys.modules, float(weight[0, 0]) < 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "False True\n", done.stderr

@@ -1,10 +1,11 @@
 """Scripts and languages are guessed where they are plain, and not where they are not."""
 
 import itertools
+from collections import Counter
 
 import pytest
 
-from calque.text.scripts import dominant_script, guess_languages, is_unspaced
+from calque.text.scripts import count_characters, dominant_script, guess_languages, is_unspaced
 
 SAMPLES = {
     "Latin": "The quick brown fox, être ou ne pas être",
@@ -79,3 +80,9 @@ def test_an_endless_stream_is_read_only_so_far() -> None:
 )
 def test_languages_from_a_file_name(name: str, languages: tuple[str, str] | None) -> None:
     assert guess_languages(name) == languages
+
+
+def test_characters_are_counted_as_a_counter_counts_them() -> None:
+    texts = [*SAMPLES.values(), "", "🙂🙂", "\0a\ud800", *["again"] * 2_500]
+    assert count_characters(iter(texts)) == Counter("".join(texts))
+    assert count_characters([]) == Counter()

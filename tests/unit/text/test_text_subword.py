@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calque.errors import DataError
-from calque.text.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
+from calque.text.subword import MANY_TEXTS, SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
 from calque.text.tokenizer import NUM_SPECIALS, SPECIALS, UNK
 
 ENGLISH = [f"The {noun} {verb} the {other}, again." for noun in ("cat", "dog", "old man") for verb in ("sees", "met")
@@ -171,3 +171,12 @@ def test_pieces_can_be_read(tokenizer: SentencePieceTokenizer) -> None:
     assert {"0xC3", "0xA9"} < set(labels)
     assert all(re.fullmatch(r"\S+", label) for label in labels)
     assert tokenizer.pieces([0, 1, 2, 3]) == list(SPECIALS)
+
+
+def test_threads_change_no_id() -> None:
+    """Give the same ids in the same order with any number of threads, for few texts and for many."""
+    tokenizer = train(ENGLISH + CHINESE)
+    texts = [*AWKWARD, *[f"{text} {number}" for number in range(MANY_TEXTS) for text in ENGLISH[:2]]]
+    alone = tokenizer.encode_batch(texts)
+    tokenizer.num_threads = 3
+    assert tokenizer.encode_batch(texts) == alone == [tokenizer.encode(text) for text in texts]
