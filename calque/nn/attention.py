@@ -24,7 +24,7 @@ class AttentionOptions(Config):
     coverage: bool = False
     """Show the score how much each position has been attended so far (See et al. 2017)."""
     coverage_loss: float = Field(default=0.0, ge=0)
-    """Weight of the loss for attending again what was attended before (See et al. 2017 take 1)."""
+    """Weight of the loss for attending again what was attended before (See et al. 2017: 1); needs no `coverage`."""
 
     def build(self, query_width: int, memory_width: int) -> "Attention":
         """Build the attention for queries and memories of these widths."""
@@ -54,9 +54,8 @@ class Attention(nn.Module):
     def __init__(self, options: AttentionOptions, *, uses_history: bool = False) -> None:
         super().__init__()
         self.normalise = NORMALISERS[options.normaliser]
-        self.has_coverage = options.coverage
         self.coverage_loss = options.coverage_loss
-        # With a history positions wait for each other: no parallel pass over the target.
+        # Where scores look at the history, positions wait for each other: no parallel pass over the target.
         self.uses_history = uses_history or options.coverage
 
     def keys(self, states: Tensor) -> Tensor:
@@ -64,16 +63,21 @@ class Attention(nn.Module):
         return states
 
     def score(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
-        """Return scores [B, Q, S] of queries [B, Q, D]; a history has rows [B, Q, S]."""
+        """Return scores [B, Q, S] of queries [B, Q, D], coverage weighed in; a history has rows [B, Q, S]."""
         raise NotImplementedError
+
+    def weigh(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
+        """Return weights [B, Q, S] of queries [B, Q, D], exactly 0 where the mask is false."""
+        scores = self.score(query, context, history)
+        return self.normalise(scores.masked_fill(~context.mask.unsqueeze(1), float("-inf")))
 
     def start(self, memory: Memory) -> AttentionContext:
         """Project the memory once."""
         return AttentionContext(self.keys(memory.states), memory.states, memory.mask)
 
     def first(self, context: AttentionContext) -> History | None:
-        """Return the history of B rows that have attended to nothing yet, or None where none is kept."""
-        if not self.uses_history:
+        """Return the history of B rows that have attended to nothing yet, or None where score and loss need none."""
+        if not self.uses_history and not self.coverage_loss:
             return None
         nothing = torch.zeros_like(context.mask, dtype=context.values.dtype)
         return History(nothing, nothing)
@@ -82,22 +86,24 @@ class Attention(nn.Module):
         self, query: Tensor, context: AttentionContext, history: History | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (mixed memory [B, Q, D], weights [B, Q, S]) for queries [B, Q, D]."""
-        scores = self.score(query, context, history).masked_fill(~context.mask.unsqueeze(1), float("-inf"))
-        weights = self.normalise(scores)
-        return weights @ context.values, weights
+        weights = self.weigh(query, context, history)
+        # Weights may be more precise than values (sparse normalisers do not compute in half precision).
+        return weights.to(context.values.dtype) @ context.values, weights
 
 
 class CoverageScore(nn.Module):
-    """Add a learned multiple of the coverage to a score that is a product."""
+    """Add a learned multiple of the coverage to a score that is a product; each head has its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_heads: int = 1) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(torch.zeros(num_heads))
 
     def forward(self, scores: Tensor, history: History | None) -> Tensor:
-        """Return scores [B, Q, S] with the coverage [B, Q, S] weighed in."""
+        """Return scores [B, Q, S], or [B, H, Q, S] of H heads, with the coverage [B, Q, S] weighed in."""
         assert history is not None, "coverage needs a history"
-        return scores + self.weight * history.total
+        if scores.dim() == 3:
+            return scores + self.weight * history.total
+        return scores + self.weight[:, None, None] * history.total.unsqueeze(1)
 
 
 def remember(history: History, weights: Tensor) -> History:
@@ -108,3 +114,8 @@ def remember(history: History, weights: Tensor) -> History:
 def repetition(weights: Tensor, before: Tensor) -> Tensor:
     """Return how much is attended again [..]: the sum of min(weights, what was attended before), each [.., S]."""
     return torch.minimum(weights, before).sum(dim=-1)
+
+
+def attended_before(weights: Tensor) -> Tensor:
+    """Return the sum of the weights [B, T, S] of all earlier positions: the history of each, where all are known."""
+    return nn.functional.pad(weights[:, :-1].cumsum(dim=1), (0, 0, 1, 0))

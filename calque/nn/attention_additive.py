@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from calque.nn.attention import Attention, AttentionContext, AttentionOptions, History
@@ -13,7 +14,7 @@ class AdditiveAttentionConfig(AttentionOptions):
 
     kind: Literal["additive"] = "additive"
     """The attention."""
-    width: int = 0
+    width: int = Field(default=0, ge=0)
     """Units of the scoring network; 0 takes the decoder's width."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
@@ -24,8 +25,10 @@ class AdditiveAttentionConfig(AttentionOptions):
 class AdditiveAttention(Attention):
     """Score by v · tanh(W query + U memory), and + c · coverage inside."""
 
-    def __init__(self, config: AdditiveAttentionConfig, query_width: int, memory_width: int) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: AdditiveAttentionConfig, query_width: int, memory_width: int, *, uses_history: bool = False
+    ) -> None:
+        super().__init__(config, uses_history=uses_history)
         width = config.width or query_width
         self.query = nn.Linear(query_width, width)
         self.key = nn.Linear(memory_width, width, bias=False)
@@ -36,11 +39,15 @@ class AdditiveAttention(Attention):
         """Project memory states to the units of the scoring network."""
         return self.key(states)  # type: ignore[no-any-return]
 
-    def score(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
-        """Return scores [B, Q, S]."""
+    def units(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
+        """Return what goes into the tanh [B, Q, S, A]."""
         # [B, Q, 1, A] + [B, 1, S, A] -> [B, Q, S, A]
         units = self.query(query).unsqueeze(2) + context.keys.unsqueeze(1)
-        if self.coverage is not None:
-            assert history is not None, "coverage needs a history"
-            units = units + self.coverage(history.total.unsqueeze(-1))
-        return torch.tanh(units) @ self.energy
+        if self.coverage is None:
+            return units  # type: ignore[no-any-return]
+        assert history is not None, "coverage needs a history"
+        return units + self.coverage(history.total.unsqueeze(-1))  # type: ignore[no-any-return]
+
+    def score(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
+        """Return scores [B, Q, S]."""
+        return torch.tanh(self.units(query, context, history)) @ self.energy

@@ -1,5 +1,6 @@
-"""Attention by products of query and memory: dot and general (Luong et al. 2015)."""
+"""Attention by products of query and memory: dot and general (Luong et al. 2015), scaled dot (Vaswani et al. 2017)."""
 
+import math
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,12 +17,20 @@ class DotAttentionConfig(AttentionOptions):
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention; UsageError where the widths differ."""
-        if query_width != memory_width:
-            raise UsageError(
-                f"model.decoder.attention: dot needs one width on both sides, the memory has {memory_width}"
-                f" and the decoder {query_width}; set them equal or take kind = general"
-            )
+        _check_widths(self.kind, query_width, memory_width)
         return DotAttention(self)
+
+
+class ScaledDotAttentionConfig(AttentionOptions):
+    """Score by the product of query and memory over the root of their width, which must be one."""
+
+    kind: Literal["scaled_dot"] = "scaled_dot"
+    """The attention."""
+
+    def build(self, query_width: int, memory_width: int) -> Attention:
+        """Build the attention; UsageError where the widths differ."""
+        _check_widths(self.kind, query_width, memory_width)
+        return ScaledDotAttention(self)
 
 
 class GeneralAttentionConfig(AttentionOptions):
@@ -48,6 +57,14 @@ class DotAttention(Attention):
         return scores if self.coverage is None else self.coverage(scores, history)
 
 
+class ScaledDotAttention(DotAttention):
+    """Score by query · memory / √D."""
+
+    def keys(self, states: Tensor) -> Tensor:
+        """Scale memory states once for all queries."""
+        return states / math.sqrt(states.shape[-1])
+
+
 class GeneralAttention(DotAttention):
     """Score by query · W memory."""
 
@@ -58,3 +75,11 @@ class GeneralAttention(DotAttention):
     def keys(self, states: Tensor) -> Tensor:
         """Project memory states to the query's width."""
         return self.key(states)  # type: ignore[no-any-return]
+
+
+def _check_widths(kind: str, query_width: int, memory_width: int) -> None:
+    if query_width != memory_width:
+        raise UsageError(
+            f"model.decoder.attention: {kind} needs one width on both sides, the memory has {memory_width}"
+            f" and the decoder {query_width}; set them equal or take kind = general"
+        )

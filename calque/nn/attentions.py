@@ -1,12 +1,17 @@
-"""The attentions that a recurrent decoder can have: a new one joins by one line here."""
+"""The attentions that a recurrent decoder can have: a new one joins by one line here, beside its import."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from calque.config import Config
+from calque.nn.attention import AttentionOptions
 from calque.nn.attention_additive import AdditiveAttentionConfig
-from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig
+from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig, ScaledDotAttentionConfig
+from calque.nn.attention_hierarchical import HierarchicalAttentionConfig
+from calque.nn.attention_local import LocalAttentionConfig
+from calque.nn.attention_location import LocationAttentionConfig
+from calque.nn.attention_multihead import MultiHeadAttentionConfig
 
 
 class NoAttentionConfig(Config):
@@ -15,12 +20,32 @@ class NoAttentionConfig(Config):
     kind: Literal["none"] = "none"
     """The attention."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_options(cls, values: Any) -> Any:
+        """Say what coverage and the like would need, rather than that there is no such key."""
+        given = [name for name in AttentionOptions.model_fields if isinstance(values, dict) and name in values]
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} cannot be had without attention, and kind is none; leave out"
+                f" model.decoder.attention.{given[0]}, or set another kind, such as additive"
+            )
+        return values
+
     def build(self, query_width: int, memory_width: int) -> None:
         """Build nothing."""
         return
 
 
 AttentionConfig = Annotated[
-    NoAttentionConfig | DotAttentionConfig | GeneralAttentionConfig | AdditiveAttentionConfig,
+    NoAttentionConfig
+    | DotAttentionConfig
+    | ScaledDotAttentionConfig
+    | GeneralAttentionConfig
+    | AdditiveAttentionConfig
+    | MultiHeadAttentionConfig
+    | LocalAttentionConfig
+    | LocationAttentionConfig
+    | HierarchicalAttentionConfig,
     Field(discriminator="kind"),
 ]

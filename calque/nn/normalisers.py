@@ -1,8 +1,61 @@
-"""From attention scores to weights: softmax, and its sparse relatives."""
+"""From attention scores to weights: softmax, sparsemax (Martins & Astudillo 2016), entmax (Peters et al. 2019).
+
+The sparse ones find their threshold by sorting, so they are exact; a score of −inf gets a weight of exactly 0.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor
+
+# Where the highest score is 0, no score (entmax: half a score) of −1 or less has weight: lower ones may be raised to
+# here, which keeps −inf out of the sums.
+WEIGHTLESS = -2.0
+
+
+class _Sparsemax(torch.autograd.Function):
+    """Project scores on the simplex: max(z − τ, 0)."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        """Return weights [.., S]: the threshold is that of the largest support which its own scores exceed."""
+        scores, ranked, ranks = _ranked(scores)
+        sums = ranked.cumsum(dim=-1) - 1
+        support = _count(ranks * ranked > sums)
+        weights = (scores - sums.gather(-1, support - 1) / support).clamp_min(0)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return (diag(s) − s sᵀ / |S|) g, where s is 1 on the support S (Martins & Astudillo 2016, eq. 10)."""
+        (weights,) = ctx.saved_tensors
+        return _through((weights > 0).to(weights.dtype), gradients[0])
+
+
+class _Entmax(torch.autograd.Function):
+    """Give max(z / 2 − τ, 0)², entmax with α = 1.5."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        """Return weights [.., S] by algorithm 2 of Peters et al. 2019."""
+        scores, ranked, ranks = _ranked(scores / 2)
+        mean = ranked.cumsum(dim=-1) / ranks
+        spread = ranked.square().cumsum(dim=-1) - ranks * mean.square()
+        thresholds = mean - ((1 - spread) / ranks).clamp_min(0).sqrt()
+        support = _count(thresholds <= ranked)
+        weights = (scores - thresholds.gather(-1, support - 1)).clamp_min(0).square()
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return (diag(s) − s sᵀ / Σ s) g, where s is the root of the weights (Peters et al. 2019, prop. 2)."""
+        (weights,) = ctx.saved_tensors
+        # The root has no slope at 0, and none is wanted there: what has no weight stays out of it.
+        roots = weights.clamp_min(torch.finfo(weights.dtype).tiny).sqrt() * (weights > 0)
+        return _through(roots, gradients[0])
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -10,4 +63,37 @@ def softmax(scores: Tensor) -> Tensor:
     return scores.softmax(dim=-1)
 
 
-NORMALISERS: dict[str, Callable[[Tensor], Tensor]] = {"softmax": softmax}
+def sparsemax(scores: Tensor) -> Tensor:
+    """Return weights [.., S] that sum to one, exactly 0 for scores far below the highest."""
+    return _Sparsemax.apply(_precise(scores))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def entmax(scores: Tensor) -> Tensor:
+    """Return weights [.., S] that sum to one, exactly 0 for low scores: halfway from softmax to sparsemax."""
+    return _Entmax.apply(_precise(scores))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _precise(scores: Tensor) -> Tensor:
+    # Thresholds are differences of sums: half precision has no digits to spare for them.
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def _ranked(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores with their highest at 0, the same from the highest down without −inf, and the ranks from 1."""
+    scores = scores - scores.amax(dim=-1, keepdim=True)
+    ranked = scores.sort(dim=-1, descending=True).values.clamp_min(WEIGHTLESS)
+    return scores, ranked, torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
+
+
+def _count(has_weight: Tensor) -> Tensor:
+    # [.., S] -> [.., 1]; scores that are no numbers have none, and their weights shall be no numbers either.
+    return has_weight.sum(dim=-1, keepdim=True).clamp_min(1)
+
+
+def _through(slopes: Tensor, gradient: Tensor) -> Tensor:
+    """Return (diag(s) − s sᵀ / Σ s) g of slopes s and gradient g, each [.., S]."""
+    moved = slopes * gradient
+    return moved - slopes * (moved.sum(dim=-1, keepdim=True) / slopes.sum(dim=-1, keepdim=True))
+
+
+NORMALISERS: dict[str, Callable[[Tensor], Tensor]] = {"softmax": softmax, "sparsemax": sparsemax, "entmax": entmax}
