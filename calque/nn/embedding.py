@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Embedding(nn.Module):
-    """Look tokens [..] up in a table `weight` [V, D], scaled by √D where the part asks for it."""
+    """Look tokens [..] up in a table `weight` [V, D], scaled by √D unless the part asks for the rows as they are."""
 
     def __init__(self, vocab_size: int, width: int) -> None:
         super().__init__()
@@ -19,16 +19,18 @@ class Embedding(nn.Module):
         """Return V."""
         return self.weight.shape[0]
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, scaled: bool = True) -> Tensor:
         """Return vectors [.., D]."""
-        return nn.functional.embedding(tokens, self.weight) * math.sqrt(self.weight.shape[1])
+        vectors = nn.functional.embedding(tokens, self.weight)
+        return vectors * math.sqrt(self.weight.shape[1]) if scaled else vectors
 
 
-def sinusoids(position: Tensor, width: int) -> Tensor:
+def sinusoids(position: Tensor, width: int, closed: bool = False) -> Tensor:
     """Return the position vectors [.., D] of `position` [..]: sines in the first half, cosines in the second.
 
-    Frequencies are 10000^(−2i/D), positions count from 0.
+    Frequencies are 10000^(−2i/D), positions count from 0; `closed` makes the last of the D/2 exactly 1/10000.
     """
     half = torch.arange(width // 2, device=position.device, dtype=torch.float32)
-    angles = position.unsqueeze(-1).float() * torch.exp(half * (-2.0 * math.log(10000.0) / width))
+    slope = -math.log(10000.0) / max(1, width // 2 - 1) if closed else -2.0 * math.log(10000.0) / width
+    angles = position.unsqueeze(-1).float() * torch.exp(half * slope)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

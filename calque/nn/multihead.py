@@ -1,4 +1,6 @@
-"""Multi-head attention (Vaswani et al. 2017), its cache for decoding step by step, and what hides positions."""
+"""Multi-head attention (Vaswani et al. 2017), also with grouped keys and values (Ainslie et al. 2023), its cache for
+decoding step by step, and what hides positions.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from calque.nn.dropout import Dropout
+from calque.nn.mixers import Mixer, Sight
+from calque.nn.positions import Turn, rotate
 
 FIRST_CAPACITY = 32
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Hold keys and values [R, H, C, D/H] of one layer, the first `length` of C places filled."""
+    """Hold keys and values [R, G, C, d] of one layer, the first `length` of C places filled."""
 
     keys: Tensor
     values: Tensor
@@ -28,7 +32,7 @@ class Cache:
         return new
 
     def write(self, key: Tensor, value: Tensor, position: Tensor) -> "Cache":
-        """Put one key and value [R, H, 1, D/H] a row at its `position` [R], in place while there is room."""
+        """Put one key and value [R, G, 1, d] a row at its `position` [R], in place while there is room."""
         keys, values = self.keys, self.values
         if self.length == keys.shape[2]:
             keys, values = (nn.functional.pad(old, (0, 0, 0, self.length)) for old in (keys, values))
@@ -42,38 +46,94 @@ class Cache:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
-class MultiHeadAttention(nn.Module):
-    """Attend with H heads; `key_value` reads another width where the memory has one."""
+@dataclass(frozen=True)
+class Heads:
+    """Say how many heads there are, how many sets of keys and values they share (0: each its own), how wide a head is
+    (0: an equal share), and whether the projections have biases.
+    """
 
-    def __init__(self, width: int, heads: int, memory_width: int, dropout: float) -> None:
+    number: int
+    key_value: int = 0
+    width: int = 0
+    bias: bool = True
+
+
+class MultiHeadAttention(nn.Module):
+    """Attend with H heads over G sets of keys and values; `key_value` reads another width where the memory has one."""
+
+    def __init__(self, width: int, heads: Heads | int, memory_width: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(memory_width, 2 * width)
-        self.output = nn.Linear(width, width)
+        heads = Heads(heads) if isinstance(heads, int) else heads
+        self.heads, self.groups = heads.number, heads.key_value or heads.number
+        self.head_width = heads.width or width // heads.number
+        self.scale: float = self.head_width**-0.5
+        self.query = nn.Linear(width, self.heads * self.head_width, bias=heads.bias)
+        self.key_value = nn.Linear(memory_width, 2 * self.groups * self.head_width, bias=heads.bias)
+        self.output = nn.Linear(self.heads * self.head_width, width, bias=heads.bias)
         self.dropout = Dropout(dropout)
+        self.product = torch.matmul if self.groups == self.heads else grouped_product
         glorot(self.query)
         glorot(self.key_value, num_blocks=2)
         glorot(self.output)
 
     def project_query(self, values: Tensor) -> Tensor:
-        """[B, T, D] -> [B, H, T, D/H], scaled."""
-        query = self.query(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return query * query.shape[-1] ** -0.5  # type: ignore[no-any-return]
+        """[B, T, D] -> [B, H, T, d], scaled."""
+        query: Tensor = self.query(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return query * self.scale
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, S, D] -> keys and values, each [B, H, S, D/H]."""
-        # [B, S, 2 D] -> [B, S, 2, H, D/H] -> [2, B, H, S, D/H]
-        both = self.key_value(memory).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        """[B, S, D] -> keys and values, each [B, G, S, d]."""
+        # [B, S, 2 G d] -> [B, S, 2, G, d] -> [2, B, G, S, d]
+        both: Tensor = self.key_value(memory).unflatten(-1, (2, self.groups, -1)).permute(2, 0, 3, 1, 4)
         return both[0], both[1]
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return (mixed [B, T, D], weights [B, H, T, S]); `bias` (0 or −inf) broadcasts to the scores."""
+        """Return (mixed [B, T, D], weights [B, H, T, S]); `bias` (−inf hides) broadcasts to the scores."""
         # Plain products: on a CPU fused attention loses on the short rows that sentences are.
-        scores = query @ keys.transpose(-1, -2)
+        scores = self.product(query, keys.transpose(-1, -2))
         weights = (scores if bias is None else scores + bias).softmax(dim=-1)
-        mixed = self.dropout(weights) @ values
+        mixed = self.product(self.dropout(weights), values)
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
+
+def grouped_product(left: Tensor, right: Tensor) -> Tensor:
+    """[B, H, T, N] by [B, G, N, M] -> [B, H, T, M]: heads that follow each other share one of the G."""
+    # [B, H, T, N] -> [B, G, H/G · T, N]: more queries over one set of keys, which is never copied
+    folded: Tensor = left.unflatten(1, (right.shape[1], -1)).flatten(2, 3)
+    return (folded @ right).view(*left.shape[:3], right.shape[3])
+
+
+class SelfAttention(MultiHeadAttention, Mixer):
+    """Attend to the positions of the same side."""
+
+    attends = True
+
+    def attend(self, values: Tensor, bias: Tensor | None, turn: Turn | None = None) -> Tensor:
+        """Map [B, T, D] to [B, T, D]; `bias` and `turn` as in `Sight`."""
+        query, (keys, own) = self.project_query(values), self.project_memory(values)
+        if turn is not None:
+            query, keys = rotate(query, turn), rotate(keys, turn)
+        return self(query, keys, own, bias)[0]  # type: ignore[no-any-return]
+
+    def mix(self, values: Tensor, sight: Sight) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.attend(values, sight.bias, sight.turn)
+
+    def start(self, like: Tensor) -> Cache:
+        """Lay out a cache."""
+        return empty_cache(like, self.groups, self.groups * self.head_width)
+
+    def step(self, values: Tensor, state: Cache, sight: Sight) -> tuple[Tensor, Cache]:
+        """Map one position a row [R, 1, D]: it sees the places up to its own, which is the next."""
+        query, (key, own) = self.project_query(values), self.project_memory(values)
+        if sight.turn is not None:
+            query, key = rotate(query, sight.turn), rotate(key, sight.turn)
+        cache = state.write(key, own, sight.position.squeeze(1))
+        return self(query, *cache.filled(), sight.bias)[0], cache
+
+    def num_places(self, state: Cache) -> int:
+        """Return C: those filled, and the next."""
+        return state.length + 1
 
 
 def empty_cache(like: Tensor, heads: int, width: int) -> Cache:
@@ -93,10 +153,11 @@ def hide_future(position: Tensor, places: Tensor, like: Tensor) -> Tensor:
 
 
 def glorot(linear: nn.Linear, num_blocks: int = 1) -> None:
-    """Draw the weights by Glorot & Bengio 2010, each of the stacked blocks on its own; zero the bias."""
+    """Draw the weights by Glorot & Bengio 2010, each of the stacked blocks on its own; zero the bias, if any."""
     for block in linear.weight.data.chunk(num_blocks):
         nn.init.xavier_uniform_(block)
-    nn.init.zeros_(linear.bias)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
 
 
 def _bias(hidden: Tensor, like: Tensor) -> Tensor:

@@ -1,0 +1,269 @@
+"""Positions: how a Transformer knows the order of its tokens. A kind is a config, a module and a line in the union.
+
+Sinusoidal (Vaswani et al. 2017), learned (Gehring et al. 2017), relative in buckets (Raffel et al. 2020), rotary (Su et
+al. 2021), ALiBi (Press et al. 2022), or none.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from calque.config import Config
+from calque.errors import UsageError
+from calque.nn.embedding import sinusoids
+
+Turn: TypeAlias = tuple[Tensor, Tensor]
+"""Cosines and sines by which queries and keys are turned, each [T, d/2] or [R, 1, T, d/2]."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Tell a kind of positions whom it serves: name in the recipe, widths, heads, and whether it sees what follows.
+
+    `spread` is the standard deviation with which vectors of tokens start.
+    """
+
+    name: str
+    width: int
+    heads: int
+    head_width: int
+    spread: float
+    sees_ahead: bool
+
+
+class Positions(nn.Module):
+    """Say nothing of positions; a kind overrides one method. `position` is [T], or [R, 1] of R rows in a step."""
+
+    acts_on_attention = False
+    """Whether it is without effect where nothing attends to the side's own tokens."""
+
+    def check(self, length: int) -> None:
+        """Raise UsageError for a sequence of more than can be told apart."""
+
+    def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
+        """Return the vectors [.., D] of tokens at `position` [..] with what tells it."""
+        return vectors
+
+    def turn(self, position: Tensor) -> Turn | None:
+        """Return by what queries and keys at `position` are turned, the same for every layer."""
+        return None
+
+    def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
+        """Return the bias [.., 1 or H, T, C] on scores of tokens at `position` for `places` [C].
+
+        `hidden` [.., 1, T, C] is the part of it that hides places.
+        """
+        return hidden
+
+
+class NoPositionsConfig(Config):
+    """Tell no positions: what mixes the tokens knows their order itself, or there is none."""
+
+    kind: Literal["none"] = "none"
+    """How positions are told."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module."""
+        return Positions()
+
+
+class SinusoidalConfig(Config):
+    """Add sines and cosines of each position."""
+
+    kind: Literal["sinusoidal"] = "sinusoidal"
+    """How positions are told."""
+    first: int = Field(default=0, ge=0)
+    """Number of the first position (M2M-100 counts from 2)."""
+    closed: bool = False
+    """Let the frequencies end at 1/10000 exactly, as fairseq's do, instead of just before."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module; UsageError for a width that sines and cosines cannot share."""
+        if side.width % 2:
+            raise UsageError(
+                f"{side.name}.width must be even to hold as many sines as cosines, it is {side.width};"
+                f" other {side.name}.positions take any"
+            )
+        return Sinusoidal(self, side)
+
+
+class Sinusoidal(Positions):
+    """Add sines and cosines of each position."""
+
+    def __init__(self, config: SinusoidalConfig, side: Side) -> None:
+        super().__init__()
+        self.width, self.first, self.closed = side.width, config.first, config.closed
+
+    def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
+        """Return the sum."""
+        return vectors + sinusoids(position + self.first, self.width, self.closed).to(vectors.dtype)
+
+
+class LearnedConfig(Config):
+    """Add a learned vector for each position."""
+
+    kind: Literal["learned"] = "learned"
+    """How positions are told."""
+    limit: int = Field(default=1024, ge=1)
+    """Number of positions; data.max_length must be within it."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module."""
+        return Learned(self, side)
+
+
+class Learned(Positions):
+    """Add a row of a table `weight` [limit, D]."""
+
+    def __init__(self, config: LearnedConfig, side: Side) -> None:
+        super().__init__()
+        self.limit, self.field = config.limit, f"{side.name}.positions.limit"
+        self.weight = nn.Parameter(torch.randn(config.limit, side.width) * side.spread)
+
+    def check(self, length: int) -> None:
+        """Raise UsageError for a sequence longer than the table."""
+        if length > self.limit:
+            raise UsageError(f"{self.field} is {self.limit}: a sequence of {length} tokens has no positions there")
+
+    def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
+        """Return the sum; a hypothesis that runs on past the limit, where nothing was trained, stays at the last."""
+        return vectors + nn.functional.embedding(position.clamp(max=self.limit - 1), self.weight)
+
+
+class RelativeConfig(Config):
+    """Add a learned number for each distance to the scores, one table for all layers."""
+
+    kind: Literal["relative"] = "relative"
+    """How positions are told."""
+    buckets: int = Field(default=32, ge=4)
+    """Distances that are told apart, of an encoder half to each direction: short ones exactly, long ones in groups."""
+    distance: int = 128
+    """From here on all distances are one."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module."""
+        return Relative(self, side)
+
+    @model_validator(mode="after")
+    def _reaches_beyond_the_exact(self) -> "RelativeConfig":
+        if self.distance <= self.buckets // 2:
+            raise ValueError(f"distance ({self.distance}) must be more than half of buckets ({self.buckets})")
+        return self
+
+
+class Relative(Positions):
+    """Add `weight` [buckets, H] of a distance's bucket to the scores."""
+
+    acts_on_attention = True
+
+    def __init__(self, config: RelativeConfig, side: Side) -> None:
+        super().__init__()
+        self.sees_ahead, self.distance = side.sees_ahead, config.distance
+        self.weight = nn.Parameter(torch.randn(config.buckets, side.heads) * side.width**-0.5)
+
+    def bucket(self, ahead: Tensor) -> Tensor:
+        """Return the bucket of each distance [..]: how far ahead the place lies of who looks."""
+        count = self.weight.shape[0]
+        if self.sees_ahead:
+            count //= 2
+            far, start = ahead.abs(), (ahead > 0) * count
+        else:
+            far, start = (-ahead).clamp(min=0), torch.zeros_like(ahead)
+        exact = count // 2
+        share = torch.log(far.clamp(min=exact) / exact) / math.log(self.distance / exact)
+        grouped = exact + (share * (count - exact)).long()
+        return start + torch.where(far < exact, far, grouped.clamp(max=count - 1))
+
+    def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
+        """Return the sum."""
+        bias = nn.functional.embedding(self.bucket(places - position.unsqueeze(-1)), self.weight)
+        # [.., T, C, H] -> [.., H, T, C]
+        return hidden + bias.movedim(-1, -3)
+
+
+class RotaryConfig(Config):
+    """Turn queries and keys by angles that grow with the position."""
+
+    kind: Literal["rotary"] = "rotary"
+    """How positions are told."""
+    base: float = Field(default=10000.0, gt=1)
+    """Angles are position · base^(−2i/d)."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module; UsageError for a head whose values do not come in pairs."""
+        if side.head_width % 2:
+            raise UsageError(
+                f"{side.name}.positions: rotary turns pairs of values, so a head must be of even width, it is"
+                f" {side.head_width}; change {side.name}.heads or {side.name}.head_width"
+            )
+        return Rotary(self, side)
+
+
+class Rotary(Positions):
+    """Turn queries and keys: value i of the first half of a head makes a pair with value i of the second."""
+
+    acts_on_attention = True
+
+    def __init__(self, config: RotaryConfig, side: Side) -> None:
+        super().__init__()
+        self.base, self.head_width = config.base, side.head_width
+
+    def turn(self, position: Tensor) -> Turn:
+        """Return cosines and sines."""
+        half = torch.arange(self.head_width // 2, device=position.device, dtype=torch.float32)
+        angles = position.unsqueeze(-1).float() * torch.exp(half * (-2.0 * math.log(self.base) / self.head_width))
+        # [.., T, d/2] -> [.., 1, T, d/2]: one for all heads
+        return angles.cos().unsqueeze(-3), angles.sin().unsqueeze(-3)
+
+
+def rotate(values: Tensor, turn: Turn) -> Tensor:
+    """Turn values [B, H, T, d] in the type that they have."""
+    cosine, sine = turn
+    first, second = values.chunk(2, dim=-1)
+    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    return turned.type_as(values)
+
+
+class AlibiConfig(Config):
+    """Lower each score by the distance, every head by another slope; an encoder's in both directions alike."""
+
+    kind: Literal["alibi"] = "alibi"
+    """How positions are told."""
+
+    def build(self, side: Side) -> Positions:
+        """Build the module."""
+        return Alibi(side)
+
+
+class Alibi(Positions):
+    """Lower each score by slope · distance."""
+
+    acts_on_attention = True
+    slopes: Tensor
+
+    def __init__(self, side: Side) -> None:
+        super().__init__()
+        self.register_buffer("slopes", torch.tensor(slopes(side.heads))[:, None, None], persistent=False)
+
+    def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
+        """Return the sum."""
+        distance = (places - position.unsqueeze(-1)).abs().unsqueeze(-3)
+        return hidden - self.slopes * distance
+
+
+def slopes(heads: int) -> list[float]:
+    """Return a slope a head, from 2^(−8/n) down to 2^(−8); n not a power of 2 takes every other one of a finer row."""
+    power = 2 ** (heads.bit_length() - 1)
+    row = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    finer = [2 ** (-8 * (head + 1) / (2 * power)) for head in range(0, 2 * (heads - power), 2)]
+    return row + finer
+
+
+PositionsConfig = Annotated[
+    SinusoidalConfig | LearnedConfig | RelativeConfig | RotaryConfig | AlibiConfig | NoPositionsConfig,
+    Field(discriminator="kind"),
+]
