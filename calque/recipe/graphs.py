@@ -1,0 +1,56 @@
+"""How graphs enter a recipe: the layout that data and model ask for, what cannot go together, the kinds of edges."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+from calque.errors import UsageError
+from calque.recipe.layers import Layer, validate
+from calque.recipe.tree import Recipe
+from calque.text.graph import Form, form_of
+from calque.text.pair import TextPair
+
+SAMPLE_LINES = 1_000
+GRAPH_ENCODERS = ("ggnn", "gat", "graph_transformer")
+
+
+def form_of_sources(sample: Sequence[str]) -> tuple[Form, str]:
+    """Return what the sources of a data set are, and that in words; a mixture counts as lines."""
+    counts: Counter[Form] = Counter(map(form_of, islice(sample, SAMPLE_LINES)))
+    names = {"line": "texts", "graph": "graphs", "dependencies": "sentences with their dependencies"}
+    if len(counts) > 1:
+        return "line", ", ".join(f"{count:,} {names[form]}" for form, count in counts.most_common()) + " in a sample"
+    form: Form = next(iter(counts), "line")
+    return form, f"the sources are {names[form]}"
+
+
+def layout_kind(form: Form, encoder: str) -> str:
+    """Return the kind of layout by which an encoder reads sources of a form."""
+    if encoder in GRAPH_ENCODERS:
+        return "neighbours" if form == "line" else form
+    return "line" if form == "line" else "linearised"
+
+
+def check_graphs(recipe: Recipe) -> None:
+    """Refuse an encoder of graphs without edges, and edges that no encoder would see."""
+    encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
+    has_edges = layout not in ("line", "linearised")
+    if encoder in GRAPH_ENCODERS and not has_edges:
+        raise UsageError(
+            f"model.encoder: {encoder} reads graphs, but text.layout.kind is {layout}; set text.layout.kind = graph (or"
+            " dependencies), or for text a builder: neighbours or ngrams"
+        )
+    if has_edges and encoder not in GRAPH_ENCODERS:
+        raise UsageError(
+            f"text.layout.kind: {layout} gives edges, which model.encoder.kind = {encoder} would not see; set that to"
+            f" {', '.join(GRAPH_ENCODERS)}, or text.layout.kind = linearised (for graphs) or line (for text)"
+        )
+
+
+def fit_edges(recipe: Recipe, text: TextPair) -> Recipe:
+    """Give an encoder of graphs as many kinds of edges as the text side has."""
+    if recipe.model.encoder.kind not in GRAPH_ENCODERS:
+        return recipe
+    layer: Layer = recipe.model_dump()
+    layer["model"]["encoder"]["edge_kinds"] = text.layout.num_edge_kinds
+    return validate(layer)

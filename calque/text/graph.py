@@ -1,0 +1,212 @@
+"""Graphs as sources: read from JSON with every mistake named, written back as one line, told as plain text.
+
+Three forms are understood: nodes and edges, triples of subject, predicate and object, and the dependencies of a
+sentence. A graph stays its JSON text until the model reads it, so that a line, a hash and a pipe can carry it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from calque.errors import DataError
+
+Form = Literal["line", "graph", "dependencies"]
+
+_BREAK = re.compile(r"\r\n|[\r\n\t]")
+_SHOWN = 40
+_NODES, _TOKENS = ("nodes", "edges"), ("tokens", "heads", "labels")
+EXAMPLE = '{"nodes": ["…", "…"], "edges": [[0, 1, "label"]]}'
+TRIPLES = '[["subject", "predicate", "object"], …]'
+DEPENDENCIES = '{"tokens": ["…", "…"], "heads": [2, 0], "labels": ["…", "root"]}'
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Hold texts and labelled edges between them; `is_sentence`: the nodes are words, in the order of a sentence."""
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[int, int, str], ...]
+    is_sentence: bool = False
+
+
+def graph_from(value: Any) -> Graph:
+    """Return the graph of a JSON value in any of the three forms; DataError naming the field and the mend."""
+    if isinstance(value, list):
+        return _from_triples(value)
+    if not isinstance(value, dict):
+        raise DataError(f"{json_type(value)} where a graph is needed: {EXAMPLE}, or triples: {TRIPLES}")
+    if set(_NODES) <= value.keys():
+        return _from_nodes(value["nodes"], value["edges"])
+    if set(_TOKENS) <= value.keys():
+        return _from_dependencies(value["tokens"], value["heads"], value["labels"])
+    wanted = _TOKENS if value.keys() & {*_TOKENS} else _NODES
+    missing = next(key for key in wanted if key not in value)
+    found = ", ".join(f'"{_short(str(key))}"' for key in list(value)[:6]) or "none"
+    raise DataError(f'no "{missing}"; the keys are {found}. A graph is {EXAMPLE}, dependencies are {DEPENDENCIES}')
+
+
+def read_graph(text: str) -> Graph:
+    """Return the graph that a line of JSON holds; DataError for a line that is none."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"not JSON ({error.msg})"
+    except (ValueError, RecursionError):
+        problem = "JSON with a number too long or nested too deep"
+    else:
+        return graph_from(value)
+    raise DataError(f"{problem}: {_short(text)}. This model reads graphs, one a line: {EXAMPLE}")
+
+
+def write_graph(graph: Graph) -> str:
+    """Return a graph as one line of JSON; equal graphs give equal lines."""
+    value: dict[str, Any] = {"nodes": graph.nodes, "edges": graph.edges}
+    if graph.is_sentence:
+        heads, labels = [0] * len(graph.nodes), ["root"] * len(graph.nodes)
+        for head, dependent, label in graph.edges:
+            heads[dependent], labels[dependent] = head + 1, label
+        value = {"tokens": graph.nodes, "heads": heads, "labels": labels}
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def form_of(text: str) -> Form:
+    """Say whether a source is a line of text, a graph or a sentence with its dependencies."""
+    # Nearly every line of text is told by its first character.
+    if not text.lstrip().startswith(("{", "[")):
+        return "line"
+    try:
+        return "dependencies" if read_graph(text).is_sentence else "graph"
+    except DataError:
+        return "line"
+
+
+def linearised(graph: Graph) -> str:
+    """Return a graph as a line of text: `subject | label | object`, with ` ; ` between edges; a sentence as its words.
+
+    A node without edges stands alone.
+    """
+    if graph.is_sentence:
+        return " ".join(graph.nodes)
+    joined = {node for edge in graph.edges for node in edge[:2]}
+    parts = [f"{graph.nodes[start]} | {label} | {graph.nodes[end]}" for start, end, label in graph.edges]
+    return " ; ".join([*parts, *(node for number, node in enumerate(graph.nodes) if number not in joined)])
+
+
+def readable(text: str) -> str:
+    """Return what a person reads of a source: a graph linearised, any other text as it is."""
+    return text if form_of(text) == "line" else linearised(read_graph(text))
+
+
+def json_type(value: Any) -> str:
+    """Return a JSON value's type in words."""
+    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return names.get(type(value), "null")
+
+
+def _from_nodes(nodes: Any, edges: Any) -> Graph:
+    texts = _texts("nodes", nodes)
+    if not texts:
+        raise DataError('"nodes" is empty; a graph needs at least one node')
+    return Graph(texts, tuple(_edge(edge, f"edges[{number}]", texts) for number, edge in _items("edges", edges)))
+
+
+def _edge(edge: Any, place: str, nodes: Sequence[str]) -> tuple[int, int, str]:
+    if not isinstance(edge, list) or len(edge) != 3:
+        what = f"{len(edge)} values" if isinstance(edge, list) else json_type(edge)
+        raise DataError(f'{place} is {what}; an edge is [from, to, "label"]')
+    for end in (0, 1):
+        if type(edge[end]) is not int:
+            advice = f"it must be the number of a node, from 0 to {len(nodes) - 1}"
+            raise DataError(f"{place}[{end}] is {_value(edge[end])}; {advice}")
+        if not 0 <= edge[end] < len(nodes):
+            there = f"there are nodes 0 to {len(nodes) - 1}" if len(nodes) > 1 else "there is node 0 only"
+            raise DataError(f"{place}[{end}] is node {_value(edge[end])}, which is not there; {there}")
+    return edge[0], edge[1], _text(f"{place}[2]", edge[2])
+
+
+def _from_triples(triples: list[Any]) -> Graph:
+    """Make one node of equal subjects and objects, in the order in which they come."""
+    if not triples:
+        raise DataError(f"an empty list of triples; a graph needs at least one: {TRIPLES}")
+    numbers: dict[str, int] = {}
+    edges = []
+    for place, triple in enumerate(triples):
+        if not isinstance(triple, list) or len(triple) != 3:
+            what = f"{len(triple)} values" if isinstance(triple, list) else json_type(triple)
+            raise DataError(f"triple {place} is {what}; a list of triples is {TRIPLES}")
+        names = ("subject", "predicate", "object")
+        start, label, end = (
+            _text(f"the {name} of triple {place}", text) for name, text in zip(names, triple, strict=True)
+        )
+        edges.append((numbers.setdefault(start, len(numbers)), numbers.setdefault(end, len(numbers)), label))
+    return Graph(tuple(numbers), tuple(edges))
+
+
+def _from_dependencies(tokens: Any, heads: Any, labels: Any) -> Graph:
+    """Read heads as CoNLL-U numbers them: from 1, and 0 for the root."""
+    texts, names = _texts("tokens", tokens), _texts("labels", labels)
+    numbers = [_head(head, number, len(texts)) for number, head in _items("heads", heads)]
+    if not texts:
+        raise DataError('"tokens" is empty; a sentence needs at least one')
+    if not len(texts) == len(names) == len(numbers):
+        raise DataError(
+            f'{len(texts)} "tokens", {len(numbers)} "heads" and {len(names)} "labels"; each token needs one of each'
+        )
+    _refuse_circles(numbers)
+    pairs = enumerate(zip(numbers, names, strict=True))
+    return Graph(texts, tuple((head - 1, number, label) for number, (head, label) in pairs if head), True)
+
+
+def _head(head: Any, number: int, count: int) -> int:
+    place = f"heads[{number}]"
+    if type(head) is not int or not 0 <= head <= count:
+        raise DataError(f"{place} is {_value(head)}; heads count tokens from 1 to {count}, and 0 is the root")
+    return head
+
+
+def _refuse_circles(heads: Sequence[int]) -> None:
+    """Refuse a token that is its own ancestor: such heads most likely count from 0."""
+    safe = {0}
+    for first in range(1, len(heads) + 1):
+        path: set[int] = set()
+        here = first
+        while here not in safe:
+            if here in path:
+                advice = "they must form a tree: heads count tokens from 1, and 0 is the root"
+                raise DataError(f'"heads" lead from token {here} back to itself; {advice}')
+            path.add(here)
+            here = heads[here - 1]
+        safe |= path
+
+
+def _items(name: str, values: Any) -> "enumerate[Any]":
+    if not isinstance(values, list):
+        raise DataError(f'"{name}" is {json_type(values)}; it must be a list')
+    return enumerate(values)
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    return tuple(_text(f"{name}[{number}]", value) for number, value in _items(name, values))
+
+
+def _text(place: str, value: Any) -> str:
+    """Return a text on one line; a place in memory needs something to stand for."""
+    if not isinstance(value, str):
+        raise DataError(f"{place} is {json_type(value)}; it must be a text in quotes")
+    if not value or value.isspace():
+        raise DataError(f"{place} is blank; it must be a text that says something")
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise DataError(f"{place} holds half a surrogate pair or a NUL; take it out")
+    return _BREAK.sub(" ", value)
+
+
+def _value(value: Any) -> str:
+    return _short(json.dumps(value)) if type(value) in (int, float, str, bool) else json_type(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
