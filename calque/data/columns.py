@@ -1,0 +1,84 @@
+"""Which columns of a file make the source side of a pair: one, several sources, or a tag before them.
+
+They travel as one text with tabs between, in the order of the recipe; no text of a column holds a tab of its own.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from pydantic import field_validator, model_validator
+
+from calque.config import Config
+from calque.text.inputs import BETWEEN, ONE_TEXT, Inputs, Side, found_tags
+
+
+class Columns(Config):
+    """Name the columns of a file with a header, or the keys of a JSON object."""
+
+    source: str | tuple[str, ...] = "source"
+    """Column or key that holds the source; a list, such as ["question", "passage"], where there are several sources."""
+    target: str = "target"
+    """Column or key that holds the target."""
+    tag: str = ""
+    """Column or key of a tag of each pair, such as its language or domain; empty for none."""
+
+    @field_validator("source")
+    @classmethod
+    def _one_is_a_name(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(source, tuple) and len(source) < 2:
+            raise ValueError('a list names at least two sources, such as ["question", "passage"]')
+        return source
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Columns":
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice or "" in self.names:
+            raise ValueError(f'"{twice[0]}" is named twice' if twice and twice[0] else "a column needs a name")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the names of the sources."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names of all columns of the source side, in their order: the tag comes first."""
+        return (self.tag, *self.sources) if self.tag else self.sources
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all columns."""
+        return (*self.inputs, self.target)
+
+    def join(self, cells: Sequence[str]) -> str:
+        """Return the cells of the columns of `inputs` as one text; a blank one where all sources are blank.
+
+        ValueError for a tag that is missing.
+        """
+        if len(cells) == 1:
+            return cells[0]
+        # A tab inside a cell becomes a line break, which whoever reads examples turns into a blank and counts.
+        cells = [cell.replace(BETWEEN, "\n") for cell in cells]
+        tag, sources = (cells[0].strip(), cells[1:]) if self.tag else ("", cells)
+        if all(not text or text.isspace() for text in sources):
+            return ""
+        if not self.tag:
+            return BETWEEN.join(sources)
+        if not tag:
+            raise ValueError(f'"{self.tag}" is blank; every pair needs a tag')
+        return BETWEEN.join([tag, *sources])
+
+    def untagged(self, text: str) -> str:
+        """Return a joined text without its tag: what says which pairs belong together."""
+        return text.partition(BETWEEN)[2] if self.tag and BETWEEN in text else text
+
+
+def learn_inputs(columns: Columns, side: Side, sources: Iterable[str], report: Callable[[str], None]) -> Inputs:
+    """Return what a line of input holds; the tags are those of all `sources`, which are read where there are tags."""
+    if len(columns.inputs) == 1:
+        return ONE_TEXT
+    tags: tuple[str, ...] = ()
+    if columns.tag:
+        tags = found_tags((text.partition(BETWEEN)[0] for text in sources if text), columns.tag)
+        report(f"{columns.tag}, before the {side}: {', '.join(tags[:20])}{', …' * (len(tags) > 20)}")
+    return Inputs(sources=columns.sources, tag=columns.tag, tag_side=side, tags=tags)

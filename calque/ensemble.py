@@ -1,0 +1,72 @@
+"""Several models that write with one vocabulary, searched as one: their next-token distributions are averaged.
+
+Mean of probabilities, or mean of log-probabilities (the geometric mean) normalised anew (Sutskever et al. 2014).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.errors import UsageError
+from calque.model import Seq2Seq
+from calque.search.scorer import UNK
+
+Space = Literal["prob", "log"]
+
+
+class Ensemble(nn.Module):
+    """Score the next token by all members: a Scorer, whose source, context and state are tuples, one part a member.
+
+    Members may read and be built differently; their target tokens must be the same. A copied form has the same column
+    in every member that copies (`calque.text.sharing`), and no probability in one that does not.
+    """
+
+    def __init__(self, members: Sequence[Seq2Seq], space: Space = "prob") -> None:
+        """Take at least one member; UsageError where their target vocabularies differ in size."""
+        super().__init__()
+        assert members, "an ensemble has members"
+        sizes = [member.decoder.embedding.vocab_size for member in members]
+        if len(set(sizes)) > 1:
+            raise UsageError(f"the models of an ensemble must share the target vocabulary; they have {sizes} tokens")
+        self.members = nn.ModuleList(members)
+        self.vocab_size = sizes[0]
+        self.combine = COMBINATIONS[space]
+
+    def start(self, source: tuple[Source, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Encode B sentences, each as every member reads it."""
+        started = [member.start(part) for member, part in zip(self.members, source, strict=True)]  # type: ignore[operator]
+        return tuple(context for context, _ in started), tuple(state for _, state in started)
+
+    def step(self, token: Tensor, state: tuple[Any, ...], context: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """Read one token a row [R]; return log-probabilities [R, V + X] and the members' next states."""
+        # A member without copying knows nothing of forms beyond the vocabulary.
+        known = token.masked_fill(token >= self.vocab_size, UNK)
+        steps = [
+            member.step(known, own, fixed)  # type: ignore[operator]
+            for member, own, fixed in zip(self.members, state, context, strict=True)
+        ]
+        width = max(log_probs.shape[1] for log_probs, _ in steps)
+        scores = torch.stack(
+            [
+                nn.functional.pad(log_probs.float(), (0, width - log_probs.shape[1]), value=float("-inf"))
+                for log_probs, _ in steps
+            ]
+        )
+        return self.combine(scores), tuple(after for _, after in steps)
+
+
+def mean_of_probabilities(log_probs: Tensor) -> Tensor:
+    """Return the logarithm [R, V] of the members' mean probability, from log-probabilities [members, R, V]."""
+    return log_probs.logsumexp(dim=0) - math.log(log_probs.shape[0])
+
+
+def mean_of_logarithms(log_probs: Tensor) -> Tensor:
+    """Return the mean log-probabilities [R, V] normalised anew; what one member rules out is out."""
+    return log_probs.mean(dim=0).log_softmax(dim=-1)
+
+
+COMBINATIONS: dict[Space, Callable[[Tensor], Tensor]] = {"prob": mean_of_probabilities, "log": mean_of_logarithms}

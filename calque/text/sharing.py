@@ -1,0 +1,69 @@
+"""One text as every member of an ensemble reads it, and one table of the forms that any of them can copy.
+
+Members write with the same target tokens; a form that these lack must have the same number in all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from calque.errors import UsageError
+from calque.text.pair import TextPair
+from calque.text.source_ids import SourceIds
+
+
+@dataclass(frozen=True)
+class SharedSource:
+    """Hold one source as each member reads it; copies of the i-th of `forms` are V + i in all of them."""
+
+    members: tuple[SourceIds, ...]
+    forms: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of tokens of the member that needs most."""
+        return max(map(len, self.members))
+
+    @property
+    def answered(self) -> SourceIds:
+        """Return the first member's reading, with all forms that an answer may hold."""
+        return replace(self.members[0], forms=self.forms)
+
+
+def read_shared(texts: Sequence[TextPair], lines: Sequence[str]) -> list[SharedSource]:
+    """Return each line as all members read it."""
+    vocab_size = texts[0].target.vocab_size
+    read = zip(*(text.read_sources(lines) for text in texts), strict=True)
+    return [share_forms(members, vocab_size) for members in read]
+
+
+def share_forms(members: tuple[SourceIds, ...], vocab_size: int) -> SharedSource:
+    """Number the forms that the members can copy in one table: the same text, the same number."""
+    table = {form: place for place, form in enumerate(dict.fromkeys(form for own in members for form in own.forms))}
+
+    def renumbered(source: SourceIds) -> SourceIds:
+        if source.copy_ids is None or not source.forms:
+            return source
+        places = [vocab_size + table[form] for form in source.forms]
+        copy_ids = [number if number < vocab_size else places[number - vocab_size] for number in source.copy_ids]
+        return replace(source, copy_ids=copy_ids, forms=tuple(table))
+
+    return SharedSource(tuple(map(renumbered, members)), tuple(table))
+
+
+def require_one_target(texts: Sequence[TextPair], names: Sequence[str]) -> None:
+    """Raise UsageError naming two models whose target tokens are not the same."""
+    for text, name in zip(texts[1:], names[1:], strict=True):
+        if text.inputs.names != texts[0].inputs.names:
+            raise UsageError(
+                f"{names[0]} and {name} cannot be one ensemble: the one reads {', '.join(texts[0].inputs.names)}, the"
+                f" other {', '.join(text.inputs.names)}. Members must answer the same lines."
+            )
+        if text.target_fingerprint != texts[0].target_fingerprint:
+            raise UsageError(
+                f"{names[0]} and {name} cannot be one ensemble: their target tokens differ"
+                f" ({_described(texts[0])} and {_described(text)}). Members must write with the same tokenizer; train"
+                " them on the same data with the same text settings."
+            )
+
+
+def _described(text: TextPair) -> str:
+    return f"{text.target.vocab_size:,} of kind {text.target.kind}"
