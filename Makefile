@@ -6,14 +6,15 @@ PYTHON := $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python
 endif
 # Tests that run side by side; each works with one thread.
 JOBS ?= 2
+# What is installed beside calque; `dev,parity` also brings the large libraries that tests/parity compares with.
+EXTRAS ?= dev
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 INSTALL := -m pip install -q --disable-pip-version-check -c '$(CURDIR)/constraints.txt'
 TORCH := $(shell grep '^torch==' constraints.txt)
-# Tests of one file stay in one process, so that what a file trains for its tests is trained once.
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-all lint types wheel clean
@@ -35,17 +36,19 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) $(TORCH)
-	$(BIN)/python $(INSTALL) -e '.[dev]'
+	$(BIN)/python $(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/calque demo
 
+# Tests of one file stay in one process, so that what a file trains for its tests is trained once.
 test: $(STAMP)
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) --dist loadfile -m 'not slow'
 
+# One of these takes as long as half of the others: whoever is free takes what is left.
 test-slow: $(STAMP)
-	$(PYTEST) -m slow
+	$(PYTEST) --dist worksteal -m slow
 
 test-all: test test-slow
 

@@ -1,0 +1,47 @@
+"""For parity with large libraries: imported once, quietly, where a test asks for them."""
+
+import importlib
+import importlib.util
+import os
+import warnings
+from types import ModuleType
+
+import pytest
+
+
+def wanted(name: str) -> None:
+    """Go on where the library is installed; without it CI fails, and a person's run skips."""
+    if importlib.util.find_spec(name) is None:
+        reason = f"{name} is not installed; pip install -c constraints.txt -e '.[parity]' brings it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> ModuleType:
+    """Return TensorFlow, which takes seconds to import, on one thread of the CPU, its own logs silenced."""
+    wanted("tensorflow")
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    # What its C++ side says before it reads that setting goes past Python.
+    standard_error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = importlib.import_module("tensorflow")
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
+        os.close(nowhere)
+    module.config.threading.set_intra_op_parallelism_threads(1)
+    module.config.threading.set_inter_op_parallelism_threads(1)
+    return module
+
+
+@pytest.fixture(scope="session")
+def keras(tensorflow: ModuleType) -> ModuleType:
+    """Return Keras on TensorFlow."""
+    module: ModuleType = tensorflow.keras
+    assert module.backend.backend() == "tensorflow"
+    return module
