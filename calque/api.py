@@ -15,12 +15,14 @@ from calque.data.lines import open_lines
 from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
 from calque.errors import UsageError
+from calque.machine import gpu_name, place
 from calque.metrics.score import Score
 from calque.model import build
-from calque.predict import Predictor, read_sections
-from calque.predict import load as load
+from calque.model_folder import read_sections
+from calque.predict import Predictor
+from calque.predict_ensemble import load as load
 from calque.preparation import Prepared, Request, plan, prepare
-from calque.recipe.layers import Layer, flatten, merge, read_file, read_settings, validate_section
+from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings, validate_section
 from calque.recipe.presets import Choice, check_names
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display, display_for
@@ -31,6 +33,7 @@ from calque.training.lock import RunLock
 from calque.training.record import read_record, write_record
 from calque.training.run import Outcome, Run
 from calque.training.validation import development
+from calque.training.vectors import start_from_vectors
 
 EVERYTHING = 10**9
 
@@ -95,6 +98,7 @@ def make_request(
             layer = merge(layer, {key: {name: str(value) if key == "data" else value}})
     if common:
         raise UsageError(f"train() has no option {next(iter(common))!r}")
+    check_settings(layer)
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
     check_names(choice)
@@ -126,7 +130,8 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
         # Until the run is complete again, its weights are not those of the manifest.
         (request.out / "manifest.json").unlink(missing_ok=True)
         run = _run(request.out, prepared, display)
-        run.resume()
+        if not run.resume():
+            start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
         outcome = run.train()
         if outcome.signal:
             return outcome
@@ -136,20 +141,21 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
 
 
 def evaluate(
-    model: Predictor | str | Path,
+    model: Predictor | str | Path | Sequence[str | Path],
     data: str | Path | Sequence[str | Path],
     metrics: Sequence[str] = (),
     tokenize: str = "",
     batch_size: int = 0,
     columns: Columns | None = None,
 ) -> list[Score]:
-    """Score a model on pairs, with 95 % intervals; `metrics` default to the task's own.
+    """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
     `tokenize` "none" is for text that is already tokenised; `columns` default to those that a model folder names.
     """
-    predictor = load(model) if isinstance(model, str | Path) else model
+    predictor = model if isinstance(model, Predictor) else load(model)
     if columns is None:
-        columns = own_columns(model) if isinstance(model, str | Path) else Columns()
+        first = model if isinstance(model, str | Path | Predictor) else model[0]
+        columns = Columns() if isinstance(first, Predictor) else own_columns(first)
     paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
     examples = development_sample(open_dataset(paths, columns), EVERYTHING)
     task = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
@@ -157,21 +163,27 @@ def evaluate(
     return scores
 
 
-def check(*data: str | Path, other: str | Path | None = None) -> CheckReport:
-    """Look for what is wrong with a data set; `other` is a test set that should share nothing with it."""
-    dataset = open_dataset([str(path) for path in data], Columns())
-    return check_dataset(dataset, open_dataset([str(other)], Columns()) if other else None)
+def check(
+    *data: str | Path, other: str | Path | None = None, columns: Columns | Mapping[str, str] | None = None
+) -> CheckReport:
+    """Look for what is wrong with a data set; `other` is a test set that should share nothing with it.
+
+    `columns` name those of both sets, such as {"source": "body"}.
+    """
+    columns = _columns(columns)
+    dataset = open_dataset([str(path) for path in data], columns)
+    return check_dataset(dataset, open_dataset([str(other)], columns) if other else None)
 
 
-def fix(data: Sequence[str], out: str) -> dict[str, int]:
+def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, str] | None = None) -> dict[str, int]:
     """Write a clean copy of a data set: without bad lines, blanks and exact duplicates; return the counts."""
-    return dataclasses.asdict(fix_dataset(open_dataset(data, Columns()), Path(out)))
+    return dataclasses.asdict(fix_dataset(open_dataset(data, _columns(columns)), Path(out)))
 
 
 def info(folder: str | Path) -> dict[str, Any]:
     """Return the facts of a model folder as plain values."""
     folder = Path(folder)
-    predictor = load(folder)
+    predictor = load(folder, device="cpu")
     sections = read_sections(folder)
     record = read_record(folder) or {}
     facts: dict[str, Any] = {
@@ -205,6 +217,22 @@ def own_columns(folder: str | Path) -> Columns:
     return validate_section(Columns, read_sections(Path(folder))["data"].get("columns", {}), "data.columns")
 
 
+def named_columns(settings: Sequence[str]) -> Columns:
+    """Return the names of columns that settings hold; a check reads by no other part of a recipe."""
+    layer = read_settings(settings)
+    check_settings(layer)
+    for key in flatten(layer):
+        if not key.startswith("data.columns"):
+            raise UsageError(f"--set {key}: a check takes only data.columns.source and data.columns.target")
+    return _columns(layer.get("data", {}).get("columns"))
+
+
+def say_place(predictor: Predictor, quiet: bool = False) -> None:
+    """Tell the person at the terminal that a model runs on the GPU; the CPU goes without saying."""
+    if predictor.device.type != "cpu" and not quiet:
+        print(": ".join(place(gpu_name())), file=sys.stderr)  # noqa: T201
+
+
 def use_threads(threads: int | None) -> None:
     """Set the number of CPU threads, the cores unless told."""
     if threads is not None and threads < 1:
@@ -226,8 +254,8 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
 
 
 def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
-    """Take the final scores with the best weights and the whole search, and write what stays."""
-    predictor = load(folder)
+    """Take the final scores with the best weights and the whole search, where they were trained; write what stays."""
+    predictor = load(folder, device=recipe.train.device)
     metrics = task_metrics(recipe.task)
     display.note(f"scoring the best model with beam {recipe.search.beam}")
     found, outputs = score_examples(predictor, prepared.dev, metrics)
@@ -259,6 +287,10 @@ def _run_name(data: Sequence[str]) -> str:
     for ending in (".gz", ".tsv", ".csv", ".jsonl", ".txt"):
         name = name.removesuffix(ending)
     return name or "pairs"
+
+
+def _columns(columns: Columns | Mapping[str, str] | None) -> Columns:
+    return columns if isinstance(columns, Columns) else validate_section(Columns, dict(columns or {}), "columns")
 
 
 def _toml(value: Any) -> str:

@@ -55,12 +55,45 @@ def transformer(size: Size) -> Section:
     return {"encoder": part, "decoder": part}
 
 
+def fast(size: Size) -> Section:
+    """Give a Transformer encoder with two SSRU layers to decode (Kim et al. 2019): the other layers are on its side."""
+    section = transformer(size)
+    layers = section["encoder"]["layers"]
+    decoder = {**section["decoder"], "layers": 2, "mixer": {"kind": "ssru"}}
+    return {"encoder": {**section["encoder"], "layers": 2 * layers - 2}, "decoder": decoder}
+
+
+def hybrid(size: Size) -> Section:
+    """Give a Transformer encoder with a recurrent decoder (Chen et al. 2018): a sure reader, and a cheap step."""
+    encoder = transformer(size)["encoder"]
+    layers = size.recurrent[1]
+    decoder = {"kind": "lstm", "layers": layers, "width": encoder["width"], "attention": {"kind": "general"}}
+    return {"encoder": encoder, "decoder": decoder}
+
+
+def pointer(size: Size) -> Section:
+    """Give the pointer-generator of See et al. 2017: an LSTM that copies, with coverage."""
+    section = recurrent("lstm")(size)
+    attention = {"kind": "additive", "coverage": True, "coverage_loss": 1.0}
+    return {**section, "decoder": {**section["decoder"], "attention": attention}, "head": {"kind": "pointer"}}
+
+
+def graph(size: Size) -> Section:
+    """Give a Transformer whose encoder knows the edges and paths of a graph."""
+    section = transformer(size)
+    return {**section, "encoder": {**section["encoder"], "kind": "graph_transformer"}}
+
+
 ARCHITECTURES: dict[str, Callable[[Size], Section]] = {
     "basic-lstm": basic_lstm,
     "rnn": recurrent("rnn"),
     "lstm": recurrent("lstm"),
     "gru": recurrent("gru"),
     "transformer": transformer,
+    "fast": fast,
+    "hybrid": hybrid,
+    "pointer": pointer,
+    "graph": graph,
 }
 
 

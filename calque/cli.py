@@ -6,12 +6,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from calque import __version__
+from calque.early import require_files, require_folder
 
 app = typer.Typer(
     name="calque",
@@ -33,23 +33,15 @@ Model = Annotated[str, typer.Argument(help="A model folder, such as runs/pairs."
 CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def _require_files(*paths: str | None) -> None:
-    """Refuse a data file that is not there before torch is imported, which takes seconds."""
-    from calque.data.lines import open_lines
+class Space(StrEnum):
+    """Name what an ensemble averages: probabilities, or their logarithms."""
 
-    for path in paths:
-        if path and path != "-" and not Path(path).exists():
-            open_lines(path)
+    prob = "prob"
+    log = "log"
 
 
-def _require_folder(model: str) -> None:
-    """Refuse a model folder that is not there before torch is imported; name those beside it."""
-    from calque.errors import UsageError
-
-    if not Path(model).is_dir():
-        near = sorted(str(path.parent) for path in Path(model).parent.glob("*/recipe.json"))
-        hint = f"There is {', '.join(near[:5])}" if near else "Train one with: calque train PAIRS"
-        raise UsageError(f"no model folder {model!r}. {hint}.")
+With = Annotated[list[str] | None, typer.Option("--with", help="Another model, for an ensemble; repeatable.")]
+EnsembleSpace = Annotated[Space, typer.Option("--ensemble-space", help="What an ensemble averages.")]
 
 
 class OutputForm(StrEnum):
@@ -91,15 +83,16 @@ def check(
     data: Data,
     other: Annotated[str | None, typer.Option("--against", help="A test set that should share nothing.")] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="data.columns.source=NAME, or target.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a file of pairs."""
-    _require_files(*data, other)
-    from calque.api import check as check_data
-    from calque.api import fix as fix_data
+    require_files(*data, other)
+    from calque import api
 
-    report = check_data(*data, other=other)
-    fixed = fix_data(data, fix) if fix else None
+    columns = api.named_columns(settings or [])
+    report = api.check(*data, other=other, columns=columns)
+    fixed = api.fix(data, fix, columns) if fix else None
     if as_json:
         typer.echo(json.dumps(report.as_dict() | ({"fixed": fixed} if fixed else {}), ensure_ascii=False))
         return
@@ -131,7 +124,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on pairs; the same command again goes on where it stopped."""
-    _require_files(*data, valid, test)
+    require_files(*data, valid, test)
     from calque import api
     from calque.report.progress import display_for
 
@@ -163,6 +156,9 @@ def generate(
     n_best: Annotated[int, typer.Option("--n-best", help="Outputs for each line.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Write the score before each output.")] = False,
     form: Annotated[OutputForm, typer.Option("--format", help="How answers are written.")] = OutputForm.text,
+    others: With = None,
+    space: EnsembleSpace = Space.prob,
+    tag: Annotated[str, typer.Option(help="Tag of every line, for a model trained with tags.")] = "",
     exact: Annotated[bool, typer.Option("--exact", help="Each line in a batch of its own.")] = False,
     batch: Annotated[int, typer.Option(min=0, help="Lines at once; 0 chooses.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
@@ -171,17 +167,18 @@ def generate(
     """Answer texts, or the lines of a file or pipe: one line in, one line out."""
     from calque.errors import UsageError
 
-    _require_folder(model)
-    _require_files(source)
+    models = [model, *(others or [])]
+    require_folder(*models)
+    require_files(source)
     from calque.generation import Writing, generate_files, generate_texts
 
-    writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch)
+    writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch, tag, space.value)
     if text and source:
         raise UsageError("texts and --input both given: give one of them")
     if text and text != ["-"]:
-        generate_texts(model, text, output, writing, threads)
+        generate_texts(models, text, output, writing, threads, quiet)
     else:
-        generate_files(model, source, output, writing, threads, quiet)
+        generate_files(models, source, output, writing, threads, quiet)
 
 
 @app.command(name="eval")
@@ -191,19 +188,24 @@ def evaluate(
     metric: Annotated[list[str] | None, typer.Option(help="bleu, chrf, ter, exact, cer, wer; repeatable.")] = None,
     tokenize: Annotated[str, typer.Option(help="Tokenizer of BLEU; none for text already tokenised.")] = "",
     beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy.")] = None,
+    others: With = None,
+    space: EnsembleSpace = Space.prob,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on pairs, with 95 % confidence intervals."""
-    _require_folder(model)
-    _require_files(*data)
+    models = [model, *(others or [])]
+    require_folder(*models)
+    require_files(*data)
     from calque import api
 
-    predictor = api.load(model, api.search_options(model, beam=beam))
+    predictor = api.load(models, api.search_options(model, beam=beam), space=space.value)
     api.use_threads(threads)
+    api.say_place(predictor)
     found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
     if as_json:
-        typer.echo(json.dumps({"model": model, "data": data, "scores": [score.as_dict() for score in found]}))
+        named = {"model": model} | ({"with": others} if others else {})
+        typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))
         return
     for score in found:
         typer.echo(f"{score.name:6} {score.value:6.2f}   95 %: {score.low:.2f} to {score.high:.2f}   {score.signature}")
@@ -212,7 +214,7 @@ def evaluate(
 @app.command()
 def info(model: Model, as_json: AsJson = False) -> None:
     """Tell what a model folder holds."""
-    _require_folder(model)
+    require_folder(model)
     from calque import api
 
     facts = api.info(model)

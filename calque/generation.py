@@ -4,69 +4,92 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from calque.api import load, search_options, use_threads
-from calque.data.lines import open_lines
-from calque.errors import DataError, UsageError
+from calque.api import load, say_place, search_options, use_threads
+from calque.data.lines import STANDARD_INPUT, open_lines
+from calque.ensemble import Space
+from calque.errors import DataError, UsageError, did_you_mean
 from calque.predict import Answer, Predictor, one_line
 from calque.report.counter import counter_for
 from calque.streams import MOST_LINES, answer_stream
+from calque.text.graph_layout import SourceError
+from calque.text.inputs import BETWEEN, Inputs
 
 CHUNK_LINES = 4 * MOST_LINES
 
 
 @dataclass(frozen=True)
 class Writing:
-    """Hold how answers are searched and written; `beam` None takes the model's, `batch` 0 chooses."""
+    """Hold how answers are searched and written; `beam` None takes the model's, `batch` 0 chooses.
+
+    `tag` is that of every line, where lines do not hold one; `space` is that of an ensemble.
+    """
 
     beam: int | None
     n_best: int
     scores: bool
     form: str
     batch: int
+    tag: str = ""
+    space: Space = "prob"
 
-    def lines(self, source: str, answers: list[Answer]) -> list[str]:
-        """Return the lines of output for one line of input."""
+    def lines(self, source: str, answers: list[Answer], columns: Sequence[str] = ()) -> list[str]:
+        """Return the lines of output for one line of input; `columns` are its own where it has several."""
         if self.form == "jsonl":
             found = [{"text": answer.text, "score": round(answer.score, 4)} for answer in answers]
             return [json.dumps({"source": source, "answers": found}, ensure_ascii=False)]
         lines = []
         # As many lines for every line, so that a reader can count them off: a blank has one answer, a short list less.
         for answer in [*answers, *[Answer("", 0.0, 0.0)] * (self.n_best - len(answers))]:
-            cells = [one_line(source)] if self.form == "tsv" else []
+            cells = [one_line(text) for text in columns or (source,)] if self.form == "tsv" else []
             cells += [f"{answer.score:.4f}"] if self.scores else []
             lines.append("\t".join([*cells, answer.text]))
         return lines
 
 
-def generate_texts(model: str, texts: list[str], output: str | None, writing: Writing, threads: int | None) -> None:
-    """Answer texts given on the command line."""
+def generate_texts(
+    models: list[str], texts: list[str], output: str | None, writing: Writing, threads: int | None, quiet: bool
+) -> None:
+    """Answer texts given on the command line with a model, or several as an ensemble."""
     for number, text in enumerate(texts, start=1):
         if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
             raise DataError("it is not UTF-8; set the terminal to UTF-8", f"text {number}")
-    predictor = _open(model, writing, threads)
+    predictor = _open(models, writing, threads, quiet)
     with _target(output) as write:
-        write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
+        try:
+            write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
+        except SourceError as error:
+            raise DataError(error.message, f"text {error.number + 1}") from None
     _say_long(predictor)
 
 
 def generate_files(
-    model: str, source: str | None, output: str | None, writing: Writing, threads: int | None, quiet: bool
+    models: list[str], source: str | None, output: str | None, writing: Writing, threads: int | None, quiet: bool
 ) -> None:
     """Answer the lines of a file, showing progress, or of standard input as they come."""
     file = open_lines(source) if source and source != "-" else None
-    predictor = _open(model, writing, threads)
-
-    def answer(lines: list[str]) -> list[str]:
-        return _answer(predictor, writing, lines)
-
+    predictor = _open(models, writing, threads, quiet)
+    done = 0
     with _target(output) as write:
+
+        def answer(lines: list[str]) -> list[str]:
+            nonlocal done
+            try:
+                answered = _answer(predictor, writing, lines)
+            except SourceError as error:
+                # What stands before the line is answered all the same.
+                write("".join(f"{line}\n" for line in _answer(predictor, writing, lines[: error.number])))
+                name = file.name if file else STANDARD_INPUT
+                raise DataError(error.message, name, done + error.number + 1) from None
+            done += len(lines)
+            return answered
+
         if file is None:
-            answer_stream(_standard_input(), "standard input", answer, write)
+            answer_stream(_standard_input(), STANDARD_INPUT, answer, write)
         else:
             with counter_for(sys.stderr, quiet, file.count()) as advance:
                 for chunk in _chunks(file.lines()):
@@ -75,16 +98,32 @@ def generate_files(
     _say_long(predictor)
 
 
-def _open(model: str, writing: Writing, threads: int | None) -> Predictor:
-    options = search_options(model, beam=writing.beam, n_best=writing.n_best)
-    predictor = load(model, options)
+def _open(models: list[str], writing: Writing, threads: int | None, quiet: bool) -> Predictor:
+    options = search_options(models[0], beam=writing.beam, n_best=writing.n_best)
+    predictor = load(models, options, space=writing.space)
+    known = predictor.text.inputs.tags
+    if writing.tag and writing.tag not in known:
+        what = f"this model knows {', '.join(known)}" if known else "this model knows no tags"
+        raise UsageError(f"--tag {writing.tag}: {what}.{did_you_mean(writing.tag, known)}")
     use_threads(threads)
+    say_place(predictor, quiet)
     return predictor
 
 
 def _answer(predictor: Predictor, writing: Writing, lines: list[str]) -> list[str]:
-    answers = predictor.answers(lines, writing.batch)
-    return [line for source, found in zip(lines, answers, strict=True) for line in writing.lines(source, found)]
+    inputs = predictor.text.inputs
+    asked = [inputs.to_line(line, writing.tag) if line.strip() else line for line in lines] if writing.tag else lines
+    answers = predictor.answers(asked, writing.batch)
+    answered = []
+    for line, found in zip(lines, answers, strict=True):
+        columns = () if inputs.is_one_text or writing.tag else _columns(inputs, line)
+        answered += writing.lines(line, found, columns)
+    return answered
+
+
+def _columns(inputs: Inputs, line: str) -> Sequence[str]:
+    # Nobody has counted the columns of a blank line.
+    return line.split(BETWEEN) if inputs.is_blank(line) else inputs.cells(line)
 
 
 def _chunks(lines: Iterator[str | DataError]) -> Iterator[list[str]]:

@@ -15,11 +15,15 @@ from calque.batch import Batch, Source
 from calque.config import Config
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
+from calque.nn.graph_attention import GraphAttentionEncoderConfig
+from calque.nn.graph_gated import GatedGraphEncoderConfig
+from calque.nn.graph_transformer import GraphTransformerEncoderConfig
 from calque.nn.heads import SoftmaxHeadConfig
 from calque.nn.objectives import Objective
 from calque.nn.parts import Decoder, Encoder, Head, Output
 from calque.nn.pointer import PointerHeadConfig
 from calque.nn.recurrent import RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.nn.several import SeveralEncoderConfig
 from calque.nn.transformer import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.rows import select
 from calque.search.scorer import UNK
@@ -27,7 +31,15 @@ from calque.search.scorer import UNK
 # Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
 SCORES_AT_ONCE = 2**25
 
-EncoderConfig = Annotated[RecurrentEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[
+    RecurrentEncoderConfig
+    | TransformerEncoderConfig
+    | SeveralEncoderConfig
+    | GatedGraphEncoderConfig
+    | GraphAttentionEncoderConfig
+    | GraphTransformerEncoderConfig,
+    Field(discriminator="kind"),
+]
 DecoderConfig = Annotated[RecurrentDecoderConfig | TransformerDecoderConfig, Field(discriminator="kind")]
 HeadConfig = Annotated[SoftmaxHeadConfig | PointerHeadConfig, Field(discriminator="kind")]
 

@@ -3,25 +3,28 @@
 normalise → tokenize → sort by length → batch → search → detokenize → restore the order.
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from calque import rows
 from calque.data.collate import collate_pairs, collate_sources
 from calque.errors import UsageError
-from calque.files import sha256_of
+from calque.machine import Device, default_device
 from calque.model import ModelConfig, Seq2Seq, build
+from calque.model_folder import check_weights, fill, first_line, read_sections
 from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
+from calque.search.processors import ForcedPrefix
+from calque.search.scorer import PAD, Scorer
 from calque.tasks.kinds import TaskConfig
+from calque.text.graph_layout import SourceError
 from calque.text.pair import TextPair
 from calque.text.source_ids import SourceIds
 from calque.weights import load_weights
@@ -29,6 +32,8 @@ from calque.weights import load_weights
 # Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
 BATCH_CELLS = 2048
 MAX_BATCH = 128
+
+Line: TypeAlias = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,17 @@ class Predictor:
         self.long_lines = 0
 
     @overload
-    def __call__(self, text: str) -> str: ...  # type: ignore[overload-overlap]
+    def __call__(self, text: Line, tag: str = "") -> str: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, text: Sequence[str]) -> list[str]: ...
-    def __call__(self, text: str | Sequence[str]) -> str | list[str]:
-        """Answer one text with a text, a list with a list."""
-        if isinstance(text, str):
-            return self.best([text])[0]
-        return self.best(text)
+    def __call__(self, text: Sequence[Line], tag: str = "") -> list[str]: ...
+    def __call__(self, text: Line | Sequence[Line], tag: str = "") -> str | list[str]:
+        """Answer one text with a text, a list with a list; `tag` is that of all where the model reads one.
+
+        Several sources are a text with tabs between, or a dictionary by their names, which may hold the tag.
+        """
+        if isinstance(text, str | Mapping):
+            return self.best([self.text.inputs.to_line(text, tag)])[0]
+        return self.best([self.text.inputs.to_line(one, tag) for one in text])
 
     def best(self, lines: Sequence[str], batch_size: int = 0) -> list[str]:
         """Return the best answer to each line."""
@@ -86,14 +94,18 @@ class Predictor:
         """Return the n-best answers to each line, in the order of the lines; a blank line gets a blank answer.
 
         `batch_size` 0 takes as many lines at once as suits them; `done` is told how many more lines are answered.
+        SourceError, with its number, for a line that the model cannot read, before any is answered.
         """
         results: list[list[Answer]] = [[Answer("", 0.0, 0.0)] for _ in lines]
-        asked = [number for number, line in enumerate(lines) if line.strip()]
+        asked = [number for number, line in enumerate(lines) if not self.text.inputs.is_blank(line)]
+        parts, owners = [], []
+        try:
+            read = self._read([lines[number] for number in asked])
+        except SourceError as error:
+            raise SourceError(error.message, asked[error.number]) from None
         if done:
             done(len(lines) - len(asked))
-        parts, owners = [], []
-        for number, source in zip(asked, self.text.read_sources([lines[number] for number in asked]), strict=True):
-            cut = _parts(source, self.max_length - 1)
+        for number, cut in zip(asked, read, strict=True):
             self.long_lines += len(cut) > 1
             parts.extend(cut)
             owners.extend([number] * len(cut))
@@ -117,15 +129,21 @@ class Predictor:
         source, target = self.text.read_pairs([line], [self(line)])[0]
         batch = collate_pairs([source], [target], self.text.target.vocab_size)
         with self._evaluation():
-            weights = self.model.attention(rows.to(batch, self._device))
+            weights = self.model.attention(rows.to(batch, self.device))
         if weights is None:
             return None
         shown = [*self.text.source.pieces(source.tokens), "</s>"]
         return Attention(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
 
-    def _search_all(
-        self, sources: list[SourceIds], batch_size: int, done: Callable[[list[int]], None]
-    ) -> list[list[Answer]]:
+    def _read(self, lines: list[str]) -> list[list[Any]]:
+        """Return each line as the model reads it, in parts where it is too long."""
+        return [_parts(source, self.max_length - 1) for source in self.text.read_sources(lines)]
+
+    def _start(self, sources: list[Any]) -> tuple[Scorer, Any, list[SourceIds]]:
+        """Return who scores, the record that it reads, and for each source what an answer is written with."""
+        return self.model, collate_sources(sources, self.text.target.vocab_size), sources
+
+    def _search_all(self, sources: list[Any], batch_size: int, done: Callable[[list[int]], None]) -> list[list[Answer]]:
         found: list[list[Answer]] = [[] for _ in sources]
         with self._evaluation():
             for batch in _batches([len(source) + 1 for source in sources], batch_size):
@@ -134,10 +152,13 @@ class Predictor:
                 done(batch)
         return found
 
-    def _search(self, sources: list[SourceIds]) -> list[list[Answer]]:
-        source = rows.to(collate_sources(sources, self.text.target.vocab_size), self._device)
-        hypotheses = search(self.model, source, source.mask.sum(dim=1), self.options)
-        return self._to_text(hypotheses, sources)
+    def _search(self, sources: list[Any]) -> list[list[Answer]]:
+        scorer, record, answered = self._start(sources)
+        lengths = torch.tensor([len(source) + 1 for source in answered])
+        prefixes = _padded([source.prefix for source in answered])
+        record, lengths, prefixes = rows.to((record, lengths, prefixes), self.device)
+        processors = [ForcedPrefix(prefixes)] if prefixes.shape[1] else []
+        return self._to_text(search(scorer, record, lengths, self.options, processors), answered)
 
     def _to_text(self, hypotheses: Hypotheses, sources: list[SourceIds]) -> list[list[Answer]]:
         tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
@@ -151,17 +172,23 @@ class Predictor:
         return answers
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Return where the model lies, and with it every tensor of a search."""
         return next(self.model.parameters()).device
 
     def _evaluation(self) -> "_Evaluation":
-        return _Evaluation(self.model)
+        return _Evaluation(self.network)
+
+    @property
+    def network(self) -> nn.Module:
+        """Return all that scores, to be switched to evaluation."""
+        return self.model
 
 
 class _Evaluation:
     """Switch a model to evaluation without gradients, and back to what it was."""
 
-    def __init__(self, model: Seq2Seq) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.model, self.was_training = model, model.training
         self.no_grad = torch.inference_mode()
 
@@ -174,10 +201,10 @@ class _Evaluation:
         self.model.train(self.was_training)
 
 
-def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
+def load(folder: str | Path, options: SearchConfig | None = None, device: Device | None = None) -> Predictor:
     """Open a model folder; UsageError in one line for one that is missing, is no model, or is damaged.
 
-    `options` replace the search settings that the model was trained with.
+    `options` replace the search settings that the model was trained with; `device` None takes the GPU if there is one.
     """
     folder = Path(folder)
     sections = read_sections(folder)
@@ -187,59 +214,17 @@ def load(folder: str | Path, options: SearchConfig | None = None) -> Predictor:
         options = options or SearchConfig.model_validate(sections["search"])
         max_length = int(sections["data"]["max_length"])
     except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {_first_line(error)}") from error
+        raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {first_line(error)}") from error
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
     check_weights(folder)
     text = TextPair.load(folder / "text")
+    kinds = text.layout.num_edge_kinds
+    if getattr(config.encoder, "edge_kinds", kinds) != kinds:
+        raise UsageError(f"{folder}: text and recipe do not belong together, the kinds of edges differ")
     model = build(config, text.source.vocab_size, text.target.vocab_size)
     fill(model, load_weights(folder / "model.safetensors"), folder)
-    return Predictor(model.eval(), text, options, task, max_length)
-
-
-def read_sections(folder: Path) -> dict[str, Any]:
-    """Return the sections of a model folder's recipe as plain values."""
-    if not folder.is_dir():
-        near = sorted(str(path.parent) for path in folder.parent.glob("*/recipe.json"))
-        hint = f" There is {', '.join(near[:5])}." if near else " Train one with: calque train PAIRS."
-        raise UsageError(f"no model folder {str(folder)!r}.{hint}")
-    path = folder / "recipe.json"
-    try:
-        if path.stat().st_size > 2**20:
-            raise UsageError(f"{path} is too large to be a recipe")
-        sections = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{folder} is no model folder: it has no recipe.json") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {_first_line(error)}") from None
-    if not isinstance(sections, dict) or sections.get("format") != 1:
-        raise UsageError(f"{path} is not of format 1, the only one that this version of calque reads")
-    return sections
-
-
-def check_weights(folder: Path) -> None:
-    """Compare the weights of a finished run with its manifest: a flipped bit would load without a word."""
-    weights, manifest = folder / "model.safetensors", folder / "manifest.json"
-    try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))["files"][weights.name]["sha256"]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{manifest} is damaged: {_first_line(error)}") from None
-    if sha256_of(weights) != expected:
-        raise UsageError(f"{weights} is damaged: it is not the file that training wrote, says manifest.json")
-
-
-def fill(model: Seq2Seq, weights: dict[str, Tensor], folder: Path) -> None:
-    """Put named weights into a model; UsageError when names or shapes differ."""
-    parameters = dict(model.named_parameters())
-    wrong = sorted(parameters.keys() ^ weights.keys())
-    wrong += [name for name in parameters if name in weights and parameters[name].shape != weights[name].shape]
-    if wrong:
-        raise UsageError(f"{folder}: weights and recipe do not belong together, {wrong[0]} differs")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+    return Predictor(model.eval().to(device or default_device()), text, options, task, max_length)
 
 
 def one_line(text: str) -> str:
@@ -248,11 +233,17 @@ def one_line(text: str) -> str:
 
 
 def _parts(source: SourceIds, longest: int) -> list[SourceIds]:
-    """Cut a source that is too long for the model into even parts; most come back whole, and graphs always do."""
-    if len(source) <= longest or source.edges is not None:
+    """Cut a source that is too long for the model into even parts; graphs and several sources come back whole."""
+    if len(source) <= longest or not source.is_cuttable:
         return [source]
-    size = -(-len(source) // -(-len(source) // longest))
-    return [source.part(start, start + size) for start in range(0, len(source), size)]
+    total, most = len(source) - source.lead, max(1, longest - source.lead)
+    size = -(-total // -(-total // most))
+    return [source.part(start, start + size) for start in range(0, total, size)]
+
+
+def _padded(prefixes: Sequence[Sequence[int]]) -> Tensor:
+    longest = max(map(len, prefixes))
+    return torch.tensor([[*prefix, *[PAD] * (longest - len(prefix))] for prefix in prefixes], dtype=torch.int64)
 
 
 def _joined(answered: list[list[Answer]]) -> Answer:
@@ -269,12 +260,3 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
         size = batch_size or max(1, min(MAX_BATCH, BATCH_CELLS // lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    if isinstance(error, KeyError):
-        return f"it lacks {error}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

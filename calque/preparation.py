@@ -14,19 +14,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from calque.data.columns import learn_inputs
 from calque.data.readers import Columns, Dataset, Example, open_dataset
 from calque.data.store import TokenStore, build_store, open_or_build
 from calque.data.survey import Survey, development_sample, survey, training_pairs
 from calque.errors import DataError, UsageError
 from calque.files import write_atomic
 from calque.machine import Machine, probe
-from calque.predict import read_sections
+from calque.model_folder import read_sections
+from calque.recipe.copying import check_copying
+from calque.recipe.graphs import check_graphs, fit_edges
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
+from calque.recipe.lengths import check_lengths, default_max_length
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.text.pair import TextPair, train_text
+from calque.text.subword import SentencePieceTokenizer
+from calque.text.tags import TaggedTokenizer
 from calque.training.record import read_record, write_record
+from calque.training.vectors import open_vectors
 
 # Settings that may change between two starts of one run: they only say when it ends.
 LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
@@ -140,10 +147,15 @@ def _begin(
     _say_counts(sets["training"], facts, split, len(dev), display)
     machine = probe()
     recipe = _recipe(request, facts, machine, display)
-    text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample))
+    # What cannot be used is told before hours of work, not after.
+    open_vectors(recipe.text, recipe.model)
+    sources = (example.source for example in sets["training"].examples())
+    inputs = learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
+    text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample), inputs)
+    _use_threads(text, recipe.train.threads)
     sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
     display.note(f"learned {sizes} tokens")
-    recipe = _fit_lengths(recipe, text, facts, request.settings, display)
+    recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
     request.out.mkdir(parents=True, exist_ok=True)
     text.save(request.out / "text")
     write_recipe(request.out, recipe)
@@ -188,10 +200,11 @@ def _go_on(
     recipe = validate(saved)
     write_recipe(request.out, recipe)
     write_record(request.out, {"recipe": recipe.model_dump(mode="json")})
-    most = recipe.train.validation_sentences
+    text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
+    _use_threads(text, recipe.train.threads)
     if "validation" in sets:
-        return recipe, TextPair.load(request.out / "text"), development_sample(sets["validation"], most)
-    return recipe, TextPair.load(request.out / "text"), survey(sets["training"], True, most).held_out
+        return recipe, text, development_sample(sets["validation"], most)
+    return recipe, text, survey(sets["training"], True, most).held_out
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -215,12 +228,27 @@ def versions() -> dict[str, str]:
 
 
 def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
-    made = preset(request.choice, facts, machine)
+    settings = spread_text(request.settings)
+    base = Recipe().model_dump()
+    # Settings that do not hold are refused here, before other defaults follow from them.
+    validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
+    made = preset(request.choice, facts, machine, settings)
+    recipe = validate(merge(merge(base, made.layer), settings))
+    check_graphs(recipe)
+    check_lengths(recipe)
+    check_copying(recipe)
     for reason in made.reasons:
         display.note(reason)
     for key, value in flatten(request.settings).items():
         display.note(f"{key} = {value}: as you set it")
-    return validate(merge(merge(Recipe().model_dump(), made.layer), spread_text(request.settings)))
+    return recipe
+
+
+def _use_threads(text: TextPair, threads: int) -> None:
+    for side in (text.source, text.target):
+        tokenizer = side.inner if isinstance(side, TaggedTokenizer) else side
+        if isinstance(tokenizer, SentencePieceTokenizer):
+            tokenizer.num_threads = threads
 
 
 def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer, display: Display) -> Recipe:
@@ -230,7 +258,7 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer,
     layer: Layer = recipe.model_dump()
     if not recipe.data.max_length:
         usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
-        layer["data"]["max_length"] = max(32, min(1_024, math.ceil(2 * usual / 8) * 8))
+        layer["data"]["max_length"] = default_max_length(recipe.model, math.ceil(2 * usual / 8) * 8)
         display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
     ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source)))) / 1
     if "max_length_ratio" not in settings.get("search", {}):

@@ -72,6 +72,7 @@ class CheckReport:
     joined_newlines: int
     overlap: Overlap | None
     findings: tuple[Finding, ...]
+    graphs: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -80,6 +81,7 @@ class CheckReport:
     def lines(self) -> list[str]:
         """Return the report as plain text for a person."""
         result = [f"{self.name} ({self.description}): {self.pairs:,} pairs, {self.usable:,} usable"]
+        result += [f"  {self.graphs:,} sources are graphs, counted here as the text in them"] if self.graphs else []
         for label, side in (("source", self.source), ("target", self.target)):
             total = sum(side.scripts.values())
             scripts = ", ".join(f"{script} {count / total:.0%}" for script, count in list(side.scripts.items())[:3])
@@ -130,6 +132,7 @@ def check_dataset(dataset: Dataset, other: Dataset | None = None) -> CheckReport
         findings=tuple(
             sorted((found for found in findings if found.count), key=lambda found: order.index(found.level))
         ),
+        graphs=counted.graphs,
     )
 
 
@@ -182,7 +185,10 @@ def _blocking(counted: Tally, overlap: Overlap | None) -> list[Finding]:
 def _doubtful(counted: Tally, swapped: Found, outliers: Found, conflicting: int) -> list[Finding]:
     skipped = "They are skipped; look for a shift if there are many"
     several = f"{conflicting:,} sources with more than one target"
+    mixed = counted.graphs if counted.graphs < len(counted.lines) else 0
+    form = "A model reads either; give all sources one form"
     return [
+        Finding("mixed_forms", "warning", mixed, f"{mixed:,} sources are graphs, the others texts", form),
         _finding("swapped", "warning", swapped, "pairs look swapped by their scripts", "Swap their two sides"),
         _finding("blank_target", "warning", counted.blank_target, "pairs with a blank target", skipped),
         _finding("blank_source", "warning", counted.blank_source, "pairs with a blank source", skipped),
@@ -234,6 +240,9 @@ def fix_dataset(dataset: Dataset, out: Path) -> FixCounts:
     temporary = out.with_name(f"{out.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as stream:
+            if len(dataset.columns.inputs) > 1:
+                # Several columns are told apart by their names alone.
+                stream.write("\t".join(dataset.columns.names) + "\n")
             for source, target in pairs(dataset.examples(on_bad)):
                 if is_blank(source) or is_blank(target):
                     blank += 1

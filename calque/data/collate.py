@@ -83,9 +83,9 @@ def _source(flat: NDArray[np.int64], lengths: NDArray[np.int64], extras: dict[st
         source = replace(source, copy_ids=torch.from_numpy(copy_ids), forms=torch.from_numpy(forms))
     if "segments" in extras:
         segments = _padded(*extras["segments"], tokens.shape[1])
-        # The </s> belongs to the last of the sources.
-        rows = np.arange(len(lengths))
-        segments[rows, lengths] = segments[rows, np.maximum(lengths - 1, 0)]
+        # The </s> belongs to the last of the sources: that of the token before, or the next where that one is closed.
+        rows, last = np.arange(len(lengths)), np.maximum(lengths - 1, 0)
+        segments[rows, lengths] = segments[rows, last] + ((tokens[rows, last] == EOS) & (lengths > 0))
         source = replace(source, segment=torch.from_numpy(segments))
     if "edges" in extras:
         numbers, counts = extras["edges"]

@@ -7,24 +7,17 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from calque.config import Config
+from calque.data.columns import Columns
 from calque.data.lines import LIMIT, LineError, TextFile
 from calque.errors import DataError, did_you_mean
+from calque.text.graph import graph_from, json_type, write_graph
 
 FIX = "calque check FILE --fix OUT"
 RENAME = "--set data.columns.source=NAME --set data.columns.target=NAME"
-
-
-class Columns(Config):
-    """Name the columns of a file with a header, or the keys of a JSON object."""
-
-    source: str = "source"
-    """Column or key that holds the source."""
-    target: str = "target"
-    """Column or key that holds the target."""
+SEVERAL = """--set data.columns.source='["NAME", "NAME"]'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +40,11 @@ def is_blank(text: str) -> bool:
 def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
     """Yield the examples of two columns with a tab between, or of the named columns of a file with a header.
 
+    Several sources, or a tag, need a header that names them.
+
     A wholly blank line is a blank pair: it cannot shift anything.
     """
-    positions: tuple[int, int] | None = None
+    positions: tuple[int, ...] | None = None
     width, started = 2, False
     for number, line in enumerate(file.lines(limit), start=1):
         if isinstance(line, DataError):
@@ -70,17 +65,16 @@ def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
         if len(cells) != width:
             yield DataError(_tsv_problem(len(cells), width, positions is not None), file.name, number)
             continue
-        source, target = positions or (0, 1)
-        yield Example(cells[source], (cells[target],), number)
+        yield _example([cells[place] for place in positions or (0, 1)], columns, file.name, number)
 
 
-def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, int] | None:
-    """Return the positions of the two columns if the first line names them, nothing if it is a pair.
+def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...] | None:
+    """Return the positions of the columns if the first line names them, nothing if it is a pair.
 
     Raises DataError when columns were named that the line does not have.
     """
-    if columns.source in cells and columns.target in cells:
-        return cells.index(columns.source), cells.index(columns.target)
+    if set(columns.names) <= set(cells):
+        return tuple(map(cells.index, columns.names))
     if columns != Columns():
         raise _no_column(cells, columns, name, number)
     return None
@@ -92,7 +86,15 @@ def _tsv_problem(found: int, width: int, header: bool) -> str:
     if found == 1:
         return f"no tab, so no target; put a tab between source and target, or drop the line: {FIX}"
     advice = f"remove the others, drop the line ({FIX}), or begin with a header and name two: {RENAME}"
-    return f"{found - 1} tabs, so {found} columns instead of two; {advice}"
+    return f"{found - 1} tabs, so {found} columns instead of two; {advice} (several sources: {SEVERAL})"
+
+
+def _example(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
+    """Return the example of cells in the order of `columns.names`."""
+    try:
+        return Example(columns.join(cells[:-1]), (cells[-1],), number)
+    except ValueError as error:
+        return DataError(f"{error}; fill it in, or drop the line: {FIX}", name, number)
 
 
 class _CsvFeed:
@@ -116,11 +118,11 @@ class _CsvFeed:
 
 
 def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of comma-separated values; the header must name both columns."""
+    """Yield the examples of comma-separated values; the header must name all columns."""
     csv.field_size_limit(limit)
     feed = _CsvFeed(file.lines(limit))
     reader = csv.reader(feed, strict=True)
-    positions: tuple[int, int] | None = None
+    positions: tuple[int, ...] | None = None
     width = 0
     while True:
         first, feed.error = feed.number + 1, None
@@ -140,14 +142,14 @@ def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
         elif len(cells) <= 1 and is_blank("".join(cells)):
             yield Example("", ("",), first)
         elif positions is None:
-            if columns.source not in cells or columns.target not in cells:
+            if not set(columns.names) <= set(cells):
                 raise _no_column(cells, columns, file.name, first)
-            positions, width = (cells.index(columns.source), cells.index(columns.target)), len(cells)
+            positions, width = tuple(map(cells.index, columns.names)), len(cells)
         elif len(cells) != width:
             advice = f'put a text that holds a comma in "…", or drop the line: {FIX}'
             yield DataError(f"{len(cells)} cells where the header has {width}; {advice}", file.name, first)
         else:
-            yield Example(cells[positions[0]], (cells[positions[1]],), first)
+            yield _example([cells[place] for place in positions], columns, file.name, first)
 
 
 def _csv_problem(reason: str, lines: int) -> str:
@@ -159,7 +161,7 @@ def _csv_problem(reason: str, lines: int) -> str:
 
 
 def _no_column(cells: Sequence[str], columns: Columns, name: str, number: int) -> DataError:
-    missing = next(column for column in (columns.source, columns.target) if column not in cells)
+    missing = next(column for column in columns.names if column not in cells)
     problem = f'no column "{missing}"; the first line has {_listed(cells)}.{did_you_mean(missing, cells)}'
     return DataError(f"{problem} Name them with: {RENAME}", name, number)
 
@@ -170,7 +172,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers."""
+    """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers.
+
+    The source may be a graph, which becomes a text of one form; its keys may also stand beside the target.
+    """
     for number, line in enumerate(file.lines(limit), start=1):
         if isinstance(line, DataError):
             yield line
@@ -184,36 +189,47 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        advice = f'one object a line is needed: {{"{columns.source}": "…", "{columns.target}": "…"}}'
+        advice = "one object a line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
         return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
     except (ValueError, RecursionError):
         return DataError(f"JSON with a number too long or nested too deep; drop the line: {FIX}", name, number)
     if not isinstance(record, dict):
-        advice = f'put "{columns.source}" and "{columns.target}" in an object'
-        return DataError(f"{_json_type(record)} instead of an object; {advice}", name, number)
-    for key in (columns.source, columns.target):
+        advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
+        return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
+    if isinstance(columns.source, str) and columns.source not in record and {"nodes", "edges"} <= record.keys():
+        record = {columns.source: {"nodes": record["nodes"], "edges": record["edges"]}, **record}
+    for key in columns.names:
         if key not in record:
             problem = f'no key "{key}"; the keys are {_listed(list(record))}.{did_you_mean(key, record)}'
             return DataError(f"{problem} Name them with: {RENAME}", name, number)
-    source, target = record[columns.source], record[columns.target]
-    if not isinstance(source, str):
-        return DataError(f'"{columns.source}" is {_json_type(source)}; it must be a text in quotes', name, number)
+    cells, target = [], record[columns.target]
+    for key in columns.inputs:
+        cell = _input(record[key], key == columns.tag)
+        if isinstance(cell, DataError):
+            return DataError(f'"{key}"{cell.message}', name, number)
+        cells.append(cell)
     targets = target if isinstance(target, list) else [target]
     wrong = [answer for answer in targets if not isinstance(answer, str)]
     if wrong or not targets:
-        what = _json_type(wrong[0] if wrong else target)
+        what = json_type(wrong[0] if wrong else target)
         advice = "it must be a text in quotes, or a list of at least one"
         return DataError(f'"{columns.target}" is or holds {what}; {advice}', name, number)
-    if any(_is_broken(text) for text in (source, *targets)):
+    if any(_is_broken(text) for text in (*cells, *targets)):
         return DataError(f"half a surrogate pair or a NUL in the text; drop the line: {FIX}", name, number)
-    return Example(source, tuple(targets), number)
+    first = _example([*cells, targets[0]], columns, name, number)
+    return replace(first, targets=tuple(targets)) if isinstance(first, Example) else first
 
 
-def _json_type(value: Any) -> str:
-    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", dict: "an object"}
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    return names.get(type(value), "null")
+def _input(value: Any, is_tag: bool) -> str | DataError:
+    """Return the text of a JSON value on the source side, a graph in its one form, or what is wrong with it."""
+    if isinstance(value, dict | list) and not is_tag:
+        try:
+            return write_graph(graph_from(value))
+        except DataError as error:
+            return DataError(f": {error.message}")
+    if not isinstance(value, str):
+        return DataError(f" is {json_type(value)}; it must be a text in quotes{'' if is_tag else ' or a graph'}")
+    return value
 
 
 def _is_broken(text: str) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from pydantic import Field
 
 from calque.config import Config
 from calque.data.alignment import refuse_unequal
+from calque.data.columns import Columns
 from calque.data.formats import (
-    Columns,
     Example,
     Parsed,
     is_blank,
@@ -27,10 +28,13 @@ from calque.data.formats import (
 )
 from calque.data.lines import LIMIT, STANDARD_INPUT, TextFile, open_lines
 from calque.errors import DataError, UsageError
+from calque.text.graph_layout import SourceError
 
-__all__ = ["Columns", "DataConfig", "Dataset", "Example", "is_blank", "open_dataset", "pairs"]
+__all__ = ["Columns", "DataConfig", "Dataset", "Example", "is_blank", "lines_named", "open_dataset", "pairs"]
 
 _BREAK = re.compile(r"\r\n|[\r\n\t]")
+# Between the columns of the source side a tab stays.
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _SUFFIXES = {".gz", ".tsv", ".csv", ".jsonl", ".json", ".txt"}
 _HEAD = 20
 
@@ -55,10 +59,18 @@ class Dataset:
     and tabs inside texts that the last whole pass made spaces.
     """
 
-    def __init__(self, name: str, description: str, files: Sequence[TextFile], read: Callable[[], Parsed]) -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        files: Sequence[TextFile],
+        read: Callable[[], Parsed],
+        columns: Columns = Columns(),  # noqa: B008 — frozen
+    ) -> None:
         self.name = name
         self.description = description
         self.files = tuple(files)
+        self.columns = columns
         self.joined_newlines = 0
         self._read = read
 
@@ -69,6 +81,7 @@ class Dataset:
         does a pass that ends without one pair of which neither side is blank.
         """
         joined, lines, usable = 0, 0, False
+        source_break = _BREAK if len(self.columns.inputs) == 1 else _LINE_BREAK
         first_bad: DataError | None = None
         for item in self._read():
             lines += 1
@@ -81,9 +94,10 @@ class Dataset:
             texts = (item.source, *item.targets)
             # Looked for one by one: a pattern takes ten times as long over the whole of the data.
             if any("\n" in text or "\r" in text or "\t" in text for text in texts):
-                joined += sum(len(_BREAK.findall(text)) for text in texts)
+                joined += len(source_break.findall(item.source))
+                joined += sum(len(_BREAK.findall(target)) for target in item.targets)
                 targets = tuple(_BREAK.sub(" ", target) for target in item.targets)
-                item = Example(_BREAK.sub(" ", item.source), targets, item.line)
+                item = Example(source_break.sub(" ", item.source), targets, item.line)
             usable = usable or not (is_blank(item.source) or all(map(is_blank, item.targets)))
             yield item
         self.joined_newlines = joined
@@ -109,6 +123,15 @@ def pairs(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
             yield example.source, target
 
 
+@contextmanager
+def lines_named(examples: Sequence[Example]) -> Iterator[None]:
+    """Turn what a model says about the number of a source among `examples` into words about its line."""
+    try:
+        yield
+    except SourceError as error:
+        raise DataError(f"line {examples[error.number].line:,} of the data: {error.message}") from None
+
+
 def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = None, line_limit: int = LIMIT) -> Dataset:
     """Open one file of pairs, or two plain files that answer each other line by line.
 
@@ -121,13 +144,18 @@ def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = No
     endings = ["gzipped"] * any(file.gzipped for file in files) + ["from a pipe"] * any(file.piped for file in files)
     if len(files) == 2:
         source, target = files
+        if len(columns.inputs) > 1:
+            what = "and".join(f' "{name}" ' for name in columns.inputs).strip()
+            raise UsageError(
+                f"two plain files hold no columns {what}: give one file with a header that names them, or JSON Lines."
+            )
         _refuse_two_tsv(source, target)
         refuse_unequal(source, target)
         description = ", ".join(["two plain files", *endings])
         return Dataset(_name(files), description, files, lambda: read_parallel(source, target, line_limit))
     (file,) = files
     form, read = _detect(file, columns, line_limit)
-    return Dataset(_name(files), ", ".join([form, *endings]), files, lambda: read(file, columns, line_limit))
+    return Dataset(_name(files), ", ".join([form, *endings]), files, lambda: read(file, columns, line_limit), columns)
 
 
 def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[[TextFile, Columns, int], Parsed]]:
@@ -137,7 +165,7 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
     suffixes = Path(file.name).suffixes
     if _is_object(first):
         return "JSONL", read_jsonl
-    if {columns.source, columns.target} <= {cell.strip('"') for cell in first.split(",")}:
+    if set(columns.names) <= {cell.strip('"') for cell in first.split(",")}:
         return "CSV", read_csv
     if "\t" in first or (".csv" not in suffixes and any("\t" in line for line in head)):
         header = tsv_header(first.split("\t"), columns, file.name, 1)

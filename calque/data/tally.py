@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from calque.data.formats import Example, is_blank
 from calque.data.readers import Dataset
 from calque.errors import DataError
+from calque.text.graph import readable
 from calque.text.scripts import script_of
 
 FIRST = 10
@@ -41,9 +42,13 @@ class Found:
 
 @dataclass
 class Tally:
-    """Hold what one pass counted; `keys`, `ratios` and `lines` have an entry for each usable pair."""
+    """Hold what one pass counted; `keys`, `ratios` and `lines` have an entry for each usable pair.
+
+    A graph counts as the text that a person reads of it.
+    """
 
     pairs: int = 0
+    graphs: int = 0
     bad: Found = field(default_factory=Found)
     bad_errors: list[DataError] = field(default_factory=list)
     blank_source: Found = field(default_factory=Found)
@@ -68,6 +73,7 @@ class Tally:
 
     def add(self, example: Example) -> None:
         """Count the pairs of one example."""
+        shown = readable(example.source)
         for target in example.targets:
             self.pairs += 1
             blank = is_blank(example.source), is_blank(target)
@@ -75,10 +81,11 @@ class Tally:
                 kinds = {(True, True): self.blank_both, (True, False): self.blank_source}
                 kinds.get(blank, self.blank_target).add(example.line)
             else:
-                self._add_usable(example.source, target, example.line)
+                self.keys.append(pair_key(example.source, target))
+                self.graphs += shown != example.source
+                self._add_usable(shown, target, example.line)
 
     def _add_usable(self, source: str, target: str, line: int) -> None:
-        self.keys.append(pair_key(source, target))
         self.ratios.append((len(source) + 1) / (len(target) + 1))
         self.lines.append(line)
         self.source_lengths[len(source)] += 1

@@ -14,6 +14,7 @@ from calque.recipe.tree import Recipe
 
 Layer = dict[str, Any]
 MAX_MISTAKES = 3
+_ALTERED = ("text", "model")
 
 
 def read_file(path: str) -> Layer:
@@ -87,6 +88,11 @@ def validate(layer: Layer) -> Recipe:
         ) from None
 
 
+def check_settings(layer: Layer) -> None:
+    """Refuse settings that hold in no recipe; those of text and model must wait for the defaults that they alter."""
+    validate(merge(Recipe().model_dump(), {key: value for key, value in layer.items() if key not in _ALTERED}))
+
+
 C = TypeVar("C", bound=BaseModel)
 
 
@@ -122,7 +128,8 @@ def fields(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[
     for name, field in model.model_fields.items():
         members = list(_members(field.annotation, None))
         if not members:
-            yield prefix + name, repr(field.default), field.description or ""
+            default = "needed" if field.is_required() else repr(field.get_default(call_default_factory=True))
+            yield prefix + name, default, field.description or ""
         for member in members:
             kind = member.model_fields.get("kind")
             mark = f"[{', '.join(map(str, get_args(kind.annotation)))}]" if kind and len(members) > 1 else ""

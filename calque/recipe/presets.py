@@ -6,7 +6,12 @@ from typing import Any
 from calque.catalog import architecture
 from calque.data.survey import Survey
 from calque.errors import UsageError, did_you_mean
-from calque.machine import Machine
+from calque.machine import Machine, place
+from calque.model import ModelConfig
+from calque.recipe.copying import copies
+from calque.recipe.graphs import form_of_sources, layout_kind
+from calque.recipe.layers import Layer, flatten, merge, spread_text
+from calque.recipe.tree import Recipe
 from calque.tasks.kinds import TASKS
 from calque.text.scripts import is_unspaced
 
@@ -15,6 +20,7 @@ VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (
 # A narrow Transformer learns little under heavy dropout; everything else overfits small sets without it.
 DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
 NARROW, NARROW_DROPOUT = 128, 0.2
+TRANSFORMERS = ("transformer", "gat", "graph_transformer")
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
 # Pairs seen in a whole run: small sets are read more often, large ones a few times.
 PAIRS_SEEN = 1_200_000
@@ -36,14 +42,30 @@ class Choice:
 
 @dataclass
 class Preset:
-    """Collect a layer of settings and why each is what it is."""
+    """Collect a layer of settings and why each is what it is; `settings` are the user's, which lie over it."""
 
-    layer: dict[str, Any] = field(default_factory=dict)
+    settings: Layer
+    layer: Layer = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
-    def say(self, what: str, why: str) -> None:
-        """Note a decision and its reason."""
-        self.reasons.append(f"{what}: {why}")
+    def say(self, what: str, why: str, *keys: str) -> None:
+        """Note what was decided about `keys`, and why, unless the user set one of them."""
+        if not any(self.is_set(key) for key in keys):
+            self.reasons.append(f"{what}: {why}")
+
+    def is_set(self, key: str) -> bool:
+        """Say whether the user's settings hold `key`."""
+        return key in flatten(self.settings)
+
+    def left(self, section: str, parts: tuple[str, str], fields: tuple[str, ...]) -> str | None:
+        """Say for which of two parts `fields` are left to the data: " of the PART", "" for both, None for neither."""
+        free = [part for part in parts if not any(self.is_set(f"{section}.{part}.{field}") for field in fields)]
+        return None if not free else "" if len(free) == 2 else f" of the {free[0]}"
+
+    def with_settings(self, section: str, values: Layer) -> Layer:
+        """Return a section's values with the user's over them, for other defaults that depend on them."""
+        annotation = Recipe.model_fields[section].annotation
+        return merge(values, spread_text(self.settings).get(section, {}), annotation)
 
 
 def check_names(choice: Choice) -> None:
@@ -55,13 +77,23 @@ def check_names(choice: Choice) -> None:
     architecture(model, choice.size if choice.size != "auto" else "tiny")
 
 
-def preset(choice: Choice, survey: Survey, machine: Machine) -> Preset:
-    """Return defaults for a data set on a machine."""
+def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | None = None) -> Preset:
+    """Return defaults for a data set on a machine, with reasons for those that `settings` leave as they are."""
     check_names(choice)
-    made = Preset()
+    made = Preset(settings or {})
     made.layer["task"] = _task(made, choice, survey)
     made.layer["text"] = text = _text(made, choice, survey)
-    made.layer["model"] = model = _model(made, choice, survey, machine, bool(text.get("joint")))
+    joint = bool(made.with_settings("text", text).get("joint"))
+    made.layer["model"] = model = _model(made, choice, survey, machine, joint)
+    encoder = made.with_settings("model", model)["encoder"]["kind"]
+    form, what = form_of_sources(survey.source.sample)
+    layout = layout_kind(form, encoder)
+    if layout != "line":
+        text["layout"] = {"kind": layout}
+        made.say(f"source layout {layout}", f"{what}, the encoder is {encoder}", "text.layout.kind")
+    if copies(made.with_settings("model", model)):
+        text["copying"] = True
+        made.say("what each source token can be copied as is noted", "the head is a pointer", "text.copying")
     made.layer["train"] = _train(made, survey, machine, model)
     return made
 
@@ -73,6 +105,8 @@ def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
         "as said or guessed from the file's name"
         if source
         else "the file's name does not tell; --languages en-zh would",
+        "task.source_language",
+        "task.target_language",
     )
     return {
         "kind": choice.task,
@@ -85,7 +119,8 @@ def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
 def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
     own = TASKS[choice.task].text
     if own:
-        made.say("source by characters, target by symbols between blanks", f"the task is {choice.task}")
+        kinds = ("text.source.kind", "text.target.kind")
+        made.say("source by characters, target by symbols between blanks", f"the task is {choice.task}", *kinds)
         return dict(own)
     source, target = survey.source, survey.target
     joint = source.script == target.script
@@ -94,13 +129,18 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
     if is_unspaced(source.script) or is_unspaced(target.script):
         size = max(size, min(32_000, 2 * alphabet))
     made.say(
-        f"{'one vocabulary' if joint else 'two vocabularies'} of up to {size:,} pieces",
-        f"{survey.num_pairs:,} pairs, alphabet of {alphabet:,} characters; "
-        + (f"both sides are {source.script}" if joint else f"{source.script} → {target.script}"),
+        "one vocabulary" if joint else "two vocabularies",
+        f"both sides are {source.script}" if joint else f"{source.script} → {target.script}",
+        "text.joint",
     )
+    of = made.left("text", ("source", "target"), ("kind", "vocab_size"))
+    if of is not None:
+        made.say(f"up to {size:,} pieces{of}", f"{survey.num_pairs:,} pairs, alphabet of {alphabet:,} characters")
     # Pieces of pairs merged (BPE) are learned in a fifth of the time that a unigram model takes, and score alike.
     made.say(
-        "source text in Unicode's composed form (NFC)", "equal words must have equal letters; the target stays as is"
+        "source text in Unicode's composed form (NFC)",
+        "equal words must have equal letters; the target stays as is",
+        "text.normalise",
     )
     side = {"kind": "sentencepiece", "algorithm": "bpe", "vocab_size": size}
     return {"joint": joint, "source": side, "target": side}
@@ -108,23 +148,31 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
 
 def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint: bool) -> dict[str, Any]:
     name, size = choice.model, choice.size
+    form, what = form_of_sources(survey.source.sample)
+    if name == "auto" and form != "line":
+        name = "graph"
+        made.say("model graph", what, "model.encoder.kind")
     if name == "auto":
         name = "transformer" if survey.num_pairs >= ENOUGH_FOR_TRANSFORMER else "lstm"
-        made.say(f"model {name}", f"{survey.num_pairs:,} pairs; from {ENOUGH_FOR_TRANSFORMER:,} on a Transformer wins")
+        kinds = ("model.encoder.kind", "model.decoder.kind")
+        why = f"{survey.num_pairs:,} pairs; from {ENOUGH_FOR_TRANSFORMER:,} on a Transformer wins"
+        made.say(f"model {name}", why, *kinds)
     if size == "auto":
         strong = survey.num_pairs >= ENOUGH_FOR_SMALL or bool(machine.gpu)
         size = "small" if strong and name != "basic-lstm" else "tiny"
         made.say(f"size {size}", f"{survey.num_pairs:,} pairs on {machine.gpu or f'{machine.cores} CPU cores'}")
     model = architecture(name, size)
     dropout = _first(DROPOUTS, survey.num_pairs, 0.1)
-    if model["encoder"]["kind"] == "transformer" and model["encoder"]["width"] <= NARROW:
+    as_set = ModelConfig.model_validate(made.with_settings("model", model))
+    encoder, decoder = as_set.encoder, as_set.decoder
+    if encoder.kind in TRANSFORMERS and encoder.width <= NARROW:
         dropout = min(dropout, NARROW_DROPOUT)
-    made.say(
-        f"dropout {dropout}", f"{survey.num_pairs:,} pairs, {model['encoder']['kind']} {model['encoder']['width']} wide"
-    )
+    of = made.left("model", ("encoder", "decoder"), ("dropout",))
+    if of is not None:
+        made.say(f"dropout {dropout}{of}", f"{survey.num_pairs:,} pairs, {encoder.kind} {encoder.width} wide")
     for part in ("encoder", "decoder"):
         model[part] = model[part] | {"dropout": dropout}
-    if joint and model["encoder"]["width"] == model["decoder"]["width"] and "tie_embeddings" not in model:
+    if joint and encoder.width == decoder.width and "tie_embeddings" not in model:
         model["tie_embeddings"] = "all"
     return model
 
@@ -134,17 +182,22 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
     epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, round(PAIRS_SEEN / max(1, survey.num_pairs))))
     updates = max(1, round(_target_tokens(survey) / batch_tokens)) * epochs
     every = max(50, min(2_000, updates // VALIDATIONS))
+    model = made.with_settings("model", model)
     width = model["decoder"]["width"]
-    is_transformer = model["encoder"]["kind"] == "transformer"
+    is_transformer = model["encoder"]["kind"] in TRANSFORMERS
     rate = min(0.005, 0.64 / width) if is_transformer else min(0.002, 0.512 / width)
-    made.say(f"{epochs} epochs of updates of {batch_tokens:,} target tokens", f"{survey.num_pairs:,} pairs")
-    made.say(f"learning rate {rate:.2g}, cosine", f"{'Transformer' if is_transformer else 'recurrent'} {width} wide")
+    made.say(f"{epochs} epochs", f"{survey.num_pairs:,} pairs", "train.max_epochs")
+    made.say(f"{batch_tokens:,} target tokens an update", f"{survey.num_pairs:,} pairs", "train.batch_tokens")
+    wide = f"{'Transformer' if is_transformer else 'recurrent'} {width} wide"
+    made.say(f"learning rate {rate:.2g}", wide, "train.lr")
     precision = "bf16" if machine.prefers_bf16 else "fp32"
-    made.say(precision, f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32")
-    made.say(f"{machine.cores} threads on {machine.gpu or 'the CPU'}", "the cores at hand")
+    ratio = f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32"
+    made.say(precision, ratio, "train.precision")
+    made.say(f"{machine.cores} threads", "the cores at hand", "train.threads")
+    made.say(*place(machine.gpu), "train.device")
     return {
         "threads": machine.cores,
-        "device": "cuda" if machine.gpu else "cpu",
+        "device": machine.device,
         "precision": precision,
         "batch_tokens": batch_tokens,
         "piece_tokens": 8_192 if machine.gpu else 1_024,

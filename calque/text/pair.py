@@ -7,40 +7,27 @@ import hashlib
 import itertools
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from calque.config import Config
-from calque.errors import UsageError
 from calque.text.copying import copy_table, decode_copied, encode_copied
+from calque.text.graph_layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
+from calque.text.inputs import ONE_TEXT, Inputs, Side, with_tags
 from calque.text.source_ids import SourceIds
-from calque.text.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
-from calque.text.symbols import (
-    ByteConfig,
-    ByteTokenizer,
-    CharacterConfig,
-    CharacterTokenizer,
-    WordConfig,
-    WordTokenizer,
-    train_characters,
-    train_words,
-)
-from calque.text.tokenizer import MAX_FILE_BYTES, Tokenizer, damaged, read_limited, write_files
+from calque.text.tokenizer import Tokenizer, damaged, read_limited, write_files
+from calque.text.tokenizers import Kind, SentencePieceConfig, TokenizerConfig, load_tokenizer, train_tokenizer
 
-Kind = Literal["sentencepiece", "word", "character", "byte"]
 Normalisation = Literal["none", "nfc", "nfkc"]
-TokenizerConfig = Annotated[
-    SentencePieceConfig | WordConfig | CharacterConfig | ByteConfig,
-    Field(discriminator="kind"),
-]
 
+_LINE = Layout()
 _DESCRIPTION = "text.json"
-_MAX_DESCRIPTION_BYTES = 64 * 2**10
+_MAX_DESCRIPTION_BYTES = 2**20
 
 
 class TextConfig(Config):
@@ -48,7 +35,10 @@ class TextConfig(Config):
 
     copying: bool = False
     """Note for each source token what copying it would give, as the pointer head needs it."""
-
+    layout: LayoutConfig = LineLayoutConfig()
+    """How a source is read: as a line of text, or as a graph."""
+    tag_side: Side = "source"
+    """Where the tag that data.columns.tag names stands: before the source, or before the target, where it is forced."""
     joint: bool = False
     """Learn one vocabulary from both sides together, for languages that share a script or when copying matters."""
     normalise: Normalisation = "nfc"
@@ -57,6 +47,10 @@ class TextConfig(Config):
     """The tokenizer of the source."""
     target: TokenizerConfig = SentencePieceConfig()
     """The tokenizer of the target."""
+    source_vectors: str = ""
+    """File of word vectors (word2vec, fastText or GloVe text) that the source embeddings start from; empty for none."""
+    target_vectors: str = ""
+    """File of word vectors that the target embeddings start from; empty for none."""
 
     @model_validator(mode="after")
     def _joint_needs_one_config(self) -> "TextConfig":
@@ -80,13 +74,16 @@ class _Description(Config):
     source: Kind
     target: Kind
     copying: bool = False
+    layout: LayoutConfig = LineLayoutConfig()
+    inputs: Inputs = ONE_TEXT
 
 
 @dataclass(frozen=True)
 class TextPair:
     """Hold the tokenizers of both sides (one object where `joint`) and the normalisation of the source.
 
-    `copying`: sources come with what copying each token would give.
+    `copying`: sources come with what copying each token would give; `layout`: how a source becomes tokens and edges;
+    `inputs`: what a line holds, where that is more than one text.
     """
 
     source: Tokenizer
@@ -94,6 +91,8 @@ class TextPair:
     joint: bool
     normalisation: Normalisation
     copying: bool = False
+    layout: Layout = _LINE
+    inputs: Inputs = ONE_TEXT
 
     def normalise(self, text: str) -> str:
         """Return a source text in the chosen Unicode form."""
@@ -101,7 +100,11 @@ class TextPair:
 
     def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each source text, normalised first; without BOS and EOS."""
-        return self.source.encode_batch([self.normalise(text) for text in texts])
+        if not self.inputs.is_one_text:
+            return [source.tokens for source in self.read_sources(texts)]
+        if not self.layout.is_line:
+            return [source.tokens for source in self.layout.read(texts, self.source, None, self.normalise)]
+        return self._encode(texts)
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each target text; without BOS and EOS."""
@@ -110,25 +113,36 @@ class TextPair:
     @property
     def extras(self) -> tuple[str, ...]:
         """Return the names of what `read_sources` gives beside tokens (of `EXTRAS`)."""
-        return ("copy_ids",) if self.copying else ()
+        edges, segments = self.layout.num_edge_kinds > 0, len(self.inputs.sources) > 1
+        return ("copy_ids",) * self.copying + ("edges",) * edges + ("segments",) * segments
 
     def read_sources(self, texts: Sequence[str]) -> list[SourceIds]:
-        """Return all that the model needs of each source text."""
-        encoded = self.encode_source(texts)
+        """Return all that the model needs of each line of input; SourceError for one that it cannot read."""
+        if self.inputs.is_one_text:
+            return self._read(texts)
+        return self.inputs.read(texts, self._read, self.source, self.target)
+
+    def _read(self, texts: Sequence[str]) -> list[SourceIds]:
+        if not self.layout.is_line:
+            return self.layout.read(texts, self.source, self.target if self.copying else None, self.normalise)
+        encoded = self._encode(texts)
         if not self.copying:
             return [SourceIds(tokens) for tokens in encoded]
         tables = [copy_table(self.source, self.target, self.normalise(text)) for text in texts]
         return [SourceIds(tokens, *table) for tokens, table in zip(encoded, tables, strict=True)]
 
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.source.encode_batch([self.normalise(text) for text in texts])
+
     def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
         """Return sources with the ids of their targets, where a form that the source has can stand for a word."""
         read = self.read_sources(sources)
-        if not self.copying:
-            return list(zip(read, self.encode_target(targets), strict=True))
-        return [
-            (source, encode_copied(self.target, target, source.forms))
-            for source, target in zip(read, targets, strict=True)
-        ]
+        if self.copying:
+            pairs = zip(read, targets, strict=True)
+            ids = [encode_copied(self.target, target, source.forms) for source, target in pairs]
+        else:
+            ids = self.encode_target(targets)
+        return [(source, [*source.prefix, *target]) for source, target in zip(read, ids, strict=True)]
 
     def write_target(self, ids: Sequence[int], source: SourceIds) -> str:
         """Return the text of target ids that answer `source`, copied forms as they stood in it."""
@@ -143,6 +157,7 @@ class TextPair:
         """Return the content of the folder by file name; `text.json`, which makes it complete, comes last."""
         sides = {"joint": self.source} if self.joint else {"source": self.source, "target": self.target}
         files = {file: data for name, tokenizer in sides.items() for file, data in tokenizer.files(name).items()}
+        files |= self.layout.files()
         description = {
             "format": 1,
             "joint": self.joint,
@@ -150,16 +165,23 @@ class TextPair:
             "source": self.source.kind,
             "target": self.target.kind,
             **({"copying": True} if self.copying else {}),
+            **({} if self.layout.is_line else {"layout": self.layout.config.model_dump()}),
+            **({} if self.inputs.is_one_text else {"inputs": self.inputs.model_dump()}),
         }
         return files | {_DESCRIPTION: (json.dumps(description, indent=2) + "\n").encode()}
 
     @cached_property
     def fingerprint(self) -> str:
         """Return the SHA-256 of all files: equal exactly when both sides tokenize by the same files."""
-        digest = hashlib.sha256()
-        for name, data in sorted(self.files().items()):
-            digest.update(f"{name}\n{len(data)}\n".encode() + data)
-        return digest.hexdigest()
+        return _digest(self.files())
+
+    @cached_property
+    def target_fingerprint(self) -> str:
+        """Return the SHA-256 of the target side: equal exactly when target ids mean the same."""
+        size = self.target.vocab_size
+        tags = self.inputs.tags if self.joint or self.inputs.tag_side == "target" else ()
+        about = f"{self.target.kind} {size} {tags!r}"
+        return _digest({"about": about.encode()} | self.target.files("target"))
 
     def save(self, folder: Path) -> None:
         """Write the folder."""
@@ -173,65 +195,57 @@ class TextPair:
             description = _Description.model_validate_json(read_limited(path, _MAX_DESCRIPTION_BYTES), strict=True)
         except ValidationError as error:
             raise damaged(path, _first_reason(error)) from None
+        layout = load_layout(description.layout, folder)
+        inputs = description.inputs
         if not description.joint:
-            source = _load_tokenizer(description.source, folder, "source")
-            target = _load_tokenizer(description.target, folder, "target")
-            return cls(source, target, False, description.normalise, description.copying)
+            source = load_tokenizer(description.source, folder, "source")
+            target = load_tokenizer(description.target, folder, "target")
+            sides = _tagged(source, target, inputs)
+            return cls(*sides, False, description.normalise, description.copying, layout, inputs)
         if description.source != description.target:
             raise damaged(path, "joint is true, yet source and target are of different kinds")
-        both = _load_tokenizer(description.source, folder, "joint")
-        return cls(both, both, True, description.normalise, description.copying)
+        both = with_tags(load_tokenizer(description.source, folder, "joint"), inputs)
+        return cls(both, both, True, description.normalise, description.copying, layout, inputs)
 
 
 def train_text(
-    config: TextConfig, sources: Callable[[], Iterator[str]], targets: Callable[[], Iterator[str]]
+    config: TextConfig,
+    sources: Callable[[], Iterator[str]],
+    targets: Callable[[], Iterator[str]],
+    inputs: Inputs = ONE_TEXT,
 ) -> TextPair:
     """Learn the tokenizers of both sides from texts that can be read again; pass ≤ 10 MB a side.
 
-    Sources are normalised before they are counted. DataError if a side holds no text.
+    `inputs` say what a line of the sources holds, the tags among them. Sources are normalised before they are counted.
+    DataError if a side holds no text.
     """
-    normalised = (_normalise(text, config.normalise) for text in sources())
+
+    def normalise(text: str) -> str:
+        return _normalise(text, config.normalise)
+
+    layout = learn_layout(config.layout, (text for line in sources() for text in inputs.texts(line)), normalise)
+    lines = (text for line in sources() for text in inputs.texts(line))
+    normalised = (part for text in lines for part in layout.sketch(text, normalise).texts)
     if config.joint:
-        both = train_tokenizer(config.source, itertools.chain(normalised, targets()))
-        return TextPair(both, both, True, config.normalise, config.copying)
+        both = with_tags(train_tokenizer(config.source, itertools.chain(normalised, targets())), inputs)
+        return TextPair(both, both, True, config.normalise, config.copying, layout, inputs)
     source = train_tokenizer(config.source, normalised)
-    return TextPair(source, train_tokenizer(config.target, targets()), False, config.normalise, config.copying)
+    sides = _tagged(source, train_tokenizer(config.target, targets()), inputs)
+    return TextPair(*sides, False, config.normalise, config.copying, layout, inputs)
 
 
-def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """Learn one tokenizer; UsageError if its file would be too large to be read again."""
-    tokenizer = _train_tokenizer(config, texts)
-    size = sum(map(len, tokenizer.files("").values()))
-    if size > MAX_FILE_BYTES:
-        raise UsageError(
-            f"the vocabulary of {tokenizer.vocab_size:,} entries takes {size:,} bytes, more than the "
-            f"{MAX_FILE_BYTES:,} allowed. Set a smaller vocab_size."
-        )
-    return tokenizer
+def _tagged(source: Tokenizer, target: Tokenizer, inputs: Inputs) -> tuple[Tokenizer, Tokenizer]:
+    """Return both tokenizers, the one of the side where tags stand with an id for each."""
+    if inputs.tag_side == "source":
+        return with_tags(source, inputs), target
+    return source, with_tags(target, inputs)
 
 
-def _train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    match config:
-        case SentencePieceConfig():
-            return train_sentencepiece(config, texts)
-        case WordConfig():
-            return train_words(config, texts)
-        case CharacterConfig():
-            return train_characters(config, texts)
-        case ByteConfig():
-            return ByteTokenizer()
-
-
-def _load_tokenizer(kind: Kind, folder: Path, name: str) -> Tokenizer:
-    match kind:
-        case "sentencepiece":
-            return SentencePieceTokenizer.load(folder / f"{name}.model")
-        case "word":
-            return WordTokenizer.load(folder / f"{name}.json")
-        case "character":
-            return CharacterTokenizer.load(folder / f"{name}.json")
-        case "byte":
-            return ByteTokenizer()
+def _digest(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}\n{len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def _normalise(text: str, normalisation: Normalisation) -> str:

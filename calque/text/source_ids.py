@@ -1,7 +1,7 @@
 """What the text side hands over of one source: ids, and what copying, graphs and several sources need beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 Edge: TypeAlias = tuple[int, int, int]
@@ -16,7 +16,8 @@ class SourceIds:
 
     `copy_ids`: for each token the target id that copying it gives, V + i for `forms[i]`, which the target vocabulary
     lacks, PAD for nothing to copy; `edges`: positions from and to and the kind of edge, from 1 on; `segments`: for each
-    token the number of the source that it belongs to.
+    token the number of the source that it belongs to; `lead`: number of first tokens that every part keeps (a tag);
+    `prefix`: the target ids that an answer begins with.
     """
 
     tokens: list[int]
@@ -24,19 +25,27 @@ class SourceIds:
     forms: tuple[str, ...] = ()
     edges: list[Edge] | None = None
     segments: list[int] | None = None
+    lead: int = 0
+    prefix: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.tokens)
 
     def part(self, start: int, stop: int) -> "SourceIds":
-        """Return the tokens from `start` to before `stop` as a source of their own; a graph cannot be cut."""
-        assert self.edges is None, "a graph has no parts"
+        """Return the tokens from `start` to before `stop`, counted after the lead, as a source with the same lead."""
+        assert self.is_cuttable, "a graph or several sources have no parts"
 
-        def cut(values: list[int] | None) -> list[int] | None:
-            return None if values is None else values[start:stop]
+        def cut(values: list[int]) -> list[int]:
+            return values[: self.lead] + values[self.lead + start : self.lead + stop]
 
-        return SourceIds(self.tokens[start:stop], cut(self.copy_ids), self.forms, None, cut(self.segments))
+        copy_ids = None if self.copy_ids is None else cut(self.copy_ids)
+        return replace(self, tokens=cut(self.tokens), copy_ids=copy_ids)
+
+    @property
+    def is_cuttable(self) -> bool:
+        """Say whether a part of it is a source: not of a graph, nor of several sources."""
+        return self.edges is None and self.segments is None
 
 
 def plain_sources(rows: Sequence[list[int]]) -> list[SourceIds]:

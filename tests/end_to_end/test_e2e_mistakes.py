@@ -63,12 +63,37 @@ def test_a_typing_error_names_what_was_meant(
         (["--languages", "english"], "en-zh"),
         (["--threads", "0"], "train.threads"),
         (["--seed", "x"], "--seed"),
+        (["--set", "train=3"], "train"),
+        (["--set", "data=3"], "data"),
+        (["--set", "text=3"], "text"),
+        (["--set", "model.encoder=3"], "model.encoder"),
+        (["--set", "data.columns=3"], "data.columns"),
+        (["--set", "data.columns.source=3"], "data.columns.source"),
+        (["--set", "train.validation_sentences=few"], "train.validation_sentences"),
     ],
 )
 def test_a_wrong_value_is_named(arguments: list[str], part: str, command: Command, tmp_path: Path) -> None:
     """Say which key or option, and what it needs."""
     data = write_pairs(tmp_path / "digits.tsv", 60)
     check_mistake(command("train", data, "--out", tmp_path / "run", *arguments), 2, part)
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("data.columns.sorce=id", '"source"'),
+        ("data.columns.source", "KEY=VALUE"),
+        ("data.columns=3", "data.columns"),
+        ("data.max_length=9", "data.columns.source"),
+        ("train.lr=0.1", "data.columns.source"),
+    ],
+)
+def test_a_check_refuses_settings_that_it_has_no_use_for(
+    setting: str, part: str, command: Command, tmp_path: Path
+) -> None:
+    """Take the names of columns and nothing else."""
+    data = write_pairs(tmp_path / "digits.tsv", 60)
+    check_mistake(command("check", data, "--set", setting), 2, part)
 
 
 def test_a_misspelt_file_leaves_nothing_behind(

@@ -64,11 +64,11 @@ def covering(axes: Mapping[str, Axis], sensible: Callable[[Choice], bool], seed:
 
 
 def sample(chosen: Sequence[Choice]) -> list[Choice]:
-    """Return as many combinations from the front as show every option once, leaving out those that show none anew."""
+    """Return a few combinations that together show every option, at each turn the one that shows the most new."""
     seen: set[tuple[str, str]] = set()
     kept = []
-    for choice in chosen:
-        if not seen >= set(choice.items()):
-            kept.append(choice)
-            seen |= set(choice.items())
+    while not seen >= {option for choice in chosen for option in choice.items()}:
+        best = max(chosen, key=lambda choice: len(choice.items() - seen))
+        kept.append(best)
+        seen |= best.items()
     return kept

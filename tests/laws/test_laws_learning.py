@@ -40,10 +40,34 @@ def textbook() -> dict[str, Any]:
 
 
 TRANSFORMER = {"kind": "transformer", "layers": 2, "width": 64, "heads": 4, "feed_forward": 128, "dropout": 0.0}
+LSTM = {"kind": "lstm", "layers": 1, "width": 64, "dropout": 0.0}
+
+
+def transformer(both: dict[str, Any], **decoder: Any) -> dict[str, Any]:
+    """Return a Transformer with fields of both sides, and of the decoder."""
+    return {"encoder": TRANSFORMER | both, "decoder": TRANSFORMER | both | decoder}
+
+
+def positions(kind: str) -> dict[str, Any]:
+    """Return a Transformer that is told positions in this way."""
+    return transformer({"positions": {"kind": kind}})
+
+
+LATER = {"norm_position": "post", "norm": "rms", "activation": "swiglu", "key_value_heads": 2}
 
 # Model, updates, learning rate, share that must be right.
 MODELS: dict[str, tuple[dict[str, Any], int, float, float]] = {
     "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 200, 0.004, 0.99),
+    "transformer-ssru": (transformer({}, layers=1, mixer={"kind": "ssru"}), 300, 0.004, 0.99),
+    "transformer-average": (transformer({}, mixer={"kind": "average"}), 300, 0.004, 0.99),
+    "transformer-post-rms-swiglu": (transformer(LATER), 250, 0.004, 0.99),
+    "transformer-learned": (positions("learned"), 250, 0.004, 0.99),
+    "transformer-rotary": (positions("rotary"), 350, 0.004, 0.99),
+    # Told distances alone, a Transformer needs longer to find out which place is which.
+    "transformer-relative": (positions("relative"), 600, 0.004, 0.99),
+    "transformer-alibi": (positions("alibi"), 600, 0.004, 0.99),
+    "transformer-to-lstm": ({"encoder": TRANSFORMER, "decoder": LSTM}, 220, 0.004, 0.99),
+    "lstm-to-transformer": ({"encoder": LSTM, "decoder": TRANSFORMER}, 220, 0.004, 0.99),
     "lstm-general": (recurrent("lstm", "general"), 220, 0.01, 0.99),
     "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 220, 0.01, 0.99),
     "gru-dot": (recurrent("gru", "dot"), 220, 0.01, 0.95),

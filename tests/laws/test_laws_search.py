@@ -6,11 +6,14 @@ import pytest
 import torch
 from parts import PRODUCT, VOCAB_SIZE, Case, batch, model, target, unpadded
 
+from calque import rows
 from calque.batch import Batch
+from calque.data.collate import collate_pairs
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
+from calque.text.source_ids import plain_sources
 from calque.text.tokenizer import BOS, EOS, PAD
 
 each_case = pytest.mark.parametrize("case", PRODUCT, ids=str)
@@ -30,6 +33,13 @@ def log_prob(net, source, tokens):
     return -float(net(Batch(source, target(tokens)), likelihood).sum())
 
 
+def log_probs(net, source, space):
+    """Score every output of a space as `log_prob` does one."""
+    targets = collate_pairs(plain_sources([[4]]) * len(space), space).target
+    sources = rows.select(source, torch.zeros(len(space), dtype=torch.int64))
+    return (-net(Batch(sources, targets), likelihood).sum(1)).tolist()
+
+
 @each_case
 @torch.no_grad()
 def test_a_beam_as_wide_as_the_space_finds_the_optimum(case: Case) -> None:
@@ -41,8 +51,10 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(case: Case) -> None:
         space = [list(tokens) for length in range(3) for tokens in itertools.product(usable, repeat=length)]
         options = SearchConfig(beam=len(space), max_length_ratio=0.0, max_length_extra=2)
         found = search(net, source, source.mask.sum(1), options)
-        best = max(space, key=lambda tokens: log_prob(net, source, tokens) / (len(tokens) + 1))
-        assert outputs(found, 0)[0] == best
+        scores = [
+            log_prob / (len(tokens) + 1) for tokens, log_prob in zip(space, log_probs(net, source, space), strict=True)
+        ]
+        assert outputs(found, 0)[0] == space[scores.index(max(scores))]
 
 
 @each_case

@@ -12,14 +12,14 @@ LEVELS = (
     "rows errors config files weights",
     "text metrics batch phrasebook",
     "data nn search optim machine",
-    "model catalog",
-    "tasks engines",
+    "model ensemble catalog",
+    "tasks engines model_folder",
     "predict report",
-    "training streams inspection exporting serving",
+    "training streams predict_ensemble inspection exporting serving",
     "recipe",
     "preparation completion",
     "api",
-    "generation demo",
+    "generation demo early",
     "cli",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -1,14 +1,19 @@
 """The Predictor: every line answered in its place, alone or among others, whole or in parts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from toy_language import pairs
 
-from calque.api import load
+from calque import rows
+from calque.api import load, say_place
+from calque.batch import Batch, Source
 from calque.errors import UsageError
-from calque.predict import Predictor, _batches, _parts, fill, one_line
+from calque.model import Seq2Seq
+from calque.model_folder import fill
+from calque.predict import Predictor, _batches, _parts, one_line
 from calque.search.options import SearchConfig
 from calque.text.source_ids import SourceIds
 from calque.weights import load_weights
@@ -139,3 +144,56 @@ def test_a_missing_folder_names_its_neighbours(toy_model: Path, tmp_path: Path) 
         load(toy_model.parent / "digit")
     with pytest.raises(UsageError, match="calque train"):
         load(tmp_path / "none")
+
+
+def test_sources_go_where_the_model_is(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move every batch to the device of the model: those of a search, and that of a picture of attention."""
+    # A name that nothing else gives to the only device that there is for sure.
+    here = torch.device("cpu", 0)
+    moved: list[object] = []
+
+    def watched(record: Source | Batch, device: torch.device) -> Source | Batch:
+        moved.append(device)
+        return rows.to(record, device)
+
+    expected = predictor.best(LINES)
+    monkeypatch.setattr(Predictor, "device", property(lambda self: here))
+    monkeypatch.setattr("calque.predict.rows", SimpleNamespace(to=watched))
+    assert predictor.best(LINES, 1) == expected
+    predictor.attention("one two")
+    # Four lines that are not blank, one after the other; a picture answers its line first.
+    assert moved == [here] * (4 + 2)
+    assert here != torch.device("cpu")
+
+
+def test_a_model_is_opened_on_the_gpu_unless_told(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the machine's word for where models run, the caller's before it."""
+    asked: list[object] = []
+
+    def go(model: Seq2Seq, device: object) -> Seq2Seq:
+        asked.append(device)
+        return model
+
+    monkeypatch.setattr(Seq2Seq, "to", go)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "a card")
+    load(toy_model)
+    load(toy_model, device="cpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    load(toy_model)
+    assert asked == ["cuda", "cpu", "cpu"]
+
+
+def test_the_gpu_is_named_once_and_the_cpu_is_not(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Say on standard error where a model runs, where that is worth a line."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "a card")
+    say_place(predictor)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(Predictor, "device", property(lambda self: torch.device("cuda")))
+    say_place(predictor, quiet=True)
+    assert capsys.readouterr() == ("", "")
+    say_place(predictor)
+    assert capsys.readouterr() == ("", "on a card: the GPU at hand\n")

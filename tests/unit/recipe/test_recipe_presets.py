@@ -11,7 +11,7 @@ from calque.data.survey import Side, Survey
 from calque.errors import UsageError
 from calque.machine import Machine
 from calque.model import build
-from calque.recipe.layers import merge, validate
+from calque.recipe.layers import flatten, merge, spread_text, validate
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
 from calque.tasks.kinds import TASKS
@@ -68,8 +68,8 @@ def test_names_keep_what_they_stand_for(name: str, size: str) -> None:
     expected = merge(Recipe().model_dump(), {"model": architecture(name, size)})["model"]
     for part in ("encoder", "decoder"):
         given = recipe.model_dump()["model"][part]
-        for key, value in expected[part].items():
-            assert key == "dropout" or given[key] == value
+        named = flatten({key: value for key, value in expected[part].items() if key != "dropout"})
+        assert named.items() <= flatten(given).items()
 
 
 def test_the_machine_decides_threads_device_and_precision() -> None:
@@ -106,6 +106,58 @@ def test_what_is_not_chosen_is_said() -> None:
     chosen = "\n".join(preset(Choice("gru", "small", languages=("en", "de")), SURVEYS["captions"], PLAIN).reasons)
     assert "model " not in chosen
     assert "languages en → de" in chosen
+
+
+TOLD = {
+    "train.max_epochs": (7, "epochs"),
+    "train.batch_tokens": (512, "tokens an update"),
+    "train.lr": (0.1, "learning rate"),
+    "train.threads": (1, "threads"),
+    "train.precision": ("bf16", "fp32"),
+    "train.device": ("cuda", "on the CPU"),
+    "text.joint": (False, "one vocabulary"),
+    "text.normalise": ("none", "NFC"),
+    "text.vocab_size": (300, "pieces"),
+    "text.kind": ("byte", "pieces"),
+    "model.encoder.kind": ("gru", "model transformer"),
+    "task.source_language": ("en", "languages"),
+}
+
+
+@pytest.mark.parametrize("key", TOLD)
+def test_what_the_user_set_is_not_told_as_a_default(key: str) -> None:
+    """Leave out the one reason that the setting took away, and no other."""
+    value, words = TOLD[key]
+    plain = preset(Choice(), SURVEYS["captions"], PLAIN)
+    section, *path, field = key.split(".")
+    settings = {section: {part: {field: value} for part in path} or {field: value}}
+    made = preset(Choice(), SURVEYS["captions"], PLAIN, spread_text(settings))
+    assert [reason for reason in plain.reasons if words in reason]
+    assert not [reason for reason in made.reasons if words in reason]
+    assert len(made.reasons) == len(plain.reasons) - 1
+    if key not in ("text.joint", "model.encoder.kind"):
+        assert made.layer == plain.layer
+
+
+def test_a_default_set_on_one_side_is_told_of_the_other() -> None:
+    """Name the part that the default is still for."""
+    settings = {"model": {"decoder": {"dropout": 0.0}}, "text": {"target": {"vocab_size": 300}}}
+    made = preset(Choice(), SURVEYS["to Chinese"], PLAIN, settings)
+    assert any(reason.startswith("dropout 0.2 of the encoder: ") for reason in made.reasons)
+    assert any("pieces of the source: " in reason for reason in made.reasons)
+
+
+def test_reasons_and_rates_follow_the_width_that_was_set() -> None:
+    """Derive from what will be built, not from the size that was altered."""
+    wide = {part: {"width": 512} for part in ("encoder", "decoder")}
+    made = preset(Choice("transformer", "tiny"), SURVEYS["captions"], PLAIN, {"model": wide})
+    assert (
+        made.layer["train"]["lr"]
+        == preset(Choice("transformer", "base"), SURVEYS["captions"], PLAIN).layer["train"]["lr"]
+    )
+    assert not any("128 wide" in reason for reason in made.reasons)
+    apart = preset(Choice("transformer", "tiny"), SURVEYS["captions"], PLAIN, {"text": {"joint": False}})
+    assert "tie_embeddings" not in apart.layer["model"]
 
 
 @pytest.mark.parametrize(
