@@ -37,8 +37,9 @@ class Cache:
         if self.length == keys.shape[2]:
             keys, values = (nn.functional.pad(old, (0, 0, 0, self.length)) for old in (keys, values))
         rows = torch.arange(position.shape[0], device=position.device)
-        keys[rows, :, position] = key.squeeze(2)
-        values[rows, :, position] = value.squeeze(2)
+        # In mixed arithmetic what is projected has another type than the memory, by which the room was laid out.
+        keys[rows, :, position] = key.squeeze(2).type_as(keys)
+        values[rows, :, position] = value.squeeze(2).type_as(values)
         return Cache(keys, values, self.length + 1)
 
     def filled(self) -> tuple[Tensor, Tensor]:

@@ -22,17 +22,17 @@ class TransformerConfig(Config):
 
     kind: Literal["transformer"] = "transformer"
     """The kind of part."""
-    layers: int = 4
+    layers: int = Field(default=4, ge=1)
     """Number of layers."""
-    width: int = 256
+    width: int = Field(default=256, ge=1)
     """Width of embeddings, layers and memory."""
-    heads: int = 4
+    heads: int = Field(default=4, ge=1)
     """Number of attention heads."""
     key_value_heads: int = Field(default=0, ge=0)
     """Sets of keys and values, shared by groups of heads; 0 gives every head its own."""
     head_width: int = Field(default=0, ge=0)
     """Width of a head; 0 shares the width among the heads."""
-    feed_forward: int = 1024
+    feed_forward: int = Field(default=1024, ge=1)
     """Units of the feed-forward network in each layer."""
     activation: Activation = "relu"
     """Function in the feed-forward network; swiglu and geglu have a gate of as many units beside it."""
@@ -50,11 +50,11 @@ class TransformerConfig(Config):
     """Multiply embeddings by √width."""
     bias: bool = True
     """Give dense layers and LayerNorms a bias."""
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, le=0.99)
     """Dropout on embeddings and on what each sublayer adds."""
-    attention_dropout: float = 0.0
+    attention_dropout: float = Field(default=0.0, ge=0, le=0.99)
     """Dropout on attention weights."""
-    activation_dropout: float = 0.0
+    activation_dropout: float = Field(default=0.0, ge=0, le=0.99)
     """Dropout inside the feed-forward network."""
     layer_drop: float = Field(default=0.0, ge=0, lt=1)
     """Probability with which a layer, other than the last, is left out in training (Fan et al. 2019)."""

@@ -38,8 +38,10 @@ MEMBERS = {
     "hybrid-pointer": ({"encoder": LSTM, "decoder": TRANSFORMER, "head": {"kind": "pointer"}}, 14),
 }
 ENSEMBLES = (("lstm", "transformer"), ("blind", "transformer", "lstm"), ("pointer", "hybrid-pointer", "transformer"))
+# One case of each space and every kind of member; the rest is marked slow.
+FAST = ((ENSEMBLES[0], "log"), (ENSEMBLES[2], "prob"))
 CASES = [
-    pytest.param(names, space, id="+".join((*names, space)))
+    pytest.param(names, space, id="+".join((*names, space)), marks=[] if (names, space) in FAST else [pytest.mark.slow])
     for names in (*ENSEMBLES, ("transformer",))
     for space in ("prob", "log")
 ]

@@ -1,11 +1,10 @@
 """Graph encoders against the papers' formulas written as loops, and what any reader of graphs must keep to."""
 
-import itertools
-import random
 from dataclasses import replace
 
 import pytest
 import torch
+from graph_loops import KINDS, VOCAB_SIZE, graphs, naive_relations
 from torch import nn
 
 from calque.batch import Source
@@ -13,13 +12,12 @@ from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
 from calque.nn.graph_attention import GraphAttentionEncoderConfig
-from calque.nn.graph_edges import NEXT, num_relations, relations
 from calque.nn.graph_gated import GatedGraphEncoderConfig
-from calque.nn.graph_transformer import GraphTransformerEncoderConfig, num_path_relations, path_relations
+from calque.nn.graph_transformer import GraphTransformerEncoderConfig
 from calque.nn.parts import Encoder
 from calque.text.source_ids import Edge, SourceIds
 
-WIDTH, VOCAB_SIZE, KINDS = 8, 11, 3
+WIDTH = 8
 CONFIGS = {
     "ggnn": GatedGraphEncoderConfig(layers=3, width=WIDTH, edge_kinds=KINDS),
     "gat": GraphAttentionEncoderConfig(layers=2, width=WIDTH, heads=2, feed_forward=12, edge_kinds=KINDS),
@@ -31,22 +29,6 @@ each_encoder = pytest.mark.parametrize("name", CONFIGS)
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def graph(draws: random.Random, size: int, num_edges: int) -> SourceIds:
-    """Return `size` tokens with random edges of every kind, self edges and repeated ones among them."""
-
-    def place() -> int:
-        return draws.randrange(size)
-
-    edges = [(place(), place(), draws.randint(1, KINDS)) for _ in range(num_edges)]
-    return SourceIds([draws.randrange(4, VOCAB_SIZE) for _ in range(size)], edges=edges)
-
-
-def graphs(seed: int = 0) -> list[SourceIds]:
-    """Return graphs of several sizes; one has no edges."""
-    draws = random.Random(seed)
-    return [graph(draws, size, number) for size, number in ((5, 7), (1, 1), (7, 12), (3, 0))]
-
-
 def encoder(name: str) -> Encoder:
     torch.manual_seed(0)
     made = CONFIGS[name].build(Embedding(VOCAB_SIZE, WIDTH))
@@ -55,98 +37,6 @@ def encoder(name: str) -> Encoder:
             # Biases start at zero and norms at one: a formula is only tested by values of no special kind.
             parameter.add_(0.3 * torch.randn_like(parameter))
     return made.eval()
-
-
-def naive_relations(source: SourceIds) -> dict[tuple[int, int], set[int]]:
-    """Return by hand, for each (to, from), the numbers of the relations; the </s> has its self edge only."""
-    size = len(source.tokens)
-    assert source.edges is not None
-    first = list(range(size))
-    for place in range(1, size):
-        if (place - 1, place, NEXT) in source.edges:
-            first[place] = first[place - 1]
-    found: dict[tuple[int, int], set[int]] = {(place, place): {2 * KINDS} for place in range(size + 1)}
-
-    def add(start: int, end: int, kind: int) -> None:
-        found.setdefault((end, start), set()).add(kind - 1)
-        found.setdefault((start, end), set()).add(KINDS + kind - 1)
-
-    for start, end, kind in source.edges:
-        if kind == NEXT:
-            add(start, end, kind)
-            continue
-        for one in range(size):
-            for other in range(size):
-                if first[one] == first[start] and first[other] == first[end]:
-                    add(one, other, kind)
-    return found
-
-
-def test_relations_are_edges_reversed_edges_and_self_spread_over_all_tokens_of_a_node() -> None:
-    given = graphs()
-    joined = relations(collate_sources(given), KINDS)
-    assert joined.shape == (4, num_relations(KINDS), 8, 8)
-    for row, source in enumerate(given):
-        expected = naive_relations(source)
-        for to in range(8):
-            for start in range(8):
-                wanted = expected.get((to, start), {2 * KINDS} if to == start else set())
-                assert set(joined[row, :, to, start].nonzero().flatten().tolist()) == wanted
-
-
-def test_a_node_of_several_tokens_is_joined_whole() -> None:
-    """Two nodes, tokens 0-1 and 2-4, one edge between their first tokens."""
-    edges: list[Edge] = [(0, 1, NEXT), (2, 3, NEXT), (3, 4, NEXT), (0, 2, 2)]
-    joined = relations(collate_sources([SourceIds([5] * 5, edges=edges)]), 2)[0]
-    assert joined[1].nonzero().tolist() == [[to, start] for to in (2, 3, 4) for start in (0, 1)]
-    assert joined[0].nonzero().tolist() == [[1, 0], [3, 2], [4, 3]]
-
-
-def naive_path(joined: torch.Tensor, start: int, end: int, both_ways: bool) -> int | None:
-    """Return the number of edges of the shortest path by breadth-first search."""
-    forward = joined[:KINDS].any(dim=0)
-    if both_ways:
-        forward = forward | forward.T
-    border, seen, length = {start}, {start}, 0
-    while border:
-        if end in border:
-            return length
-        border = {to for place in border for to in forward[:, place].nonzero().flatten().tolist()} - seen
-        seen |= border
-        length += 1
-    return None
-
-
-@pytest.mark.parametrize("paths", [1, 2, 4])
-def test_paths_are_the_shortest(paths: int) -> None:
-    """Forward, backward, or mixed where neither is; the last relation for all that is further."""
-    draws = random.Random(5)
-    chain: list[Edge] = [(place, place + 1, 2) for place in range(6)]
-    zigzag: list[Edge] = [(place + place % 2, place + 1 - place % 2, 2) for place in range(6)]
-    sparse = [graph(draws, 8, number) for number in (6, 8, 9)]
-    sparse += [SourceIds([5] * 8, edges=chain), SourceIds([5] * 8, edges=zigzag)]
-    edges_only = relations(collate_sources(sparse), KINDS)
-    found = path_relations(edges_only, paths)
-    count = num_relations(KINDS)
-    assert found.shape[1] == num_path_relations(KINDS, paths)
-    torch.testing.assert_close(found[:, :count], edges_only)
-    kinds_seen = set()
-    for row, to, start in itertools.product(range(len(sparse)), range(9), range(9)):
-        if to == start:
-            continue
-        lengths = [naive_path(edges_only[row], start, to, False), naive_path(edges_only[row], to, start, False)]
-        known = [length for length in lengths if length is not None and length <= paths]
-        mixed = None if known else naive_path(edges_only[row], start, to, True)
-        wanted = {
-            count + which * (paths - 1) + length - 2
-            for which, length in enumerate([*lengths, mixed])
-            if length is not None and 2 <= length <= paths
-        }
-        if not wanted and not edges_only[row, :, to, start].any():
-            wanted = {found.shape[1] - 1}
-        assert set(found[row, count:, to, start].nonzero().flatten().add(count).tolist()) == wanted
-        kinds_seen |= wanted
-    assert len(kinds_seen) == 3 * (paths - 1) + 1
 
 
 def embedded(made: Encoder, source: Source) -> torch.Tensor:

@@ -26,7 +26,7 @@ TRANSFORMER = {"kind": "transformer", "layers": 2, **WIDE}
 # Encoder, decoder, updates, learning rate.
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], int, float]] = {
     "ggnn": ({"kind": "ggnn", "layers": 3, "width": 64, "dropout": 0.0}, GRU, 300, 0.006),
-    "gat": ({"kind": "gat", "layers": 4, **WIDE}, GRU, 450, 0.004),
+    "gat": ({"kind": "gat", "layers": 4, **WIDE}, GRU, 650, 0.004),
     "graph_transformer": ({"kind": "graph_transformer", "layers": 2, **WIDE}, TRANSFORMER, 300, 0.003),
 }
 

@@ -74,6 +74,12 @@ def test_what_does_not_fit_is_refused_and_named(side: str, fields: dict[str, Any
         assert word.format(side=side) in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", ["layers=0", "heads=0", "dropout=1.0", "layer_drop=1.0", "norm_epsilon=0"])
+def test_numbers_out_of_range_name_their_field(setting: str) -> None:
+    with pytest.raises(UsageError, match=rf"model\.decoder\.{setting.partition('=')[0]}: input should be"):
+        validate(merge(Recipe().model_dump(), read_settings([f"model.decoder.{setting}"])))
+
+
 def test_a_width_of_heads_frees_the_width() -> None:
     part = encoder(width=10, head_width=6)
     assert part.layers[0].attention.query.weight.shape == (18, 10)

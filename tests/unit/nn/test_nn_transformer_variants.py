@@ -188,19 +188,24 @@ def test_what_has_no_bias_has_none_anywhere() -> None:
         assert [name for name, _ in part.named_parameters() if name.endswith("bias")] == []
 
 
+def without_layers(**fields: Any) -> TransformerEncoder:
+    """Return an encoder that gives what its first layer would read."""
+    part = encoder(**fields).eval()
+    part.layers, part.norm = nn.ModuleList(), nn.Identity()
+    return part
+
+
 @pytest.mark.parametrize(("scaled", "factor"), [(True, math.sqrt(WIDTH)), (False, 1.0)])
 @torch.no_grad()
 def test_the_scale_of_embeddings(scaled: bool, factor: float) -> None:
-    part = encoder(scale_embeddings=scaled, layers=0, positions={"kind": "none"})
-    part.norm = nn.Identity()
+    part = without_layers(scale_embeddings=scaled, positions={"kind": "none"})
     expected = part.embedding.weight[source().tokens] * factor
     torch.testing.assert_close(part(source()).states, expected, **CLOSE)
 
 
 @torch.no_grad()
 def test_a_norm_of_the_embeddings_comes_after_the_positions() -> None:
-    part = encoder(norm_embeddings=True, layers=0, positions={"kind": "learned", "limit": 9}).eval()
-    part.norm = nn.Identity()
+    part = without_layers(norm_embeddings=True, positions={"kind": "learned", "limit": 9})
     tokens = source().tokens
     vectors = part.embedding.weight[tokens] * math.sqrt(WIDTH) + part.positions.weight[: tokens.shape[1]]
     expected = nn.functional.layer_norm(vectors, (WIDTH,), part.embedding_norm.weight, part.embedding_norm.bias)
@@ -230,3 +235,32 @@ def test_an_encoder_without_positions_reads_a_bag() -> None:
         part = encoder(positions={"kind": kind})
         same = torch.allclose(states(part, tokens[:, order]), states(part, tokens)[:, order], atol=1e-4)
         assert same == is_bag, kind
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"positions": {"kind": "relative"}, "norm": "rms", "activation": "geglu_tanh", "bias": False},
+        {"positions": {"kind": "rotary"}, "norm_position": "post", "activation": "swiglu", "key_value_heads": 1},
+        {"positions": {"kind": "alibi"}, "coverage_loss": 0.3, "norm_embeddings": True},
+        {"positions": {"kind": "learned"}, "mixer": {"kind": "ssru"}, "norm_position": "post"},
+        {"mixer": {"kind": "average"}, "norm": "rms", "activation": "silu"},
+    ],
+    ids=lambda fields: "-".join(map(str, fields)),
+)
+def test_mixed_arithmetic_gives_nearly_the_same(fields: dict[str, Any]) -> None:
+    fields = {"heads": 2, **fields}
+    both = {key: value for key, value in fields.items() if key not in ("mixer", "coverage_loss")}
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"encoder": SMALL | both, "decoder": SMALL | fields})
+    model = build(config, VOCAB_SIZE, VOCAB_SIZE).train()
+    batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9, 10], [10, 4]])
+    exact = model(batch, likelihood)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(batch, likelihood)
+        context, state = model.eval().start(batch.source)
+        log_probs, _ = model.step(batch.target.inputs[:, 0], state, context)
+    losses.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert log_probs.isfinite().all()
+    torch.testing.assert_close(losses, exact, rtol=0.05, atol=0.05)

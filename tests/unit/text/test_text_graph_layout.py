@@ -1,45 +1,17 @@
-"""Layouts: which tokens and edges a source becomes, checked by reading the graph back; kept in a folder and vetted."""
+"""Layouts: which tokens and edges a source becomes, checked by reading the graph back."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from graph_texts import GRAPHS, LINES, SENTENCES, pair
 
-from calque.errors import DataError, UsageError
-from calque.text.graph import graph_from, linearised, write_graph
+from calque.errors import DataError
+from calque.text.graph import graph_from, linearised
 from calque.text.graph_layout import EDGE, NEXT, SourceError
-from calque.text.pair import TextConfig, TextPair, train_text
+from calque.text.pair import TextPair
 from calque.text.source_ids import SourceIds
 from calque.text.tokenizer import PAD
-
-GRAPHS = [
-    write_graph(graph_from(value))
-    for value in (
-        {"nodes": ["Mira Sol", "a lute", "fog"], "edges": [[0, 1, "plays well"], [1, 0, "is of"], [1, 1, "is"]]},
-        [["Oldhaven", "has harbour", "North Quay"], ["North Quay", "opened in", "1904"]],
-        {"nodes": ["Mira Sol"], "edges": []},
-        [["Tarn", "is", "a dog"], ["Tarn", "is", "old"], ["a dog", "plays well", "Tarn"]],
-    )
-]
-SENTENCES = [
-    json.dumps({"tokens": ["small", "grey boats", "drift"], "heads": [2, 3, 0], "labels": ["amod", "nsubj", "root"]}),
-    json.dumps({"tokens": ["wait"], "heads": [0], "labels": ["root"]}),
-]
-LINES = ["small boats drift by", "fog"]
-TARGETS = ["Mira Sol plays a lute .", "Tarn is an old dog .", "small boats drift"]
-
-
-def pair(layout: dict[str, Any], sources: list[str], **fields: Any) -> TextPair:
-    kind = {"kind": fields.pop("tokenizer", "word")}
-    values = {"layout": layout, "source": kind, "target": kind, **fields}
-
-    def given() -> Iterator[str]:
-        return iter(sources)
-
-    return train_text(TextConfig.model_validate(values), given, lambda: iter(TARGETS))
 
 
 def node_texts(text: TextPair, source: SourceIds) -> dict[int, str]:
@@ -227,81 +199,6 @@ def test_the_other_form_is_refused_with_the_layout_for_it() -> None:
         pair({"kind": "graph"}, GRAPHS).read_sources(SENTENCES)
     with pytest.raises(DataError, match=r"text\.layout\.kind is dependencies, set it to graph"):
         pair({"kind": "dependencies"}, SENTENCES).read_sources(GRAPHS)
-
-
-LAYOUTS = {
-    "graph": ({"kind": "graph"}, GRAPHS),
-    "labels": ({"kind": "graph", "levi": False, "labels": 3}, GRAPHS),
-    "linearised": ({"kind": "linearised"}, GRAPHS),
-    "neighbours": ({"kind": "neighbours"}, LINES),
-    "ngrams": ({"kind": "ngrams", "n": 4}, LINES),
-    "dependencies": ({"kind": "dependencies"}, SENTENCES),
-    "dependency-labels": ({"kind": "dependencies", "levi": False}, SENTENCES),
-}
-
-
-@pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_saved_and_loaded_is_equal(name: str, joint: bool, tmp_path: Path) -> None:
-    layout, given = LAYOUTS[name]
-    text = pair(layout, given, joint=joint, copying=True)
-    text.save(tmp_path)
-    loaded = TextPair.load(tmp_path)
-    assert loaded.fingerprint == text.fingerprint
-    assert loaded.files() == text.files()
-    assert loaded.read_sources(given) == text.read_sources(given)
-    assert (loaded.extras, loaded.layout.num_edge_kinds) == (text.extras, text.layout.num_edge_kinds)
-
-
-def test_the_folder_of_a_line_is_what_it_was() -> None:
-    assert "layout" not in json.loads(pair({"kind": "line"}, LINES).files()["text.json"])
-
-
-def test_every_layout_has_a_fingerprint_of_its_own() -> None:
-    prints = {pair(layout, given).fingerprint for layout, given in LAYOUTS.values()}
-    assert len(prints) == len(LAYOUTS)
-
-
-HOSTILE: dict[str, Any] = {
-    "no kind": {"levi": True},
-    "unknown kind": {"kind": "hypergraph"},
-    "unknown field": {"kind": "graph", "path": "/etc/passwd"},
-    "field of another": {"kind": "graph", "n": 3},
-    "loose": {"kind": "graph", "levi": "no"},
-    "too many labels": {"kind": "graph", "levi": False, "labels": 10**9},
-    "fewer labels than the file": {"kind": "graph", "levi": False, "labels": 1},
-    "no object": "graph",
-    "null": None,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_layout_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    pair({"kind": "graph", "levi": False}, GRAPHS).save(tmp_path)
-    path = tmp_path / "text.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"layout": HOSTILE[name]}))
-    with pytest.raises(UsageError, match=r"text\.json|labels\.json") as error:
-        TextPair.load(tmp_path)
-    assert len(str(error.value)) < 600
-
-
-@pytest.mark.parametrize("content", ["", "[\n]\n", "[\n3\n]\n", '[\n"is",\n"is"\n]\n', '["is"]', "[" * 9_000, None])
-def test_a_hostile_file_of_labels_is_refused_by_name(content: str | None, tmp_path: Path) -> None:
-    pair({"kind": "graph", "levi": False}, GRAPHS).save(tmp_path)
-    path = tmp_path / "labels.json"
-    path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(UsageError, match=r"labels\.json"):
-        TextPair.load(tmp_path)
-
-
-def test_limits_and_help_of_the_fields() -> None:
-    for layout in ({"kind": "ngrams", "n": 1}, {"kind": "graph", "labels": 0}, {"kind": "tree"}):
-        with pytest.raises(ValidationError):
-            TextConfig.model_validate({"layout": layout})
-    models = [type(TextConfig.model_validate({"layout": layout}).layout) for layout, _ in LAYOUTS.values()]
-    assert [
-        (model, name) for model in models for name, field in model.model_fields.items() if not field.description
-    ] == []
 
 
 def test_no_label_at_all_is_an_error_that_names_the_setting() -> None:
