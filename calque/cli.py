@@ -108,7 +108,9 @@ def train(
     valid: Annotated[str | None, typer.Option(help="Pairs to validate on; none: a tenth of the data.")] = None,
     test: Annotated[str | None, typer.Option(help="Pairs to score once training has ended.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder of the run; default runs/<file name>.")] = None,
-    model: Annotated[str, typer.Option(help="auto, basic-lstm, rnn, lstm, gru, transformer, fast, hybrid, pointer or graph.")] = "auto",
+    model: Annotated[
+        str, typer.Option(help="auto, basic-lstm, rnn, lstm, gru, transformer, fast, hybrid, pointer or graph.")
+    ] = "auto",
     size: Annotated[str, typer.Option(help="auto, tiny, small or base.")] = "auto",
     time: Annotated[str | None, typer.Option(help="Stop after so long, such as 20m.")] = None,
     task: Annotated[str, typer.Option(help="translation or transduction.")] = "translation",
