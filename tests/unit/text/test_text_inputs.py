@@ -185,6 +185,21 @@ def test_a_tag_and_several_sources() -> None:
     assert not source.is_cuttable
 
 
+def test_a_graph_may_have_a_tag() -> None:
+    """Put the tag before the nodes, so that every edge joins what it joined."""
+    graph = '{"nodes": ["mill", "river bank"], "edges": [[0, 1, "near"]]}'
+    fields = {"layout": {"kind": "graph"}}
+    plain = learned(ONE_TEXT, [graph], **fields)
+    text = learned(Inputs(sources=("graph",), tag="lang", tags=("de",)), [f"de\t{graph}"], **fields)
+    (alone,), (source,) = plain.read_sources([graph]), text.read_sources([f"de\t{graph}"])
+    assert source.tokens == [text.source.vocab_size - 1, *alone.tokens]
+    assert source.edges == [(start + 1, end + 1, kind) for start, end, kind in alone.edges or []]
+    assert text.extras == plain.extras == ("edges",)
+    with pytest.raises(SourceError) as found:
+        text.read_sources([f"de\t{graph}", "de\tno graph"])
+    assert found.value.number == 1
+
+
 def test_parts_keep_the_tag() -> None:
     (source,) = tagged(copying=True).read_sources(["de\ta b c d e"])
     parts = [source.part(0, 2), source.part(2, 4), source.part(4, 6)]
