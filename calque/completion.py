@@ -115,6 +115,7 @@ def _card(
         time=duration(seconds),
         version=__version__,
         max_length=recipe.data.max_length,
+        example=text.inputs.example(CardFacts.example),
     )
 
 

@@ -59,6 +59,13 @@ class Inputs(Config):
         """Return the names of what a line holds."""
         return (self.tag, *self.sources) if self.tag else self.sources
 
+    def example(self, text: str) -> str:
+        """Return a line to show, of `text` alone or by names."""
+        if self.is_one_text:
+            return text
+        tag = {self.tag: self.tags[0]} if self.tags else {}
+        return json.dumps(tag | dict.fromkeys(self.sources, text), ensure_ascii=False)
+
     def line(self, values: Mapping[str, Any]) -> str:
         """Return the line of values by name; DataError for one that is missing or no text."""
         cells = []

@@ -110,6 +110,13 @@ def test_a_json_object_gives_columns_by_name() -> None:
             text.inputs.line(wrong)
 
 
+def test_an_example_is_a_line_that_can_be_read() -> None:
+    for text in (several(), tagged(), learned(ONE_TEXT, QUESTIONS)):
+        (source,) = text.read_sources([text.inputs.example("the mill")])
+        words = text.source.encode("the mill")
+        assert [token for token in source.tokens if token in words] == words * len(text.inputs.sources)
+
+
 def test_what_is_blank() -> None:
     for row in ("", " ", "\t", " \t ", '{"question": "", "passage": " "}'):
         assert SEVERAL.is_blank(row)
