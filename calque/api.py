@@ -15,6 +15,7 @@ from calque.data.lines import open_lines
 from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
 from calque.errors import UsageError
+from calque.facts import info as info
 from calque.machine import gpu_name, place
 from calque.metrics.score import Score
 from calque.model import build
@@ -23,6 +24,7 @@ from calque.predict import Predictor
 from calque.predict_ensemble import load as load
 from calque.preparation import Prepared, Request, plan, prepare
 from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings, validate_section
+from calque.recipe.origin import origin_of
 from calque.recipe.presets import Choice, check_names
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display, display_for
@@ -30,12 +32,15 @@ from calque.search.options import SearchConfig
 from calque.tasks.kinds import task_metrics
 from calque.text.scripts import guess_languages
 from calque.training.lock import RunLock
-from calque.training.record import read_record, write_record
+from calque.training.record import write_record
 from calque.training.run import Outcome, Run
+from calque.training.start import start_from_model
 from calque.training.validation import development
 from calque.training.vectors import start_from_vectors
 
 EVERYTHING = 10**9
+# Options of `train` that are fields of the recipe, and their sections.
+OPTIONS = {"valid": "data", "test": "data"} | dict.fromkeys(("start_from", "time", "seed", "threads"), "train")
 
 
 def train(
@@ -51,8 +56,8 @@ def train(
     """Train a model on a file of pairs, or on a source and a target file; the same call again resumes.
 
     `settings` are recipe fields by dotted key, such as {"train.lr": 0.001}. Also taken, as on the command line:
-    `valid`, `test` (paths), `time` ("20m"), `seed`, `threads`, `config` (a TOML file); `fresh`, `quiet`, `verbose`, all
-    False.
+    `valid`, `test` (paths), `start_from` (a model folder to go on from with other data), `time` ("20m"), `seed`,
+    `threads`, `config` (a TOML file); `fresh`, `quiet`, `verbose`, all False.
     Returns the best model. Raises UsageError, DataError, ResourceError or Diverged.
     """
     fresh, quiet, verbose = (common.pop(name, False) for name in ("fresh", "quiet", "verbose"))
@@ -92,16 +97,18 @@ def make_request(
         raise UsageError("no data: give a file of pairs, or a source and a target file")
     layer: Layer = read_file(config) if config else {}
     layer = merge(layer, read_settings(settings))
-    for name, key in (("valid", "data"), ("test", "data"), ("time", "train"), ("seed", "train"), ("threads", "train")):
+    for name, section in OPTIONS.items():
         value = common.pop(name, None)
         if value is not None:
-            layer = merge(layer, {key: {name: str(value) if key == "data" else value}})
+            layer = merge(layer, {section: {name: str(value) if isinstance(value, Path) else value}})
     if common:
         raise UsageError(f"train() has no option {next(iter(common))!r}")
     check_settings(layer)
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
     check_names(choice)
+    if origin_of(layer) and (choice.model, choice.size) != ("auto", "auto"):
+        raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
     return Request(tuple(data), folder, choice, layer)
 
 
@@ -131,7 +138,7 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
         (request.out / "manifest.json").unlink(missing_ok=True)
         run = _run(request.out, prepared, display)
         if not run.resume():
-            start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
+            _start(recipe, prepared, run, display)
         outcome = run.train()
         if outcome.signal:
             return outcome
@@ -178,29 +185,6 @@ def check(
 def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, str] | None = None) -> dict[str, int]:
     """Write a clean copy of a data set: without bad lines, blanks and exact duplicates; return the counts."""
     return dataclasses.asdict(fix_dataset(open_dataset(data, _columns(columns)), Path(out)))
-
-
-def info(folder: str | Path) -> dict[str, Any]:
-    """Return the facts of a model folder as plain values."""
-    folder = Path(folder)
-    predictor = load(folder, device="cpu")
-    sections = read_sections(folder)
-    record = read_record(folder) or {}
-    facts: dict[str, Any] = {
-        "folder": str(folder),
-        "task": predictor.task.kind,
-        "languages": f"{predictor.task.source_language or '?'} → {predictor.task.target_language or '?'}",
-        "encoder": sections["model"]["encoder"]["kind"],
-        "decoder": sections["model"]["decoder"]["kind"],
-        "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
-        "source tokens": predictor.text.source.vocab_size,
-        "target tokens": predictor.text.target.vocab_size,
-        "longest text": predictor.max_length,
-        "status": record.get("status", "unknown"),
-    }
-    for data, scores in record.get("scores", {}).items():
-        facts |= {f"{score['name']} on {data}": round(score["value"], 2) for score in scores}
-    return facts
 
 
 def search_options(folder: str | Path, beam: int | None = None, n_best: int = 1) -> SearchConfig | None:
@@ -251,6 +235,13 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
     options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
     predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
     return Run(folder, recipe.train, model, prepared.store, dev, predictor, display)
+
+
+def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
+    """Put in place what a fresh model takes from elsewhere."""
+    if recipe.train.start_from:
+        start_from_model(Path(recipe.train.start_from), run.model, display.note)
+    start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
 
 
 def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:

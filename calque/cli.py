@@ -1,5 +1,6 @@
 """The command line: one thin function a verb. Nothing heavy is imported before a verb needs it."""
 
+import gc
 import json
 import os
 import sys
@@ -112,6 +113,7 @@ def train(
         str, typer.Option(help="auto, basic-lstm, rnn, lstm, gru, transformer, fast, hybrid, pointer or graph.")
     ] = "auto",
     size: Annotated[str, typer.Option(help="auto, tiny, small or base.")] = "auto",
+    start: Annotated[str | None, typer.Option("--from", help="A model folder to go on from with these data.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop after so long, such as 20m.")] = None,
     task: Annotated[str, typer.Option(help="translation or transduction.")] = "translation",
     languages: Annotated[str | None, typer.Option(help="Such as en-zh; default: from the file's name.")] = None,
@@ -127,12 +129,13 @@ def train(
 ) -> None:
     """Train a model on pairs; the same command again goes on where it stopped."""
     require_files(*data, valid, test)
+    require_folder(*([start] if start else []))
     from calque import api
     from calque.report.progress import display_for
 
     named = api.Named(model, size, task, languages)
     options: dict[str, Any] = {"valid": valid, "test": test, "time": time, "seed": seed, "threads": threads}
-    request = api.make_request(data, out, named, settings or [], config, **options)
+    request = api.make_request(data, out, named, settings or [], config, start_from=start, **options)
     with display_for(sys.stderr, quiet) as display:
         if dry_run:
             recipe = api.plan_training(request, display)
@@ -246,6 +249,8 @@ def recipe(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; errors of the user are one message, faults of calque a traceback."""
+    # Torch alone makes a hundred thousand objects that stay: looking through them again and again costs half a second.
+    gc.set_threshold(50_000, 20, 100)
     try:
         _run(arguments)
         sys.stdout.flush()

@@ -6,11 +6,9 @@ import hashlib
 import itertools
 import json
 import math
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +24,21 @@ from calque.recipe.copying import check_copying
 from calque.recipe.graphs import check_graphs, fit_edges
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
 from calque.recipe.lengths import check_lengths, default_max_length
+from calque.recipe.origin import with_origin
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.text.pair import TextPair, train_text
 from calque.text.subword import SentencePieceTokenizer
 from calque.text.tags import TaggedTokenizer
-from calque.training.record import read_record, write_record
+from calque.training.record import read_record, versions, write_record
 from calque.training.vectors import open_vectors
 
 # Settings that may change between two starts of one run: they only say when it ends.
 LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
 DATA_PATHS = ("data.valid", "data.test")
-SAMPLE_LINES = 20_000
-PACKAGES = ("calque", "torch", "numpy", "safetensors", "sentencepiece", "sacrebleu", "pydantic")
+# Enough for a quantile of 99.9 %.
+SAMPLE_LINES = 5_000
 
 
 @dataclass(frozen=True)
@@ -149,12 +148,8 @@ def _begin(
     recipe = _recipe(request, facts, machine, display)
     # What cannot be used is told before hours of work, not after.
     open_vectors(recipe.text, recipe.model)
-    sources = (example.source for example in sets["training"].examples())
-    inputs = learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
-    text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample), inputs)
+    text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
-    sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
-    display.note(f"learned {sizes} tokens")
     recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
     request.out.mkdir(parents=True, exist_ok=True)
     text.save(request.out / "text")
@@ -222,13 +217,8 @@ def describe(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps({**named, "languages": languages, **settings}))  # type: ignore[no-any-return]
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a run depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
 def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
-    settings = spread_text(request.settings)
+    settings = spread_text(with_origin(request.settings))
     base = Recipe().model_dump()
     # Settings that do not hold are refused here, before other defaults follow from them.
     validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
@@ -242,6 +232,20 @@ def _recipe(request: Request, facts: Survey, machine: Machine, display: Display)
     for key, value in flatten(request.settings).items():
         display.note(f"{key} = {value}: as you set it")
     return recipe
+
+
+def _text(recipe: Recipe, dataset: Dataset, facts: Survey, display: Display) -> TextPair:
+    """Return the text side of the model to start from, or learn one."""
+    origin = recipe.train.start_from
+    if origin:
+        text = TextPair.load(Path(origin) / "text")
+    else:
+        sources = (example.source for example in dataset.examples())
+        inputs = learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
+        text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample), inputs)
+    sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
+    display.note(f"{sizes} tokens, those of {origin}" if origin else f"learned {sizes} tokens")
+    return text
 
 
 def _use_threads(text: TextPair, threads: int) -> None:

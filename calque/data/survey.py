@@ -11,6 +11,7 @@ from calque.data.readers import Dataset, Example, is_blank, pairs
 from calque.data.reservoir import Reservoir
 from calque.data.split import is_held_out
 from calque.text.graph import readable
+from calque.text.inputs import BETWEEN
 from calque.text.scripts import count_characters, dominant_script
 
 RESERVOIR_BYTES = 5_000_000
@@ -107,5 +108,5 @@ class Sample:
 
 def _side(lines: list[str], mean_characters: float) -> Side:
     # Of a graph what its nodes and edges say counts, not the signs of JSON.
-    read = list(map(readable, lines))
+    read = [" ".join(map(readable, line.split(BETWEEN))) for line in lines]
     return Side(mean_characters, dominant_script(read[:SAMPLE_LINES]), len(count_characters(read)), lines)

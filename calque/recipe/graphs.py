@@ -8,6 +8,7 @@ from calque.errors import UsageError
 from calque.recipe.layers import Layer, validate
 from calque.recipe.tree import Recipe
 from calque.text.graph import Form, form_of
+from calque.text.inputs import BETWEEN
 from calque.text.pair import TextPair
 
 SAMPLE_LINES = 1_000
@@ -15,8 +16,11 @@ GRAPH_ENCODERS = ("ggnn", "gat", "graph_transformer")
 
 
 def form_of_sources(sample: Sequence[str]) -> tuple[Form, str]:
-    """Return what the sources of a data set are, and that in words; a mixture counts as lines."""
-    counts: Counter[Form] = Counter(map(form_of, islice(sample, SAMPLE_LINES)))
+    """Return what the sources of a data set are, and that in words; a mixture counts as lines.
+
+    Of a tag, or several sources, the last text counts.
+    """
+    counts: Counter[Form] = Counter(form_of(line.rpartition(BETWEEN)[2]) for line in islice(sample, SAMPLE_LINES))
     names = {"line": "texts", "graph": "graphs", "dependencies": "sentences with their dependencies"}
     if len(counts) > 1:
         return "line", ", ".join(f"{count:,} {names[form]}" for form, count in counts.most_common()) + " in a sample"

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.errors import DataError, did_you_mean
+from calque.text.graph import graph_from, write_graph
 from calque.text.graph_layout import SourceError
 from calque.text.source_ids import SourceIds
 from calque.text.tags import TaggedTokenizer
@@ -73,9 +74,12 @@ class Inputs(Config):
             if name not in values:
                 known = ", ".join(f'"{key}"' for key in list(values)[:8]) or "none"
                 raise DataError(f'no "{name}"; the keys are {known}.{did_you_mean(name, map(str, values))}')
-            if not isinstance(values[name], str):
+            value = values[name]
+            if name != self.tag and isinstance(value, dict | list):
+                value = write_graph(graph_from(value))
+            if not isinstance(value, str):
                 raise DataError(f'"{name}" must be a text')
-            cells.append(" ".join(values[name].splitlines()).replace(BETWEEN, " "))
+            cells.append(" ".join(value.splitlines()).replace(BETWEEN, " "))
         return BETWEEN.join(cells)
 
     def to_line(self, value: str | Mapping[str, Any], tag: str = "") -> str:
@@ -206,15 +210,8 @@ def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:
 
 
 def _before_source(source: SourceIds, tag: int) -> SourceIds:
-    """Return a source that begins with a tag, of which nothing is copied and to which no edge leads."""
-    return replace(
-        source,
-        tokens=[tag, *source.tokens],
-        copy_ids=None if source.copy_ids is None else [PAD, *source.copy_ids],
-        edges=None if source.edges is None else [(start + 1, end + 1, kind) for start, end, kind in source.edges],
-        segments=None if source.segments is None else [0, *source.segments],
-        lead=1,
-    )
+    """Return a source that begins with a tag."""
+    return source.framed((tag,))
 
 
 def _before_target(source: SourceIds, tag: int) -> SourceIds:

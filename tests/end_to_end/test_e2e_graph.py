@@ -134,6 +134,31 @@ def test_parts_mix(settings: tuple[str, ...], command: Command, data: Path, tmp_
         assert recipe["text"]["layout"]["kind"] == "linearised"
 
 
+def test_graphs_with_a_tag_are_known_as_graphs_and_asked_by_names(command: Command, tmp_path: Path) -> None:
+    draws = random.Random(3)
+    told_facts = [(facts(draws), draws.choice(("long", "short"))) for _ in range(90)]
+    rows = [
+        {"style": style, "source": as_graph(given), "target": told(given[: len(given) if style == "long" else 1])}
+        for given, style in told_facts
+    ]
+    data, folder = tmp_path / "tagged.jsonl", tmp_path / "run"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ended = train(command, data, folder, "data.columns.tag=style")
+    assert ended.code == 0, ended.err
+    assert "model graph: the sources are graphs" in ended.err
+    graph = as_graph(facts(draws))
+    asked = {"style": "long", "source": graph}
+    answered = command("generate", folder, json.dumps(asked))
+    assert answered.code == 0, answered.err
+    predictor = calque.load(folder)
+    assert predictor(asked) == predictor({"source": json.dumps(graph)}, tag="long") == answered.out.rstrip("\n")
+    refused = command("generate", folder, json.dumps(asked | {"source": {"nodes": [], "edges": []}}))
+    assert (refused.code, refused.out) == (3, "")
+    assert "a graph needs at least one node" in refused.err
+    about = command("info", folder, "--json")
+    assert json.loads(about.out)["reads"] == "style, source"
+
+
 def test_a_line_of_text_becomes_a_graph_of_neighbours(command: Command, tmp_path: Path) -> None:
     lines = [f"{told(facts(random.Random(seed)))}\tanswer {seed % 3}" for seed in range(80)]
     data = tmp_path / "lines.tsv"

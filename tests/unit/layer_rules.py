@@ -17,7 +17,7 @@ LEVELS = (
     "predict report",
     "training streams predict_ensemble inspection exporting serving",
     "recipe",
-    "preparation completion",
+    "preparation completion facts",
     "api",
     "generation demo early",
     "cli",

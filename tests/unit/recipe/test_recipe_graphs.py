@@ -75,6 +75,7 @@ def test_a_mixture_is_read_as_text_and_told() -> None:
     assert form_of_sources([GRAPH, GRAPH, "kites"]) == ("line", "2 graphs, 1 texts in a sample")
     assert form_of_sources([]) == ("line", "the sources are texts")
     assert form_of_sources([SENTENCE]) == ("dependencies", "the sources are sentences with their dependencies")
+    assert form_of_sources([f"news\t{GRAPH}"]) == ("graph", "the sources are graphs")
     assert layout_kind("line", "ggnn") == "neighbours"
 
 
