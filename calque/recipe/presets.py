@@ -25,6 +25,8 @@ BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
 # Pairs seen in a whole run: small sets are read more often, large ones a few times.
 PAIRS_SEEN = 1_200_000
 MIN_EPOCHS, MAX_EPOCHS = 4, 100
+# Of the rate for a fresh model: enough to learn what is new, little enough to keep what is known.
+GENTLER = 0.2
 ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
 VALIDATIONS = 25
@@ -189,6 +191,8 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
     made.say(f"{epochs} epochs", f"{survey.num_pairs:,} pairs", "train.max_epochs")
     made.say(f"{batch_tokens:,} target tokens an update", f"{survey.num_pairs:,} pairs", "train.batch_tokens")
     wide = f"{'Transformer' if is_transformer else 'recurrent'} {width} wide"
+    if made.settings.get("train", {}).get("start_from"):
+        rate, wide = rate * GENTLER, f"{wide}, and a fifth of it for a model that has learned before"
     made.say(f"learning rate {rate:.2g}", wide, "train.lr")
     precision = "bf16" if machine.prefers_bf16 else "fp32"
     ratio = f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32"

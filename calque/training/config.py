@@ -11,6 +11,8 @@ from calque.optim import AdamConfig, AdamWConfig, Schedule
 class TrainConfig(Config):
     """Say how a model is trained."""
 
+    start_from: str = ""
+    """Folder of a model to go on from with other data: its tokens, parts and weights are taken; empty to start anew."""
     seed: int = 1
     """Seed of weights, data order and dropout."""
     threads: int = Field(2, ge=1)

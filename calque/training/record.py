@@ -1,11 +1,15 @@
 """run.json, the record of a run: what was asked for, on which data and versions, how far it came, how it scored."""
 
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from calque.errors import UsageError
 from calque.files import write_atomic
+
+PACKAGES = ("calque", "torch", "numpy", "safetensors", "sentencepiece", "sacrebleu", "pydantic")
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -26,3 +30,8 @@ def write_record(folder: Path, changes: dict[str, Any]) -> None:
     """Change run.json."""
     record = (read_record(folder) or {}) if (folder / "run.json").exists() else {}
     write_atomic(folder / "run.json", json.dumps(record | changes, indent=2, ensure_ascii=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
