@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from calque import __version__
+from calque.cli_exchange import export_model, import_model
 from calque.early import require_files, require_folder
 
 app = typer.Typer(
@@ -245,6 +246,10 @@ def recipe(
         return
     for name, default, text in rows:
         typer.echo(f"{name} = {default}\n    {text}")
+
+
+app.command(name="export")(export_model)
+app.command(name="import")(import_model)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

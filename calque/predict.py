@@ -236,7 +236,7 @@ def _parts(source: SourceIds, longest: int) -> list[SourceIds]:
     """Cut a source that is too long for the model into even parts; graphs and several sources come back whole."""
     if len(source) <= longest or not source.is_cuttable:
         return [source]
-    total, most = len(source) - source.lead, max(1, longest - source.lead)
+    total, most = len(source) - source.kept, max(1, longest - source.kept)
     size = -(-total // -(-total // most))
     return [source.part(start, start + size) for start in range(0, total, size)]
 

@@ -15,10 +15,14 @@ class SoftmaxHeadConfig(Config):
 
     kind: Literal["softmax"] = "softmax"
     """The head."""
+    learned_bias: bool = True
+    """Learn the bias of each token; false leaves it as it is: 0, or what imported weights have."""
 
     def build(self, decoder: Decoder, tied: Embedding | None) -> "SoftmaxHead":
         """Build the head of a decoder, over the vocabulary of its embedding."""
-        return SoftmaxHead(decoder.width, decoder.embedding.vocab_size, tied)
+        head = SoftmaxHead(decoder.width, decoder.embedding.vocab_size, tied)
+        head.projection.bias.requires_grad_(self.learned_bias)
+        return head
 
 
 class SoftmaxHead(Head):

@@ -17,6 +17,7 @@ from pydantic import ValidationError, model_validator
 
 from calque.config import Config
 from calque.text.copying import copy_table, decode_copied, encode_copied
+from calque.text.frame import NO_FRAME, Frame
 from calque.text.graph_layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
 from calque.text.inputs import ONE_TEXT, Inputs, Side, with_tags
 from calque.text.source_ids import SourceIds
@@ -76,6 +77,7 @@ class _Description(Config):
     copying: bool = False
     layout: LayoutConfig = LineLayoutConfig()
     inputs: Inputs = ONE_TEXT
+    frame: Frame = NO_FRAME
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class TextPair:
     """Hold the tokenizers of both sides (one object where `joint`) and the normalisation of the source.
 
     `copying`: sources come with what copying each token would give; `layout`: how a source becomes tokens and edges;
-    `inputs`: what a line holds, where that is more than one text.
+    `inputs`: what a line holds, where that is more than one text; `frame`: what stands around a source.
     """
 
     source: Tokenizer
@@ -93,6 +95,7 @@ class TextPair:
     copying: bool = False
     layout: Layout = _LINE
     inputs: Inputs = ONE_TEXT
+    frame: Frame = NO_FRAME
 
     def normalise(self, text: str) -> str:
         """Return a source text in the chosen Unicode form."""
@@ -100,7 +103,7 @@ class TextPair:
 
     def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each source text, normalised first; without BOS and EOS."""
-        if not self.inputs.is_one_text:
+        if not self.inputs.is_one_text or not self.frame.is_empty:
             return [source.tokens for source in self.read_sources(texts)]
         if not self.layout.is_line:
             return [source.tokens for source in self.layout.read(texts, self.source, None, self.normalise)]
@@ -118,9 +121,18 @@ class TextPair:
 
     def read_sources(self, texts: Sequence[str]) -> list[SourceIds]:
         """Return all that the model needs of each line of input; SourceError for one that it cannot read."""
+        read = self._read if self.frame.is_empty else self._read_coded
         if self.inputs.is_one_text:
-            return self._read(texts)
-        return self.inputs.read(texts, self._read, self.source, self.target)
+            sources = read(texts)
+        else:
+            sources = self.inputs.read(texts, read, self.source, self.target)
+        return sources if self.frame.is_empty else self.frame.around(sources)
+
+    def _read_coded(self, texts: Sequence[str]) -> list[SourceIds]:
+        """Return texts of which each may begin with a code."""
+        split = [self.frame.split(text) for text in texts]
+        read = self._read([rest for _, rest in split])
+        return [source.framed(code) for (code, _), source in zip(split, read, strict=True)]
 
     def _read(self, texts: Sequence[str]) -> list[SourceIds]:
         if not self.layout.is_line:
@@ -167,6 +179,7 @@ class TextPair:
             **({"copying": True} if self.copying else {}),
             **({} if self.layout.is_line else {"layout": self.layout.config.model_dump()}),
             **({} if self.inputs.is_one_text else {"inputs": self.inputs.model_dump()}),
+            **({} if self.frame.is_empty else {"frame": self.frame.model_dump()}),
         }
         return files | {_DESCRIPTION: (json.dumps(description, indent=2) + "\n").encode()}
 
@@ -180,7 +193,7 @@ class TextPair:
         """Return the SHA-256 of the target side: equal exactly when target ids mean the same."""
         size = self.target.vocab_size
         tags = self.inputs.tags if self.joint or self.inputs.tag_side == "target" else ()
-        about = f"{self.target.kind} {size} {tags!r}"
+        about = f"{self.target.kind} {size} {tags!r}" + (f" {self.frame.target}" if self.frame.target else "")
         return _digest({"about": about.encode()} | self.target.files("target"))
 
     def save(self, folder: Path) -> None:
@@ -201,11 +214,15 @@ class TextPair:
             source = load_tokenizer(description.source, folder, "source")
             target = load_tokenizer(description.target, folder, "target")
             sides = _tagged(source, target, inputs)
-            return cls(*sides, False, description.normalise, description.copying, layout, inputs)
-        if description.source != description.target:
+        elif description.source != description.target:
             raise damaged(path, "joint is true, yet source and target are of different kinds")
-        both = with_tags(load_tokenizer(description.source, folder, "joint"), inputs)
-        return cls(both, both, True, description.normalise, description.copying, layout, inputs)
+        else:
+            both = with_tags(load_tokenizer(description.source, folder, "joint"), inputs)
+            sides = (both, both)
+        if not description.frame.is_within(sides[0].vocab_size, sides[1].vocab_size):
+            raise damaged(path, "the frame holds an id beyond the vocabulary")
+        settings = (description.normalise, description.copying, layout, inputs, description.frame)
+        return cls(*sides, description.joint, *settings)
 
 
 def train_text(

@@ -32,44 +32,45 @@ class Piece(NamedTuple):
     type: int
 
 
-class _MalformedError(Exception):
-    """Say why bytes are no model."""
+class MalformedError(Exception):
+    """Say why bytes are no model; what is told to people names the file."""
 
 
 def write_model(pieces: list[Piece], algorithm: Algorithm) -> bytes:
     """Return the model file for `pieces`: identity normalisation, every blank kept, one blank put in front."""
-    messages = b"".join(_piece(piece) for piece in pieces)
+    messages = b"".join(piece_field(piece) for piece in pieces)
     return messages + _settings(len(pieces), algorithm, _has_bytes(pieces))
 
 
 def rewrite_model(trained: bytes, algorithm: Algorithm) -> bytes:
     """Return the one form of what the trainer wrote: without its own settings, which say nothing about the text."""
-    return write_model(_read_pieces(trained)[0], algorithm)
+    return write_model(read_pieces(trained)[0], algorithm)
 
 
 def check_model(data: bytes, path: Path) -> None:
     """Raise UsageError naming `path` unless `data` is a model as calque writes it."""
     try:
-        pieces, end = _read_pieces(data)
-        _check_pieces(pieces)
+        pieces, end = read_pieces(data)
+        check_pieces(pieces)
+        _check_reserved(pieces)
         if data[end:] not in [_settings(len(pieces), algorithm, _has_bytes(pieces)) for algorithm in _NUMBERS]:
-            raise _MalformedError("its settings are not those of calque")
-    except _MalformedError as error:
+            raise MalformedError("its settings are not those of calque")
+    except MalformedError as error:
         raise damaged(path, str(error)) from None
 
 
-def _check_pieces(pieces: list[Piece]) -> None:
+def check_pieces(pieces: list[Piece]) -> None:
+    """Raise MalformedError for texts, scores or doubles that the library must not meet, whatever the types."""
     texts: set[str] = set()
     for number, piece in enumerate(pieces):
         if not piece.text or "\0" in piece.text or len(piece.text.encode()) > MAX_ENTRY_BYTES:
-            raise _MalformedError(f"piece {number} is empty, longer than {MAX_ENTRY_BYTES} bytes, or has a zero byte")
+            raise MalformedError(f"piece {number} is empty, longer than {MAX_ENTRY_BYTES} bytes, or has a zero byte")
         # Written so that NaN is refused too.
         if not abs(piece.score) <= _MAX_SCORE:
-            raise _MalformedError(f"piece {number} has the score {piece.score}")
+            raise MalformedError(f"piece {number} has the score {piece.score}")
         if piece.text in texts:
-            raise _MalformedError(f"piece {number} is there twice")
+            raise MalformedError(f"piece {number} is there twice")
         texts.add(piece.text)
-    _check_reserved(pieces)
 
 
 def _check_reserved(pieces: list[Piece]) -> None:
@@ -78,28 +79,28 @@ def _check_reserved(pieces: list[Piece]) -> None:
         reserved += [(text, BYTE) for text in BYTE_PIECES]
     for number, (text, kind) in enumerate(reserved):
         if number >= len(pieces) or (pieces[number].text, pieces[number].type) != (text, kind):
-            raise _MalformedError(f"piece {number} is not {text}")
+            raise MalformedError(f"piece {number} is not {text}")
     if len(pieces) == len(reserved) or any(piece.type != NORMAL for piece in pieces[len(reserved) :]):
-        raise _MalformedError("it has no ordinary pieces, or reserved ones among them")
+        raise MalformedError("it has no ordinary pieces, or reserved ones among them")
 
 
 def _has_bytes(pieces: list[Piece]) -> bool:
     return len(pieces) > len(SPECIALS) and pieces[len(SPECIALS)].type == BYTE
 
 
-def _read_pieces(data: bytes) -> tuple[list[Piece], int]:
-    """Return the pieces, which come first in the file, and the position after them."""
+def read_pieces(data: bytes) -> tuple[list[Piece], int]:
+    """Return the pieces, which come first in a file of the one form, and the position after them."""
     pieces: list[Piece] = []
     position = 0
     while data.startswith(_PIECE, position):
         length, start = _varint(data, position + 1)
         end = start + length
         if length > _MAX_MESSAGE_BYTES or len(pieces) == MAX_ENTRIES:
-            raise _MalformedError(f"a piece of {length:,} bytes, or more than {MAX_ENTRIES:,} pieces")
+            raise MalformedError(f"a piece of {length:,} bytes, or more than {MAX_ENTRIES:,} pieces")
         piece = _read_piece(data[start:end])
         # Whatever else a message may hold, or however else it may be written, ends here.
-        if _piece(piece) != data[position:end]:
-            raise _MalformedError(f"piece {len(pieces)} is cut short or has unknown fields")
+        if piece_field(piece) != data[position:end]:
+            raise MalformedError(f"piece {len(pieces)} is cut short or has unknown fields")
         pieces.append(piece)
         position = end
     return pieces, position
@@ -113,10 +114,11 @@ def _read_piece(message: bytes) -> Piece:
         (score,) = struct.unpack("<f", rest[1:5])
         return Piece(text.decode(), score, rest[6] if len(rest) > 6 else NORMAL)
     except (struct.error, UnicodeDecodeError):
-        raise _MalformedError("a piece without a score, or not in UTF-8") from None
+        raise MalformedError("a piece without a score, or not in UTF-8") from None
 
 
-def _piece(piece: Piece) -> bytes:
+def piece_field(piece: Piece) -> bytes:
+    """Return the field that holds a piece, in the one form."""
     text = piece.text.encode()
     kind = b"" if piece.type == NORMAL else _TYPE + _to_varint(piece.type)
     message = _TEXT + _to_varint(len(text)) + text + _SCORE + struct.pack("<f", piece.score) + kind
@@ -124,22 +126,24 @@ def _piece(piece: Piece) -> bytes:
 
 
 def _settings(num_pieces: int, algorithm: Algorithm, byte_fallback: bool) -> bytes:
-    trainer = _number(3, _NUMBERS[algorithm]) + _number(4, num_pieces)
-    trainer += _number(35, int(byte_fallback))
-    trainer += b"".join(_number(field, number) for field, number in ((40, 1), (41, 2), (42, 3), (43, 0)))
-    normalizer = _field(1, b"identity") + _field(2, b"") + _number(4, 0)
-    return _field(2, trainer) + _field(3, normalizer)
+    trainer = number_field(3, _NUMBERS[algorithm]) + number_field(4, num_pieces)
+    trainer += number_field(35, int(byte_fallback))
+    trainer += b"".join(number_field(field, number) for field, number in ((40, 1), (41, 2), (42, 3), (43, 0)))
+    normalizer = bytes_field(1, b"identity") + bytes_field(2, b"") + number_field(4, 0)
+    return bytes_field(2, trainer) + bytes_field(3, normalizer)
 
 
 def _tag(field: int, wire_type: int) -> bytes:
     return _to_varint(field << 3 | wire_type)
 
 
-def _field(field: int, data: bytes) -> bytes:
+def bytes_field(field: int, data: bytes) -> bytes:
+    """Return a field of bytes, text or a message."""
     return _tag(field, _BYTES) + _to_varint(len(data)) + data
 
 
-def _number(field: int, value: int) -> bytes:
+def number_field(field: int, value: int) -> bytes:
+    """Return a field of a number that is not negative."""
     return _tag(field, _VARINT) + _to_varint(value)
 
 
@@ -159,4 +163,4 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, position + count + 1
-    raise _MalformedError(f"no number at byte {position:,}")
+    raise MalformedError(f"no number at byte {position:,}")

@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: a new one joins by a line in each of the three places here."""
+"""The kinds of tokenizers: a new one joins by a line in each of the places here."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from calque.errors import UsageError
+from calque.text.imported import (
+    ImportedBytePairConfig,
+    ImportedBytePairTokenizer,
+    ImportedSentencePieceConfig,
+    ImportedSentencePieceTokenizer,
+)
 from calque.text.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
 from calque.text.symbols import (
     ByteConfig,
@@ -20,13 +26,20 @@ from calque.text.symbols import (
 )
 from calque.text.tokenizer import MAX_FILE_BYTES, Tokenizer
 
-__all__ = ["Kind", "SentencePieceConfig", "TokenizerConfig", "load_tokenizer", "train_tokenizer"]
+__all__ = ["IMPORTED", "Kind", "SentencePieceConfig", "TokenizerConfig", "load_tokenizer", "train_tokenizer"]
 
-Kind = Literal["sentencepiece", "word", "character", "byte"]
+Kind = Literal["sentencepiece", "word", "character", "byte", "imported_sentencepiece", "imported_byte_pair"]
 TokenizerConfig = Annotated[
-    SentencePieceConfig | WordConfig | CharacterConfig | ByteConfig,
+    SentencePieceConfig
+    | WordConfig
+    | CharacterConfig
+    | ByteConfig
+    | ImportedSentencePieceConfig
+    | ImportedBytePairConfig,
     Field(discriminator="kind"),
 ]
+IMPORTED = ("imported_sentencepiece", "imported_byte_pair")
+"""Kinds that come with a model from elsewhere and are not learned."""
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
@@ -51,6 +64,12 @@ def _train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer
             return train_characters(config, texts)
         case ByteConfig():
             return ByteTokenizer()
+        case ImportedSentencePieceConfig() | ImportedBytePairConfig():
+            raise UsageError(
+                f"text.source.kind or text.target.kind is {config.kind}: such a tokenizer comes with a model that"
+                " calque import huggingface makes, and is not learned from text. Train that model further, or choose"
+                " sentencepiece."
+            )
 
 
 def load_tokenizer(kind: Kind, folder: Path, name: str) -> Tokenizer:
@@ -64,3 +83,7 @@ def load_tokenizer(kind: Kind, folder: Path, name: str) -> Tokenizer:
             return CharacterTokenizer.load(folder / f"{name}.json")
         case "byte":
             return ByteTokenizer()
+        case "imported_sentencepiece":
+            return ImportedSentencePieceTokenizer.load(folder, name)
+        case "imported_byte_pair":
+            return ImportedBytePairTokenizer.load(folder, name)

@@ -23,6 +23,7 @@ from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig, task_metrics
 from calque.text.pair import TextConfig, TextPair, train_text
+from calque.text.tokenizers import IMPORTED
 from calque.training.config import TrainConfig
 from calque.training.state import Position
 from calque.training.updates import updates
@@ -54,7 +55,7 @@ def model_of(section: dict[str, Any]) -> ModelConfig:
 ENCODERS, DECODERS = kinds(ModelConfig, "encoder"), kinds(ModelConfig, "decoder")
 ATTENTIONS = kinds(type(model_of({"decoder": {"kind": "lstm"}}).decoder), "attention")
 OPTIMIZERS = kinds(TrainConfig, "optimizer")
-TOKENIZERS = kinds(TextConfig, "source")
+TOKENIZERS = [kind for kind in kinds(TextConfig, "source") if kind not in IMPORTED]
 
 
 def listed(axis: dict[str, dict[str, Any]], kind: str) -> str:
@@ -165,6 +166,7 @@ def test_the_unions_are_as_known() -> None:
         assert set(union) == {section["kind"] for section in axis.values()}
     assert set(OPTIMIZERS) == {"adam", "adamw"}
     assert set(TOKENIZERS) == {"sentencepiece", "word", "character", "byte"}
+    assert set(IMPORTED) == set(kinds(TextConfig, "source")) - set(TOKENIZERS)
 
 
 @pytest.mark.parametrize("task", get_args(TaskConfig.model_fields["kind"].annotation))

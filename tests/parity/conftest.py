@@ -45,3 +45,13 @@ def keras(tensorflow: ModuleType) -> ModuleType:
     module: ModuleType = tensorflow.keras
     assert module.backend.backend() == "tensorflow"
     return module
+
+
+@pytest.fixture(scope="session")
+def transformers() -> ModuleType:
+    """Return Hugging Face's library, without network and without advice."""
+    wanted("transformers")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("transformers")

@@ -20,6 +20,7 @@ LEVELS = (
     "preparation completion facts",
     "api",
     "generation demo early",
+    "cli_exchange",
     "cli",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -1,0 +1,90 @@
+"""TensorFlow at its first use, and what recurrent and Transformer parts share there: dense layers, embeddings, masks.
+
+Weights keep calque's names and layout, so that each function reads beside the module of calque.nn that it mirrors.
+"""
+
+import importlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from calque.errors import UsageError
+
+Weights = Mapping[str, Any]
+"""Variables by the names that they have within a part of the model: those of its state dict."""
+
+
+class _Tensorflow:
+    """Stand for the library, which takes seconds to import and need not be there for the rest of calque."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(library(), name)
+
+
+tf: Any = _Tensorflow()
+
+
+@cache
+def library() -> Any:
+    """Return TensorFlow; UsageError that says how it is installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise UsageError(f"TensorFlow cannot be imported ({error}); install it with: pip install tensorflow") from None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Hold what an encoder leaves: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
+
+    states: Any
+    mask: Any
+    summary: tuple[Any, ...]
+
+
+def within(weights: Weights, prefix: str) -> Weights:
+    """Return the weights whose names begin with `prefix` and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+
+
+def dense(values: Any, weights: Weights, name: str) -> Any:
+    """Map values [.., I] by a matrix [O, I], and a bias [O] where there is one, to [.., O]."""
+    return add_bias(tf.matmul(values, weights[f"{name}.weight"], transpose_b=True), weights, f"{name}.bias")
+
+
+def add_bias(values: Any, weights: Weights, name: str) -> Any:
+    """Return values [.., O] with the bias of that name, as they are where there is none."""
+    return values + weights[name] if name in weights else values
+
+
+def embed(tokens: Any, weights: Weights, scaled: bool = True) -> Any:
+    """Return the rows [.., D] of the table `embedding.weight` [V, D] for tokens [..], times √D where scaled."""
+    table = weights["embedding.weight"]
+    vectors = tf.gather(table, tokens)
+    return vectors * math.sqrt(table.shape[1]) if scaled else vectors
+
+
+def log_probs(hidden: Any, head: Weights) -> Any:
+    """Return log-probabilities [.., V] of hidden vectors [.., D]: the softmax head."""
+    return tf.nn.log_softmax(dense(hidden, head, "projection"), axis=-1)
+
+
+def hide(hidden: Any) -> Any:
+    """Return a bias: −inf where `hidden` is true, else 0."""
+    return tf.where(hidden, tf.constant(-math.inf), tf.constant(0.0))
+
+
+def masked_mean(values: Any, mask: Any) -> Any:
+    """Return the mean [B, D] of values [B, S, D] where `mask` [B, S] is true."""
+    kept = tf.cast(mask, values.dtype)
+    return tf.reduce_sum(values * kept[:, :, None], axis=1) / tf.reduce_sum(kept, axis=1)[:, None]
+
+
+def unfold(values: Any, *sizes: int) -> Any:
+    """Split the last axis into axes of `sizes`: [.., N] -> [.., *sizes], their product being N."""
+    return tf.reshape(values, tf.concat([tf.shape(values)[:-1], sizes], axis=0))

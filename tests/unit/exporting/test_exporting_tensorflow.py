@@ -1,0 +1,76 @@
+"""Export to TensorFlow: what it cannot compute is named by its field, a missing library by how it is installed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from random_models import narrow, write_random
+
+from calque.errors import UsageError
+from calque.exporting import tensorflow_basics
+from calque.exporting.tensorflow_files import export_tensorflow, require_plain_lines
+from calque.exporting.tensorflow_model import require_expressible
+from calque.model import ModelConfig
+from calque.text.inputs import Inputs
+from calque.text.pair import TextPair
+from calque.text.symbols import ByteTokenizer
+
+
+def test_where_tensorflow_is_missing_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = write_random(tmp_path / "model", narrow("gru"))
+    tensorflow_basics.library.cache_clear()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UsageError, match="pip install tensorflow"):
+        export_tensorflow(folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    folder = write_random(tmp_path / "model", narrow("gru"))
+    with pytest.raises(UsageError, match="is there already"):
+        export_tensorflow(folder, folder)
+    with pytest.raises(UsageError, match="no model folder"):
+        export_tensorflow(tmp_path / "none", tmp_path / "out")
+
+
+def test_answers_that_begin_with_a_tag_are_refused() -> None:
+    def text(side: str) -> TextPair:
+        inputs = Inputs.model_validate({"tag": "language", "tag_side": side, "tags": ("de", "fr")})
+        return TextPair(ByteTokenizer(), ByteTokenizer(), False, "nfc", inputs=inputs)
+
+    require_plain_lines(text("source"))
+    with pytest.raises(UsageError, match=r"text\.tag_side is target"):
+        require_plain_lines(text("target"))
+
+
+@pytest.mark.parametrize("name", ["basic-lstm", "lstm", "gru", "rnn", "transformer", "fast", "hybrid"])
+def test_these_named_models_can_be_exported(name: str) -> None:
+    assert require_expressible(ModelConfig.model_validate(narrow(name))) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "field"),
+    [
+        ("pointer", {}, "model.decoder.attention.coverage is true"),
+        ("graph", {}, "model.encoder.kind is graph_transformer"),
+        (
+            "transformer",
+            {"encoder": {"kind": "several", "encoders": [{"kind": "lstm"}] * 2}},
+            "encoder.kind is several",
+        ),
+        ("transformer", {"head": {"kind": "pointer"}}, "model.head.kind is pointer"),
+        ("lstm", {"encoder": {"kind": "lstm", "layer_norm": True}}, "model.encoder.layer_norm is true"),
+        ("hybrid", {"decoder": {"kind": "gru", "layer_norm": True}}, "model.decoder.layer_norm is true"),
+        ("lstm", {"decoder": {"kind": "gru", "attention": {"kind": "location"}}}, "attention.kind is location"),
+        ("lstm", {"decoder": {"kind": "gru", "attention": {"kind": "multi_head"}}}, "attention.kind is multi_head"),
+        (
+            "hybrid",
+            {"decoder": {"kind": "gru", "attention": {"kind": "general", "normaliser": "sparsemax"}}},
+            "model.decoder.attention.normaliser is sparsemax",
+        ),
+    ],
+)
+def test_what_it_cannot_compute_is_named_by_its_field(name: str, section: dict[str, Any], field: str) -> None:
+    with pytest.raises(UsageError, match=f"{field}.* export to TensorFlow"):
+        require_expressible(ModelConfig.model_validate(narrow(name) | section))
