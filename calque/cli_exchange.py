@@ -35,7 +35,7 @@ def import_model(
         str | None, typer.Option(help="keras: the model folder that the weights were exported from.")
     ] = None,
 ) -> None:
-    """Make a model folder of a model from elsewhere: Hugging Face's, or weights that Keras trained."""
+    """Make a model folder of one from Hugging Face or Keras."""
     from calque.errors import UsageError
 
     if form is Importable.keras:
@@ -68,7 +68,7 @@ def export_model(
     out: Annotated[str, typer.Argument(help="The new folder.")],
     form: Annotated[Exportable, typer.Option("--to", help="huggingface, keras or tensorflow.")],
 ) -> None:
-    """Write a model for another library: Hugging Face's transformers, Keras, or TensorFlow with the search inside."""
+    """Write a model for Hugging Face, Keras or TensorFlow."""
     require_folder(model)
     if form is Exportable.huggingface:
         from calque.exporting.huggingface import export_huggingface

@@ -67,7 +67,7 @@ def t5_sides(options: Options, family: Family) -> tuple[Section, Section]:
     if gate not in ([], ["gated"]):
         raise UsageError(f"config.json: feed_forward_proj must be a function or gated-FUNCTION, it is {wanted!r}")
     function = options.text("dense_act_fn", "gelu_new" if wanted == "gated-gelu" else function)
-    positions = {
+    positions: Section = {
         "kind": "relative",
         "buckets": options.whole("relative_attention_num_buckets", 32, least=4),
         "distance": options.whole("relative_attention_max_distance", 128),

@@ -92,7 +92,7 @@ def to_calque(
 def to_huggingface(
     state: Weights, model: ModelConfig, config: Mapping[str, object], source_ids: Ids, target_ids: Ids
 ) -> dict[str, Tensor]:
-    """Return the weights of `config`'s class, all its names, those of one tensor too; the reverse of `to_calque`.
+    """Return the weights of `config`'s class, the reverse of `to_calque`; names that it ties have one tensor.
 
     UsageError where ids that share a row of theirs differ in calque, and where a class without biases needs one.
     """
@@ -121,7 +121,9 @@ def to_huggingface(
     if model.tie_embeddings == "none":
         counted = [-1 if silent else number for number, silent in zip(target_ids, is_silenced(target_ids), strict=True)]
         result[HEAD] = placed(state["head.projection.weight"] / head_scale, counted, size)
-    return result
+    # What the class does not tie must be a tensor of its own, lest a file that names each once lacks it.
+    tied = config.get("tie_word_embeddings") is not False
+    return result if tied else {name: tensor.clone() for name, tensor in result.items()}
 
 
 def _placed_tables(
@@ -205,6 +207,8 @@ def _bias(theirs: Weights, config: Mapping[str, object], target_ids: Ids, size: 
         if theirs[BIAS].numel() != size:
             raise UsageError(f"{BIAS} is of {_sizes(theirs[BIAS].shape)}, the vocabulary of {size}")
         bias = theirs[BIAS].float().flatten()
+        # No weight of calque is infinite.
+        bias = bias.masked_fill(bias == float("-inf"), SILENCED)
     silenced = torch.tensor(is_silenced(target_ids))
     return fetched(bias, target_ids, BIAS).masked_fill(silenced, SILENCED)
 
