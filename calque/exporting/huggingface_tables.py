@@ -51,6 +51,16 @@ def placed_on_both(source: Tensor, source_ids: Ids, target: Tensor, target_ids: 
     return table
 
 
+def without_padding(rows: Tensor, ids: Ids) -> Ids:
+    """Return ids in which padding gives way to <s>, where they share a row and training has drawn them apart.
+
+    Nothing reads the row of padding; in a class with a bias it is silenced instead, so that it is not produced either.
+    """
+    if ids[PAD] != ids[BOS] or torch.equal(rows[PAD], rows[BOS]):
+        return ids
+    return [-1 if place == PAD else number for place, number in enumerate(ids)]
+
+
 def have_conflict(source: Tensor, source_ids: Ids, target: Tensor, target_ids: Ids) -> bool:
     """Say whether one table cannot hold the rows of both sides."""
     try:

@@ -20,6 +20,7 @@ from calque.exporting.huggingface_tables import (
     placed,
     placed_bias,
     placed_on_both,
+    without_padding,
 )
 from calque.model import ModelConfig, build
 from calque.nn.embedding import sinusoids
@@ -110,6 +111,10 @@ def to_huggingface(
     embedding_scale, head_scale = _scales(model, config)
     source = state["encoder.embedding.weight"] / embedding_scale
     target = source if model.tie_embeddings == "all" else state["decoder.embedding.weight"] / embedding_scale
+    if family.has_bias:
+        is_one = list(source_ids) == list(target_ids)
+        target_ids = without_padding(target, target_ids)
+        source_ids = target_ids if is_one else source_ids
     result |= _placed_tables(Tables(source, target, target), model, config, source_ids, target_ids)
     prefix = "" if family.model_type == "t5" else "model."
     result = {prefix + name: tensor for name, tensor in result.items()}
