@@ -1,6 +1,7 @@
 """Models with random weights, whose distributions are far from flat and whose outputs end: in memory and as folders."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.options import SearchConfig
 from calque.search.scorer import BOS, EOS, PAD, UNK
 from calque.tasks.kinds import TaskConfig
+from calque.text.frame import NO_FRAME, Frame
 from calque.text.pair import TextPair
 from calque.text.source_ids import plain_sources
 from calque.text.symbols import Vocabulary, WordTokenizer
@@ -76,16 +78,16 @@ def words(joint: bool = False) -> TextPair:
     return TextPair(source, target, joint, "nfc")
 
 
-def write_random(folder: Path, section: dict[str, Any], seed: int = 5, search: SearchConfig = GREEDY) -> Path:
+def write_random(folder: Path, section: dict[str, Any], frame: Frame = NO_FRAME) -> Path:
     """Write a model folder of a `model` section with random weights."""
     config = ModelConfig.model_validate(section)
-    text = words(joint=config.tie_embeddings == "all")
-    model = redrawn(config, text.source.vocab_size, text.target.vocab_size, seed)
+    text = replace(words(joint=config.tie_embeddings == "all"), frame=frame)
+    model = redrawn(config, text.source.vocab_size, text.target.vocab_size)
     sections = {
         "format": 1,
         "data": {"max_length": 100},
         "model": config.model_dump(),
-        "search": search.model_dump(),
+        "search": GREEDY.model_dump(),
         "task": TaskConfig().model_dump(),
     }
     write_model_folder(folder, sections, dict(model.named_parameters()), text)

@@ -101,5 +101,5 @@ def _require_kept(table: Tensor, rows: Tensor, ids: Ids) -> None:
         place = int(places[differ[0]])
         raise UsageError(
             f"calque's id {place} shares the row {int(index[place])} of Hugging Face's table with another, and they"
-            " differ, as after training on; give it an id of its own there"
+            " differ, as after training on; such a model has no place there"
         )

@@ -56,8 +56,8 @@ load_weights(model)
 save_weights(model, "trained.npz")
 ```
 
-Then `calque import keras trained.npz MODEL OUT` makes a model folder OUT of the new weights and all else of MODEL.
-Source rows are closed by `</s>` (3) and padded with `<pad>` (0), target inputs begin with `<s>` (2).
+Then `calque import keras trained.npz OUT --like MODEL` makes a model folder OUT of the new weights and the rest of
+MODEL. Source rows are closed by `</s>` (3) and padded with `<pad>` (0), target inputs begin with `<s>` (2).
 """
 
 
@@ -78,9 +78,11 @@ def export_keras(folder: Path, out: Path) -> None:
         source_size=sizes[0],
         target_size=sizes[1],
     )
+    arrays: dict[str, Any] = {
+        f"{layer}/{number}": array for layer, listed in layers.items() for number, array in enumerate(listed)
+    }
     with new_folder(out, _num_bytes(layers)) as temporary:
-        arrays = {f"{layer}/{number}": array for layer, listed in layers.items() for number, array in enumerate(listed)}
-        np.savez(temporary / WEIGHTS, allow_pickle=False, **arrays)
+        np.savez(temporary / WEIGHTS, **arrays)
         write_atomic(temporary / "model.py", program(config, *sizes, name))
         write_atomic(temporary / "README.md", page)
         write_files(temporary / "text", predictor.text.files())

@@ -3,6 +3,7 @@
 The layers bear the names of calque.exporting.keras_weights; dropout stands where calque has it, the variational aside.
 """
 
+import re
 from string import Template
 
 from calque.exporting.keras_weights import SIDES
@@ -66,6 +67,8 @@ def program(config: ModelConfig, source_size: int, target_size: int, name: str) 
         *_first_states(config.encoder, config.decoder),
         *_decoder(config.decoder, config.encoder, target_size),
     ]
+    # The name of a folder may hold anything, and stands within a program here.
+    name = re.sub(r"[^\w .-]", "_", name)
     return PROGRAM.substitute(name=name, body="\n".join(f"    {line}" for line in lines))
 
 

@@ -7,7 +7,7 @@ from calque.errors import UsageError
 from calque.model import ModelConfig
 from calque.nn.recurrent import RecurrentConfig, RecurrentDecoderConfig
 
-CELLS: tuple[str, ...] = ("rnn", "lstm", "gru")
+CELLS: tuple[str, ...] = ("lstm", "gru", "rnn")
 
 
 def require(field: str, value: Any, known: Collection[Any], library: str) -> None:

@@ -6,7 +6,8 @@ Weights keep calque's names and layout, so that each function reads beside the m
 import importlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -30,11 +31,30 @@ tf: Any = _Tensorflow()
 @cache
 def library() -> Any:
     """Return TensorFlow; UsageError that says how it is installed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Of its own accord it tells on standard error which kinds of GPU it looked for.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        return importlib.import_module("tensorflow")
+        with _silenced():
+            return importlib.import_module("tensorflow")
     except ImportError as error:
         raise UsageError(f"TensorFlow cannot be imported ({error}); install it with: pip install tensorflow") from None
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what C++ writes to standard error, before it reads any setting, from the user's terminal."""
+    try:
+        standard_error = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 @dataclass(frozen=True)

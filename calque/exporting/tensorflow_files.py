@@ -39,7 +39,7 @@ print(json.dumps([ids[:length] for ids, length in answers]))
 ```
 
 Its arguments are this folder and a file of source ids, a JSON list of lists such as `[[17, 5], [9]]`. What it prints
-are the ids of the answers. The files in `text/` turn text into ids and back.
+are the ids of the answers. The files in `text/` turn text into ids and back; `.model` files are SentencePiece's.
 
 - `generate(source_ids, max_length)` gives `ids` [B, T], `lengths` [B], `scores` [B] by which calque ranks, and plain
   `log_probs` [B].
@@ -50,8 +50,13 @@ are the ids of the answers. The files in `text/` turn text into ids and back.
 `source_ids` [B, S] int32: ids below {source_size}, each row closed by `</s>` (3) and padded with 0; any number of rows
 of any length. calque answers a source of more than {max_length} ids in parts, the SavedModel whole. `max_length` int32:
 the most tokens of an answer; 0 leaves the limit to the recipe ({ratio} for each source id and {extra} more), which no
-number exceeds. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
+number exceeds. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.{frame}
 """
+
+FRAME = """
+
+The text of a source stands between the ids {before} and {after}, with `</s>` behind them; each answer begins with the
+ids {target}, which stand for no text."""
 
 
 def export_tensorflow(folder: Path, out: Path) -> None:
@@ -65,7 +70,7 @@ def export_tensorflow(folder: Path, out: Path) -> None:
     require_expressible(config)
     require_plain_lines(predictor.text)
     library()
-    module = build_module(config, predictor.model, predictor.options)
+    module = build_module(config, predictor.model, predictor.options, predictor.text.frame.target)
     with new_folder(out, sum(value.nbytes for value in predictor.model.parameters())) as temporary:
         signatures = {"serving_default": module.generate, "generate": module.generate, "log_probs": module.log_probs}
         tf.saved_model.save(module, str(temporary), signatures=signatures)
@@ -84,6 +89,8 @@ def require_plain_lines(text: TextPair) -> None:
 
 def _page(name: str, config: ModelConfig, predictor: Predictor) -> str:
     """Return the README.md."""
+    frame = predictor.text.frame
+    framed = FRAME.format(before=list(frame.before), after=list(frame.after), target=list(frame.target))
     return README.format(
         name=name,
         encoder=config.encoder.kind,
@@ -93,4 +100,5 @@ def _page(name: str, config: ModelConfig, predictor: Predictor) -> str:
         max_length=predictor.max_length,
         ratio=predictor.options.max_length_ratio,
         extra=predictor.options.max_length_extra,
+        frame="" if frame.is_empty else framed,
     )

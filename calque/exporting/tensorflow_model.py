@@ -3,6 +3,7 @@
 What the functions do not compute is refused by the name of its field in the recipe.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from calque.exporting.limits import CELLS, require, require_recurrent
@@ -66,10 +67,11 @@ def _encoder(config: ModelConfig, model: Seq2Seq, weights: Weights) -> Any:
     return read_transformer
 
 
-def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig) -> Any:
+def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, prefix: Sequence[int] = ()) -> Any:
     """Return a tf.Module with `generate`, `log_probs` and `weights`, variables by the names of the state dict.
 
-    UsageError naming the field of the recipe that asks for what it cannot compute.
+    Whatever is generated begins with the ids of `prefix`. UsageError naming the field of the recipe that asks for what
+    it cannot compute.
     """
     require_expressible(config)
     made: dict[int, Any] = {}
@@ -85,7 +87,7 @@ def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig) -> 
     inputs = tf.TensorSpec([None, None], tf.int32, name="inputs")
 
     def generate(source_ids: Any, max_length: Any) -> dict[str, Any]:
-        return greedy(translator, source_ids, max_length, options)
+        return greedy(translator, source_ids, max_length, options, prefix)
 
     def log_probs_of(source_ids: Any, inputs: Any) -> dict[str, Any]:
         return {"log_probs": forced(translator, source_ids, inputs)}

@@ -11,13 +11,8 @@ import torch
 from torch import nn
 
 from calque.exporting.tensorflow_basics import Weights, tf
-from calque.nn.positions import (
-    Alibi,
-    Learned,
-    Relative,
-    Rotary,
-    Sinusoidal,
-)
+from calque.nn.positions import Alibi, Learned, Relative, Rotary, Sinusoidal
+from calque.nn.positions import Positions as NoPositions
 
 Turn: TypeAlias = tuple[Any, Any]
 """Cosines and sines by which queries and keys are turned, each [T, d/2]."""
@@ -129,8 +124,7 @@ def frequencies(width: int, slope: float) -> Any:
 
 def build_positions(module: nn.Module, weights: Weights) -> Positions:
     """Return the positions that `module` has; `weights` are those of its part."""
-    kind = KINDS.get(type(module))
-    return Positions() if kind is None else kind(module, weights.get("positions.weight"))
+    return KINDS[type(module)](module, weights.get("positions.weight"))
 
 
 KINDS: Mapping[type[nn.Module], Callable[[Any, Any], Positions]] = {
@@ -139,4 +133,5 @@ KINDS: Mapping[type[nn.Module], Callable[[Any, Any], Positions]] = {
     Relative: Buckets,
     Rotary: lambda module, table: Turned(module),
     Alibi: lambda module, table: Slopes(module),
+    NoPositions: lambda module, table: Positions(),
 }

@@ -4,6 +4,7 @@ Rows that have ended stay in the batch and are no longer written to, so that one
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from calque.exporting.tensorflow_basics import tf
@@ -21,10 +22,13 @@ class Scorer(Protocol):
         """Return (log-probabilities [B, V], next state) after `token` [B], the same number `time` in each row."""
 
 
-def greedy(scorer: Scorer, source_ids: Any, max_length: Any, options: SearchConfig) -> dict[str, Any]:
+def greedy(
+    scorer: Scorer, source_ids: Any, max_length: Any, options: SearchConfig, prefix: Sequence[int] = ()
+) -> dict[str, Any]:
     """Return `ids` [B, T] without <s> and </s>, `lengths`, `scores` as calque ranks by and plain `log_probs`, each [B].
 
-    Outputs have at most `max_length` tokens; 0 leaves the limit to `options`, which no number exceeds.
+    Outputs begin with `prefix` and have at most `max_length` tokens; 0 leaves the limit to `options`, which no number
+    exceeds.
     """
     limits = max_lengths(tf.math.count_nonzero(source_ids, axis=1, dtype=tf.int32), max_length, options)
     context, state = scorer.start(source_ids)
@@ -36,7 +40,8 @@ def greedy(scorer: Scorer, source_ids: Any, max_length: Any, options: SearchConf
         time: Any, token: Any, sums: Any, finished: Any, lengths: Any, history: Any, state: Any
     ) -> tuple[Any, ...]:
         log_probs, state = scorer.step(token, time, state, context)
-        scores = forbid(wished(log_probs, history, time, options) + sums[:, None], options)
+        allowed = wished(begun(log_probs, time, prefix), history, time, options)
+        scores = forbid(allowed + sums[:, None], options)
         full = limits <= time
         # At its limit a row ends at the model's own score, whatever was forbidden.
         token = tf.where(full, EOS, tf.argmax(scores, axis=-1, output_type=tf.int32))
@@ -100,6 +105,15 @@ def forbid(scores: Any, options: SearchConfig) -> Any:
     columns = tf.range(tf.shape(scores)[1])
     never = (columns == PAD) | (columns == BOS)
     return tf.where(never if options.unknown else never | (columns == UNK), -math.inf, scores)
+
+
+def begun(log_probs: Any, time: Any, prefix: Sequence[int]) -> Any:
+    """Return log-probabilities [B, V] with only the token of `prefix`, at its own score, while it lasts."""
+    if not prefix:
+        return log_probs
+    wanted = tf.constant(prefix, tf.int32)[tf.minimum(time, len(prefix) - 1)]
+    others = tf.range(tf.shape(log_probs)[1]) != wanted
+    return tf.where((time < len(prefix)) & others, -math.inf, log_probs)
 
 
 def wished(log_probs: Any, history: Any, time: Any, options: SearchConfig) -> Any:

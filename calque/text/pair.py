@@ -221,8 +221,8 @@ class TextPair:
             sides = (both, both)
         if not description.frame.is_within(sides[0].vocab_size, sides[1].vocab_size):
             raise damaged(path, "the frame holds an id beyond the vocabulary")
-        settings = (description.normalise, description.copying, layout, inputs, description.frame)
-        return cls(*sides, description.joint, *settings)
+        said = description
+        return cls(*sides, said.joint, said.normalise, said.copying, layout, inputs, said.frame)
 
 
 def train_text(

@@ -22,6 +22,7 @@ _MAX_MESSAGE_BYTES = MAX_ENTRY_BYTES + 32
 _VARINT, _BYTES = 0, 2
 # Field and wire type in one byte: a piece in the file; text, score and type in a piece.
 _PIECE, _TEXT, _SCORE, _TYPE = b"\x0a", b"\x0a", b"\x15", b"\x18"
+_FLOAT = struct.Struct("<f")
 
 
 class Piece(NamedTuple):
@@ -93,6 +94,12 @@ def read_pieces(data: bytes) -> tuple[list[Piece], int]:
     pieces: list[Piece] = []
     position = 0
     while data.startswith(_PIECE, position):
+        if short := _short_piece(data, position):
+            pieces.append(short[0])
+            position = short[1]
+            if len(pieces) > MAX_ENTRIES:
+                raise MalformedError(f"more than {MAX_ENTRIES:,} pieces")
+            continue
         length, start = _varint(data, position + 1)
         end = start + length
         if length > _MAX_MESSAGE_BYTES or len(pieces) == MAX_ENTRIES:
@@ -104,6 +111,25 @@ def read_pieces(data: bytes) -> tuple[list[Piece], int]:
         pieces.append(piece)
         position = end
     return pieces, position
+
+
+def _short_piece(data: bytes, position: int) -> tuple[Piece, int] | None:
+    """Return a piece of the one form, whose lengths take a byte each, and the position after it; None for others."""
+    head = data[position : position + 4]
+    if len(head) < 4 or head[1] > 0x7F or head[2:3] != _TEXT or head[3] > 0x7F:
+        return None
+    start, end = position + 4, position + 2 + head[1]
+    stop = start + head[3]
+    rest = end - stop
+    if data[stop : stop + 1] != _SCORE or end > len(data) or rest not in (5, 7):
+        return None
+    kind = NORMAL if rest == 5 else data[end - 1]
+    if rest == 7 and (data[end - 2 : end - 1] != _TYPE or kind == NORMAL or kind > 0x7F):
+        return None
+    try:
+        return Piece(data[start:stop].decode(), _FLOAT.unpack_from(data, stop + 1)[0], kind), end
+    except UnicodeDecodeError:
+        return None
 
 
 def _read_piece(message: bytes) -> Piece:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from calque.config import Config
 from calque.text.tokenizer import (
@@ -25,8 +25,8 @@ from calque.text.tokenizer import (
 )
 
 Family = Literal["marian", "t5", "pegasus", "mbart", "mbart50", "m2m_100", "bart"]
-# JSON writes a character in up to six bytes.
-_MAX_LINE_BYTES = 6 * MAX_ENTRY_BYTES + 64
+# The table itself has five; forms may hold some.
+_MAX_BRACKETS = MAX_ENTRIES
 _MAX_ID = 2**31 - 1
 
 
@@ -97,57 +97,48 @@ class TokenTable:
         return SPECIALS[number] if number < NUM_SPECIALS else visible(self.tokens[number].form or "<no token>")
 
     def to_json(self) -> bytes:
-        """Return the file: a token a line."""
-        head = json.dumps({"format": 1, "origin": self.origin.model_dump()}, ensure_ascii=False)
-        lines = ",\n".join(json.dumps(token, ensure_ascii=False) for token in self.tokens)
-        return f'{head[:-1]}, "tokens": [\n{lines}\n]}}\n'.encode()
+        """Return the file: the origin, then ids, forms and marks of text, each on a line."""
+        ids, forms, marks = ([token[place] for token in self.tokens] for place in range(3))
+        parts = {"format": 1, "origin": self.origin.model_dump(), "ids": ids, "forms": forms, "is_text": marks}
+        lines = (f'"{name}": {json.dumps(part, ensure_ascii=False)}' for name, part in parts.items())
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
     @classmethod
     def load(cls, path: Path) -> "TokenTable":
-        """Read such a file; UsageError naming it and the line if it is not as `to_json` writes it."""
+        """Read such a file; UsageError naming it if it is not as `to_json` writes it."""
         data = read_limited(path)
-        # Counted before anything is built, and read line by line: brackets within brackets could fill the memory.
-        if data.count(b"\n") > MAX_ENTRIES + 2:
-            raise damaged(path, f"more than {MAX_ENTRIES:,} entries")
-        lines = data.split(b"\n")
-        origin = _origin(lines[0], path)
-        tokens = tuple(_token(line, path, number) for number, line in enumerate(lines[1:-2], 1))
-        table = cls(origin, tokens)
-        if table.to_json() != data:
-            raise damaged(path, "not a list of tokens, one a line")
+        # Counted before anything is built: brackets within brackets could fill the memory.
+        if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:
+            raise damaged(path, "more brackets than any table has")
+        try:
+            values: Any = json.loads(data)
+            origin = Origin.model_validate(values["origin"], strict=True)
+            columns = [values[name] for name in ("ids", "forms", "is_text")]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            raise damaged(path, "no table of tokens, or of a kind of model that calque does not know") from None
+        for column, kind in zip(columns, (int, str, bool), strict=True):
+            if not isinstance(column, list) or len(column) > MAX_ENTRIES or {*map(type, column)} - {kind}:
+                raise damaged(path, f"a column is no list of up to {MAX_ENTRIES:,}, or not all of one type")
+        if len({*map(len, columns)}) > 1:
+            raise damaged(path, "its columns are not of one length")
+        table = cls(origin, tuple(map(Token._make, zip(*columns, strict=True))))
         _check(table, path)
+        if table.to_json() != data:
+            raise damaged(path, "not as calque writes it")
         return table
-
-
-def _origin(line: bytes, path: Path) -> Origin:
-    try:
-        head = json.loads(line[:_MAX_LINE_BYTES].decode() + "]}")
-        return Origin.model_validate(head["origin"], strict=True)
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        reason = "the origin is not one that calque knows" if isinstance(error, ValidationError) else "no origin"
-        raise damaged(path, reason) from None
-
-
-def _token(line: bytes, path: Path, number: int) -> Token:
-    if len(line) > _MAX_LINE_BYTES:
-        raise damaged(path, f"entry {number} is longer than {MAX_ENTRY_BYTES} bytes")
-    try:
-        values: Any = json.loads(line.removesuffix(b",").decode())
-    except (ValueError, RecursionError):
-        values = None
-    types = [type(value) for value in values] if isinstance(values, list) else []
-    if types != [int, str, bool] or not -1 <= values[0] <= _MAX_ID or not is_form(values[1]):
-        raise damaged(path, f"entry {number} is no token of up to {MAX_ENTRY_BYTES} bytes")
-    return Token(*values)
 
 
 def is_form(text: str) -> bool:
     """Say whether a token may be written so."""
+    if text.isascii():
+        return len(text) <= MAX_ENTRY_BYTES and "\0" not in text
     return well_formed(text) == text and "\0" not in text and len(text.encode()) <= MAX_ENTRY_BYTES
 
 
 def _check(table: TokenTable, path: Path) -> None:
     tokens = table.tokens
+    if any(not -1 <= token.id <= _MAX_ID for token in tokens) or not all(is_form(token.form) for token in tokens):
+        raise damaged(path, f"a token of more than {MAX_ENTRY_BYTES} bytes, or an id that is none")
     if len(tokens) < NUM_SPECIALS or any(token.is_text for token in tokens[:NUM_SPECIALS]):
         raise damaged(path, "the first four tokens are not padding, unknown, start and end")
     if any(token.is_text and not token.form for token in tokens):

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 import huggingface_folders as folders
 import pytest
 
+from calque.errors import UsageError
 from calque.exporting.huggingface_text import ImportedText, read_text, write_text, written_ids
+from calque.text.imported import ImportedBytePairTokenizer, ImportedSentencePieceTokenizer
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.tokenizer import EOS
 
@@ -75,8 +78,6 @@ def texts(family: str) -> list[str]:
     if family in KEEPS_BLANK:
         return [text.strip() for text in folders.TEXTS]
     if family == "mbart":
-        import unicodedata
-
         return [unicodedata.normalize("NFKC", text).translate(PLAIN).replace("\u200b", " ") for text in folders.TEXTS]
     return folders.TEXTS
 
@@ -137,6 +138,14 @@ def test_every_row_has_one_place(family: str, folder: Folder) -> None:
         assert start == folder.config["decoder_start_token_id"]
     one = family not in ("mbart", "marian, two vocabularies")
     assert (folder.imported.source_ids is folder.imported.target_ids) == one
+
+
+def test_tokens_are_named_as_theirs(family: str, folder: Folder) -> None:
+    target = folder.imported.text.target
+    assert isinstance(target, ImportedSentencePieceTokenizer | ImportedBytePairTokenizer)
+    named = [token for token in target.table.tokens if token.form]
+    assert len(named) > 100
+    assert [folder.theirs.convert_ids_to_tokens(token.id) for token in named] == [token.form for token in named]
 
 
 def test_what_is_written_is_read_by_them(family: str, folder: Folder, transformers: ModuleType, tmp_path: Path) -> None:
@@ -203,7 +212,7 @@ def test_our_own_pieces_are_marians(
     assert [back.text.encode_source([line]) for line in sentences] == [text.encode_source([line]) for line in sentences]
 
 
-def test_byte_pairs_are_saved_and_loaded(folder: Folder, family: str, tmp_path: Path) -> None:
+def test_a_text_folder_is_saved_and_loaded(folder: Folder, family: str, tmp_path: Path) -> None:
     """Whatever the family, the text folder gives the same ids again, and no file more than it names."""
     folder.imported.text.save(tmp_path / "text")
     shutil.copytree(tmp_path / "text", tmp_path / "copy")
@@ -215,8 +224,6 @@ def test_byte_pairs_are_saved_and_loaded(folder: Folder, family: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["text.json", "joint.json", "joint.merges"])
 def test_byte_pairs_that_are_damaged_are_refused(name: str, transformers: ModuleType, tmp_path: Path) -> None:
-    from calque.errors import UsageError
-
     made = read_text(tmp_path / "model", folders.bart(tmp_path / "model"), None).text
     made.save(tmp_path / "text")
     path = tmp_path / "text" / name
@@ -225,3 +232,44 @@ def test_byte_pairs_that_are_damaged_are_refused(name: str, transformers: Module
         path.write_bytes(damage)
         with pytest.raises(UsageError, match=r"text\.json|joint\.(json|merges)"):
             TextPair.load(tmp_path / "text")
+
+
+BYTE_LEVEL = {"pre_tokenizer": {"type": "ByteLevel"}}
+LETTERS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5, "ab": 6}
+WRONG_PAIRS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown pair": ({"vocab.json": LETTERS, "merges.txt": b"b a\n"}, r"merges\.txt: the pair 'b a'"),
+    "special pair": ({"vocab.json": LETTERS, "merges.txt": b"<s> a\n"}, r"merges\.txt: the pair"),
+    "three": ({"vocab.json": LETTERS, "merges.txt": b"a b\na b a\n"}, r"merges\.txt:2: not a pair"),
+    "one": ({"vocab.json": LETTERS, "merges.txt": b"a\n"}, r"merges\.txt:1: not a pair"),
+    "not UTF-8": ({"vocab.json": LETTERS, "merges.txt": b"a \xff\n"}, r"merges\.txt: not in UTF-8"),
+    "no start": ({"vocab.json": {"</s>": 2, "<unk>": 3, "a": 4}, "merges.txt": b""}, "no <s>"),
+    "nothing": ({}, "It needs vocab.json and merges.txt"),
+    "no merges": ({"tokenizer.json": BYTE_LEVEL | {"model": {"type": "BPE", "vocab": LETTERS}}}, "no list of merges"),
+    "unigrams": ({"tokenizer.json": BYTE_LEVEL | {"model": {"type": "Unigram"}}}, "not byte-pair encoding"),
+    "no bytes": ({"tokenizer.json": {"model": {"vocab": LETTERS, "merges": []}}}, "ByteLevel"),
+    "merge a number": (
+        {"tokenizer.json": BYTE_LEVEL | {"model": {"vocab": LETTERS, "merges": [5]}}},
+        r"tokenizer\.json:1: not a pair",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "match"), WRONG_PAIRS.values(), ids=WRONG_PAIRS)
+def test_wrong_byte_pairs_are_refused(
+    files: dict[str, Any], match: str, transformers: ModuleType, tmp_path: Path
+) -> None:
+    config = {"model_type": "bart", "vocab_size": 7, "pad_token_id": 1, "eos_token_id": 2}
+    good = folders.write(tmp_path / "good", {"vocab.json": LETTERS, "merges.txt": b"a b\n"})
+    assert read_text(good, config, None).text.target.pieces([4, 5, 6, 7]) == ["<s>", "a", "b", "ab"]
+    with pytest.raises(UsageError, match=match):
+        read_text(folders.write(tmp_path / "wrong", files), config, None)
+
+
+def test_byte_pairs_keep_text_as_text(transformers: ModuleType, tmp_path: Path) -> None:
+    """What looks like a special token is cut like any word, and every text comes back to the letter."""
+    text = read_text(tmp_path, folders.bart(tmp_path), None).text
+    for line in ["<s>", "</s> a", "<mask>", " <pad>", "a\0b", *folders.TEXTS]:
+        (source,) = text.read_sources([line])
+        assert min([*source.tokens[1:], 4]) >= 4
+        assert text.target.decode(text.target.encode(line)) == line
+    assert text.target.encode("\ud800") == text.target.encode("\ufffd")

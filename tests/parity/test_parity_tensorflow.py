@@ -25,7 +25,9 @@ from calque.model import ModelConfig, Seq2Seq
 from calque.predict import load
 from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
+from calque.search.processors import ForcedPrefix, Processor
 from calque.search.scorer import PAD
+from calque.text.frame import Frame
 from calque.text.source_ids import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(tensorflow|keras)")]
@@ -50,7 +52,7 @@ RELATIVE = {"kind": "relative", "buckets": 6, "distance": 5}
 MODELS = {
     "lstm, general, fed": model(
         recurrent("lstm", residual=True),
-        recurrent("lstm", 3, residual=True, input_feeding=True, attention={"kind": "general", "coverage_loss": 1.0}),
+        recurrent("lstm", 2, residual=True, input_feeding=True, attention={"kind": "general", "coverage_loss": 1.0}),
         "all",
     ),
     "gru, additive, final states": model(
@@ -59,7 +61,7 @@ MODELS = {
         "target",
     ),
     "rnn, dot, mean": model(
-        recurrent("rnn", 3, residual=True), recurrent("rnn", 1, bridge="mean", attention={"kind": "dot"})
+        recurrent("rnn", residual=True), recurrent("rnn", 1, bridge="mean", attention={"kind": "dot"})
     ),
     "gru to lstm without attention": model(
         recurrent("gru", width=8), recurrent("lstm", residual=True, attention={"kind": "none"})
@@ -118,10 +120,10 @@ def ints(tensorflow: ModuleType, tokens: torch.Tensor) -> Any:
     return tensorflow.constant(tokens.numpy(), tensorflow.int32)
 
 
-def greedy(made: Seq2Seq, options: SearchConfig) -> Hypotheses:
+def greedy(made: Seq2Seq, options: SearchConfig, *processors: Processor) -> Hypotheses:
     """Search as calque does."""
     source = collate_sources(plain_sources(sentences(NUM_SENTENCES, VOCAB_SIZE)))
-    return search(made, source, source.mask.sum(dim=1), options)
+    return search(made, source, source.mask.sum(dim=1), options, processors)
 
 
 def compare(found: dict[str, Any], expected: Hypotheses) -> None:
@@ -137,7 +139,8 @@ def test_each_step_has_the_same_log_probabilities(tensorflow: ModuleType, name: 
     batch = collate_pairs(plain_sources(sentences(30, VOCAB_SIZE)), sentences(30, VOCAB_SIZE, seed=4))
     expected = step_log_probs(made, batch)
     ids = ints(tensorflow, batch.source.tokens), ints(tensorflow, batch.target.inputs)
-    found = module.log_probs(*ids)["log_probs"].numpy()
+    # Without a graph, which takes seconds to be traced; the program of the README runs one.
+    found = module.log_probs.python_function(*ids)["log_probs"].numpy()
     assert expected.amax(dim=-1).mean() > 1.5 * -np.log(VOCAB_SIZE)
     np.testing.assert_allclose(found[batch.target.mask], expected[batch.target.mask], rtol=1e-5, atol=1e-5)
 
@@ -169,37 +172,54 @@ def test_a_source_beyond_learned_positions_is_an_error(tensorflow: ModuleType) -
         module.generate(ints(tensorflow, source.tokens), tensorflow.constant(0))
 
 
-def test_wishes_of_the_recipe_are_followed(tensorflow: ModuleType) -> None:
-    """No repeated pairs, and at least six tokens, in outputs that would otherwise have both."""
-    name = "gru, additive, final states"
+def test_wishes_of_the_recipe_and_a_forced_beginning_are_followed(tensorflow: ModuleType) -> None:
+    """No repeated pairs, at least six tokens and two given ones first, in outputs that would otherwise have neither."""
+    name, prefix = "gru, additive, final states", (7, 5)
     config, wishes = ModelConfig.model_validate(MODELS[name]), {"no_repeat_ngram": 2, "min_length": 6}
     made, _ = built(name)
     options = GREEDY.model_copy(update=wishes)
-    expected, free = greedy(made, options), greedy(made, GREEDY)
+    forced = ForcedPrefix(torch.tensor([prefix] * NUM_SENTENCES))
+    expected, free = greedy(made, options, forced), greedy(made, GREEDY)
     assert int(free.lengths.min()) < 6 <= int(expected.lengths.min())
     source = collate_sources(plain_sources(sentences(NUM_SENTENCES, VOCAB_SIZE)))
-    module = build_module(config, made, options)
-    compare(module.generate(ints(tensorflow, source.tokens), tensorflow.constant(0)), expected)
+    module = build_module(config, made, options, prefix)
+    found = module.generate(ints(tensorflow, source.tokens), tensorflow.constant(0))
+    assert {tuple(row) for row in found["ids"].numpy()[:, :2].tolist()} == {prefix}
+    compare(found, expected)
 
 
-def asked(program: Path, folders: list[Path], sources: list[Path]) -> list[list[list[int]]]:
-    """Return what the program prints for each folder, in one process that can import neither torch nor calque."""
+def asked(program: Path, folders: list[Path], sources: list[Path]) -> list[tuple[list[list[int]], list[list[float]]]]:
+    """Return what the program prints for each folder, in one process that can import neither torch nor calque.
+
+    Beside it the first log-probabilities of each row, by the signature of that name.
+    """
     driver = (
         "import json, runpy, sys\n"
         "sys.modules['torch'] = sys.modules['calque'] = None\n"
         "for arguments in json.loads(sys.argv[1]):\n"
-        f"    sys.argv[1:] = arguments; runpy.run_path({str(program)!r})\n"
+        "    sys.argv[1:] = arguments\n"
+        f"    names = runpy.run_path({str(program)!r})\n"
+        "    model, rows = names['model'], names['rows']\n"
+        "    first = model.signatures['log_probs'](source_ids=rows, inputs=0 * rows[:, :1] + 2)\n"
+        "    print(json.dumps(first['log_probs'][:, 0].numpy().tolist()))\n"
+        "    limited = model.signatures['serving_default'](source_ids=rows, max_length=names['tf'].constant(1))\n"
+        "    assert max(limited['lengths'].numpy().tolist()) == 1\n"
+        "    assert model.weights['encoder.embedding.weight'].shape[0] > 4\n"
     )
     arguments = json.dumps([[str(folder), str(ids)] for folder, ids in zip(folders, sources, strict=True)])
     command = [sys.executable, "-c", driver, arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return list(zip(lines[::2], lines[1::2], strict=True))
 
 
 def test_the_program_in_the_readme_answers_as_calque(tensorflow: ModuleType, toy_model: Path, tmp_path: Path) -> None:
-    """A trained model gives the same text, a Transformer with random weights the same ids, in TensorFlow alone."""
-    untrained = write_random(tmp_path / "transformer", narrow("transformer"))
+    """A trained model gives the same text, a Transformer with random weights the same ids, in TensorFlow alone.
+
+    The Transformer is made as one from elsewhere whose answers begin with a language.
+    """
+    untrained = write_random(tmp_path / "transformer", narrow("transformer"), Frame(after=(5,), target=(6,)))
     folders = [tmp_path / "toy-out", tmp_path / "transformer-out"]
     for folder, out in zip((toy_model, untrained), folders, strict=True):
         export_tensorflow(folder, out)
@@ -212,12 +232,15 @@ def test_the_program_in_the_readme_answers_as_calque(tensorflow: ModuleType, toy
         file.write_text(json.dumps(rows))
     (program,) = re.findall(r"```python\n(.*?)```", (folders[0] / "README.md").read_text(), re.DOTALL)
     (tmp_path / "program.py").write_text(program)
-    answers, found = asked(tmp_path / "program.py", folders, files)
+    (answers, _), (found, first) = asked(tmp_path / "program.py", folders, files)
     options = load(toy_model).options.model_copy(update={"beam": 1, "n_best": 1})
     expected = load(toy_model, options).best(lines)
     assert [text.target.decode(answer) for answer in answers] == expected
     assert sum(map(len, expected)) > NUM_SENTENCES
     assert len(set(expected)) > NUM_SENTENCES / 2
-    source = collate_sources(plain_sources(ids[1]))
-    hypotheses = search(load(untrained).model, source, source.mask.sum(dim=1), GREEDY)
+    made, batch = load(untrained).model, collate_pairs(plain_sources(ids[1]), [[]] * NUM_SENTENCES)
+    forced = ForcedPrefix(torch.full([NUM_SENTENCES, 1], 6))
+    hypotheses = search(made, batch.source, batch.source.mask.sum(dim=1), GREEDY, [forced])
+    assert "ids [6], which stand for no text" in (folders[1] / "README.md").read_text()
     assert found == [[token for token in row if token != PAD] for row in hypotheses.tokens[:, 0].tolist()]
+    np.testing.assert_allclose(first, step_log_probs(made, batch)[:, 0], rtol=1e-5, atol=1e-5)

@@ -48,6 +48,13 @@ def test_an_export_holds_named_arrays_a_program_a_page_and_the_tokenizers(folder
     assert {path.name for path in (out / "text").iterdir()} == {"text.json", "source.json", "target.json"}
 
 
+def test_no_name_of_a_folder_can_end_up_as_code(tmp_path: Path) -> None:
+    folder = write_random(tmp_path / 'a"""\nraise ValueError\n"""', narrow("basic-lstm"))
+    export_keras(folder, tmp_path / "out")
+    (first, *_) = (tmp_path / "out" / "model.py").read_text().splitlines()
+    assert first.startswith('"""a____raise ValueError____ as a Keras model')
+
+
 def test_a_round_trip_through_the_folder_is_exact(folder: Path, out: Path, tmp_path: Path) -> None:
     assert import_keras(out, folder, tmp_path / "back") == []
     for file in ("model.safetensors", "recipe.json"):

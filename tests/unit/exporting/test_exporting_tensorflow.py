@@ -2,16 +2,30 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from random_models import narrow, write_random
 
+from calque.config import Config
 from calque.errors import UsageError
-from calque.exporting import tensorflow_basics
+from calque.exporting import tensorflow_basics, tensorflow_recurrent
+from calque.exporting.limits import CELLS
 from calque.exporting.tensorflow_files import export_tensorflow, require_plain_lines
 from calque.exporting.tensorflow_model import require_expressible
+from calque.exporting.tensorflow_transformer import FUNCTIONS, INNER, MIXERS, NORMS
 from calque.model import ModelConfig
+from calque.nn.attention_additive import AdditiveAttentionConfig
+from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig, ScaledDotAttentionConfig
+from calque.nn.bridge import BRIDGES
+from calque.nn.cells import STATES
+from calque.nn.feed_forward import ACTIVATIONS
+from calque.nn.mixer_kinds import MixerConfig
+from calque.nn.norms import Norm
+from calque.nn.positions import PositionsConfig
+from calque.nn.recurrent import RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.nn.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from calque.search.options import SearchConfig
 from calque.text.inputs import Inputs
 from calque.text.pair import TextPair
 from calque.text.symbols import ByteTokenizer
@@ -74,3 +88,53 @@ def test_these_named_models_can_be_exported(name: str) -> None:
 def test_what_it_cannot_compute_is_named_by_its_field(name: str, section: dict[str, Any], field: str) -> None:
     with pytest.raises(UsageError, match=f"{field}.* export to TensorFlow"):
         require_expressible(ModelConfig.model_validate(narrow(name) | section))
+
+
+SHARED = {"kind", "layers", "width", "dropout"}
+RECURRENT = SHARED | {"residual", "layer_norm", "variational_dropout"}
+TRANSFORMER = SHARED | {
+    *("heads", "key_value_heads", "head_width", "feed_forward", "activation", "positions", "norm", "norm_position"),
+    *("norm_epsilon", "norm_embeddings", "scale_embeddings", "bias"),
+    *("attention_dropout", "activation_dropout", "layer_drop"),
+}
+ATTENTION = {"kind", "normaliser", "coverage", "coverage_loss"}
+SEARCH = {
+    *("beam", "n_best", "max_length_ratio", "max_length_extra", "min_length", "length_penalty", "normalisation"),
+    *("no_repeat_ngram", "unknown"),
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        (RecurrentEncoderConfig, RECURRENT | {"bidirectional"}),
+        (RecurrentDecoderConfig, RECURRENT | {"attention", "input_feeding", "bridge"}),
+        (TransformerEncoderConfig, TRANSFORMER),
+        (TransformerDecoderConfig, TRANSFORMER | {"mixer", "coverage_loss"}),
+        (DotAttentionConfig, ATTENTION),
+        (ScaledDotAttentionConfig, ATTENTION),
+        (GeneralAttentionConfig, ATTENTION),
+        (AdditiveAttentionConfig, ATTENTION | {"width"}),
+        (SearchConfig, SEARCH),
+        (ModelConfig, {"encoder", "decoder", "head", "tie_embeddings"}),
+    ],
+)
+def test_there_is_no_field_that_export_does_not_know(config: type[Config], fields: set[str]) -> None:
+    """A new field fails here: compute it in TensorFlow and Keras, or refuse it, and list it."""
+    assert config.model_fields.keys() == fields
+
+
+def test_there_is_no_kind_that_export_does_not_know() -> None:
+    """Each part that is chosen by name is there, or is refused."""
+    assert BRIDGES.keys() == tensorflow_recurrent.BRIDGES.keys()
+    assert STATES.keys() == tensorflow_recurrent.STATES.keys() == set(CELLS)
+    assert {name for name in ACTIVATIONS if name not in INNER} <= FUNCTIONS.keys()
+    assert INNER.keys() == {name for name, (_, is_gated) in ACTIVATIONS.items() if is_gated}
+    assert set(NORMS) == set(get_args(Norm))
+    assert kinds(MixerConfig) == MIXERS.keys()
+    assert kinds(PositionsConfig) == {"sinusoidal", "learned", "relative", "rotary", "alibi", "none"}
+
+
+def kinds(union: Any) -> set[str]:
+    """Return the kinds of a union of configs."""
+    return {member.model_fields["kind"].default for member in get_args(get_args(union)[0])}

@@ -126,9 +126,9 @@ def test_a_side_without_text_is_an_error() -> None:
 
 
 def test_a_vocabulary_too_large_to_be_read_again_is_refused() -> None:
-    words = [f"{number:0250d}" for number in range(40_000)]
+    words = [f"{number:0250d}" for number in range(80_000)]
     with pytest.raises(UsageError, match="smaller vocab_size"):
-        train_tokenizer(WordConfig(vocab_size=50_000), [" ".join(words)])
+        train_tokenizer(WordConfig(vocab_size=100_000), [" ".join(words)])
 
 
 HOSTILE = {
