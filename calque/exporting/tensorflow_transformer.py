@@ -222,7 +222,8 @@ class TransformerDecoder:
             values = self.parts.after(values + mixed, layer, "self_norm")
             attention = within(layer, "memory_attention")
             query = self.parts.project_query(self.parts.before(values, layer, "memory_norm"), attention)
-            values = values + self.parts.attend(query, *memory, bias, attention)
+            keys, states_of_memory = memory
+            values = values + self.parts.attend(query, keys, states_of_memory, bias, attention)
             values = self.parts.add_feed_forward(self.parts.after(values, layer, "memory_norm"), layer)
             afters.append(after)
         hidden = self.parts.norm(values, self.weights, "norm") if self.parts.is_pre else values
