@@ -25,7 +25,7 @@ def info(folder: str | Path) -> dict[str, Any]:
         "source tokens": predictor.text.source.vocab_size,
         "target tokens": predictor.text.target.vocab_size,
         "longest text": predictor.max_length,
-        "status": record.get("status", "unknown"),
+        "status": record.get("status", "imported"),
     }
     for data, scores in record.get("scores", {}).items():
         facts |= {f"{score['name']} on {data}": round(score["value"], 2) for score in scores}
