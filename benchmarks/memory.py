@@ -20,7 +20,10 @@ from pathlib import Path
 INTERVAL = 0.05
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "ke", "li", "mo", "nu", "pa", "re", "si", "to", "vu", "za")
 LINES_IN_BLOCK = 20_000
+# The same model at both sizes: left to themselves, more data get more pieces, and scores of more pieces take room.
 SETTINGS = (
+    "text.vocab_size=8000",
+    "train.batch_tokens=4096",
     "train.max_updates=3",
     "train.validate_every=3",
     "train.save_every=3",
