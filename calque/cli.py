@@ -114,7 +114,7 @@ def train(
         str, typer.Option(help="auto, basic-lstm, rnn, lstm, gru, transformer, fast, hybrid, pointer or graph.")
     ] = "auto",
     size: Annotated[str, typer.Option(help="auto, tiny, small or base.")] = "auto",
-    start: Annotated[str | None, typer.Option("--from", help="A model folder to go on from with these data.")] = None,
+    start_from: Annotated[str | None, typer.Option("--from", help="A model folder to go on from.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop after so long, such as 20m.")] = None,
     task: Annotated[str, typer.Option(help="translation or transduction.")] = "translation",
     languages: Annotated[str | None, typer.Option(help="Such as en-zh; default: from the file's name.")] = None,
@@ -130,13 +130,13 @@ def train(
 ) -> None:
     """Train a model on pairs; the same command again goes on where it stopped."""
     require_files(*data, valid, test)
-    require_folder(*([start] if start else []))
+    require_folder(*([start_from] if start_from else []))
     from calque import api
     from calque.report.progress import display_for
 
     named = api.Named(model, size, task, languages)
     options: dict[str, Any] = {"valid": valid, "test": test, "time": time, "seed": seed, "threads": threads}
-    request = api.make_request(data, out, named, settings or [], config, start_from=start, **options)
+    request = api.make_request(data, out, named, settings or [], config, start_from=start_from, **options)
     with display_for(sys.stderr, quiet) as display:
         if dry_run:
             recipe = api.plan_training(request, display)
