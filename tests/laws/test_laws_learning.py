@@ -1,7 +1,11 @@
-"""Law 13: a tiny model of each kind learns to copy and to reverse sequences that it has not seen."""
+"""Law 13: a tiny model of each kind learns to copy and to reverse sequences of 10 symbols that it has not seen.
+
+The first symbol says which of the two is wanted, so that one training shows both. Kinds that need far longer for 10
+symbols are asked for fewer.
+"""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,17 +23,19 @@ from calque.training.config import TrainConfig
 from calque.training.state import Position
 from calque.training.updates import updates
 
-FIRST, NUM_SYMBOLS, SHORTEST, LONGEST = 4, 8, 2, 5
-VOCAB_SIZE = FIRST + NUM_SYMBOLS
+FIRST, NUM_SYMBOLS = 4, 10
+COPY, REVERSE = FIRST + NUM_SYMBOLS, FIRST + NUM_SYMBOLS + 1
+VOCAB_SIZE = REVERSE + 1
 BATCH, NUM_UNSEEN = 64, 200
 
 Sequence = tuple[int, ...]
 
 
-def recurrent(kind: str, attention: str, **changes: Any) -> dict[str, Any]:
+def recurrent(kind: str, attention: str, input_feeding: bool = False, normaliser: str = "softmax") -> dict[str, Any]:
     """Return a recurrent model of one layer a side."""
     part = {"kind": kind, "layers": 1, "width": 64, "dropout": 0.0}
-    return {"encoder": part, "decoder": part | {"attention": {"kind": attention}} | changes, "tie_embeddings": "none"}
+    choice = {"attention": {"kind": attention, "normaliser": normaliser}, "input_feeding": input_feeding}
+    return {"encoder": part, "decoder": part | choice, "tie_embeddings": "none"}
 
 
 def textbook() -> dict[str, Any]:
@@ -55,58 +61,64 @@ def positions(kind: str) -> dict[str, Any]:
 
 LATER = {"norm_position": "post", "norm": "rms", "activation": "swiglu", "key_value_heads": 2}
 
-# Model, updates, learning rate, share that must be right.
-MODELS: dict[str, tuple[dict[str, Any], int, float, float]] = {
-    "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 200, 0.004, 0.99),
-    "transformer-ssru": (transformer({}, layers=1, mixer={"kind": "ssru"}), 300, 0.004, 0.99),
-    "transformer-average": (transformer({}, mixer={"kind": "average"}), 300, 0.004, 0.99),
-    "transformer-post-rms-swiglu": (transformer(LATER), 250, 0.004, 0.99),
-    "transformer-learned": (positions("learned"), 250, 0.004, 0.99),
-    "transformer-rotary": (positions("rotary"), 350, 0.004, 0.99),
+DEEP = {"kind": "lstm", "layers": 3, "width": 64, "dropout": 0.0, "residual": True, "layer_norm": True}
+
+# Model, updates, learning rate, symbols of the longest sequence.
+MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
+    "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 600, 0.004, 10),
+    "transformer-ssru": (transformer({}, layers=1, mixer={"kind": "ssru"}), 800, 0.004, 10),
+    "transformer-average": (transformer({}, mixer={"kind": "average"}), 800, 0.004, 10),
+    "transformer-post-rms-swiglu": (transformer(LATER), 600, 0.004, 10),
+    "transformer-learned": (positions("learned"), 600, 0.004, 10),
+    "transformer-rotary": (positions("rotary"), 650, 0.004, 10),
     # Told distances alone, a Transformer needs longer to find out which place is which.
-    "transformer-relative": (positions("relative"), 600, 0.004, 0.99),
-    "transformer-alibi": (positions("alibi"), 600, 0.004, 0.99),
-    "transformer-to-lstm": ({"encoder": TRANSFORMER, "decoder": LSTM}, 220, 0.004, 0.99),
-    "lstm-to-transformer": ({"encoder": LSTM, "decoder": TRANSFORMER}, 220, 0.004, 0.99),
-    "lstm-general": (recurrent("lstm", "general"), 220, 0.01, 0.99),
-    "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 220, 0.01, 0.99),
-    "gru-dot": (recurrent("gru", "dot"), 220, 0.01, 0.95),
-    "rnn-additive": (recurrent("rnn", "additive"), 220, 0.005, 0.99),
-    "basic-lstm": (textbook(), 600, 0.005, 0.95),
+    "transformer-relative": (positions("relative"), 700, 0.004, 6),
+    "transformer-alibi": (positions("alibi"), 700, 0.004, 6),
+    "transformer-to-lstm": ({"encoder": TRANSFORMER, "decoder": LSTM}, 500, 0.004, 10),
+    "lstm-to-transformer": ({"encoder": LSTM, "decoder": TRANSFORMER}, 600, 0.004, 10),
+    "lstm-general": (recurrent("lstm", "general"), 400, 0.01, 10),
+    "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 450, 0.01, 10),
+    "lstm-scaled-dot": (recurrent("lstm", "scaled_dot"), 700, 0.01, 6),
+    "lstm-multi-head": (recurrent("lstm", "multi_head"), 400, 0.01, 10),
+    "lstm-location": (recurrent("lstm", "location"), 400, 0.01, 10),
+    "lstm-local": (recurrent("lstm", "local"), 400, 0.01, 10),
+    "lstm-entmax": (recurrent("lstm", "general", normaliser="entmax"), 400, 0.01, 10),
+    "lstm-deep": ({"encoder": DEEP, "decoder": DEEP}, 250, 0.005, 10),
+    "gru-dot": (recurrent("gru", "dot"), 500, 0.01, 10),
+    "rnn-additive": (recurrent("rnn", "additive"), 500, 0.005, 6),
+    "basic-lstm": (textbook(), 700, 0.005, 5),
 }
 FAST = ("transformer", "lstm-general")
-TASKS: dict[str, Callable[[Sequence], Sequence]] = {"copy": lambda given: given, "reverse": lambda given: given[::-1]}
-CASES = [
-    pytest.param(name, task, marks=[] if name in FAST else [pytest.mark.slow], id=f"{name}-{task}")
-    for name in MODELS
-    for task in TASKS
-]
+CASES = [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in MODELS]
 
 
-def sequences(seed: int) -> Iterator[Sequence]:
-    """Yield random sequences for ever."""
+def answer(given: Sequence) -> Sequence:
+    """Return the symbols after the first, in the order that it asks for."""
+    return given[1:] if given[0] == COPY else given[:0:-1]
+
+
+def sequences(seed: int, shortest: int, longest: int) -> Iterator[Sequence]:
+    """Yield random sequences for ever, with what is to be done before them."""
     draw = random.Random(seed)
     while True:
-        yield tuple(draw.choices(range(FIRST, VOCAB_SIZE), k=draw.randint(SHORTEST, LONGEST)))
+        symbols = draw.choices(range(FIRST, COPY), k=draw.randint(shortest, longest))
+        yield (draw.choice((COPY, REVERSE)), *symbols)
 
 
-def unseen() -> set[Sequence]:
-    """Return sequences to test on, long enough that they can be kept out of training without loss."""
-    kept: set[Sequence] = set()
-    for sequence in sequences(seed=1):
-        if len(sequence) > SHORTEST:
-            kept.add(sequence)
-        if len(kept) == NUM_UNSEEN:
-            return kept
-    raise AssertionError
+def unseen(longest: int) -> set[Sequence]:
+    """Return sequences of full length to test on."""
+    stream, kept = sequences(1, longest, longest), set[Sequence]()
+    while len(kept) < NUM_UNSEEN:
+        kept.add(next(stream))
+    return kept
 
 
-def batches(task: Callable[[Sequence], Sequence], without: set[Sequence], number: int) -> Iterator[list[Batch]]:
+def batches(without: set[Sequence], number: int, longest: int) -> Iterator[list[Batch]]:
     """Yield updates of one piece each."""
-    stream = (sequence for sequence in sequences(seed=2) if sequence not in without)
+    stream = (sequence for sequence in sequences(2, 1, longest) if sequence not in without)
     for _ in range(number):
         drawn = [next(stream) for _ in range(BATCH)]
-        yield [collate_pairs(plain_sources(drawn), [task(sequence) for sequence in drawn])]
+        yield [collate_pairs(plain_sources(drawn), [answer(sequence) for sequence in drawn])]
 
 
 def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int, peak: float) -> Seq2Seq:
@@ -127,18 +139,18 @@ def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int,
 
 
 @torch.inference_mode()
-def share_right(model: Seq2Seq, task: Callable[[Sequence], Sequence], given: list[Sequence], beam: int) -> float:
+def share_right(model: Seq2Seq, given: list[Sequence], beam: int) -> float:
     """Return the share of sequences whose output is right in every symbol."""
     source = collate_sources(plain_sources(given))
     found = search(model, source, source.mask.sum(dim=1), SearchConfig(beam=beam))
     outputs = [tuple(found.tokens[row, 0, : found.lengths[row, 0]].tolist()) for row in range(len(given))]
-    return sum(output == task(sequence) for output, sequence in zip(outputs, given, strict=True)) / len(given)
+    return sum(output == answer(sequence) for output, sequence in zip(outputs, given, strict=True)) / len(given)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
-def test_it_learns(name: str, task: str) -> None:
-    section, number, peak, bar = MODELS[name]
-    held_out = unseen()
-    model = trained(section, batches(TASKS[task], held_out, number), number, peak)
+@pytest.mark.parametrize("name", CASES)
+def test_it_learns(name: str) -> None:
+    section, number, peak, longest = MODELS[name]
+    held_out = unseen(longest)
+    model = trained(section, batches(held_out, number, longest), number, peak)
     for beam in (1, 3):
-        assert share_right(model, TASKS[task], sorted(held_out), beam) >= bar
+        assert share_right(model, sorted(held_out), beam) >= 0.99
