@@ -73,12 +73,12 @@ MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
     "transformer-rotary": (positions("rotary"), 650, 0.004, 10),
     # Told distances alone, a Transformer needs longer to find out which place is which.
     "transformer-relative": (positions("relative"), 700, 0.004, 6),
-    "transformer-alibi": (positions("alibi"), 700, 0.004, 6),
+    "transformer-alibi": (positions("alibi"), 800, 0.004, 6),
     "transformer-to-lstm": ({"encoder": TRANSFORMER, "decoder": LSTM}, 500, 0.004, 10),
     "lstm-to-transformer": ({"encoder": LSTM, "decoder": TRANSFORMER}, 600, 0.004, 10),
     "lstm-general": (recurrent("lstm", "general"), 400, 0.01, 10),
     "lstm-additive-fed": (recurrent("lstm", "additive", input_feeding=True), 450, 0.01, 10),
-    "lstm-scaled-dot": (recurrent("lstm", "scaled_dot"), 700, 0.01, 6),
+    "lstm-scaled-dot": (recurrent("lstm", "scaled_dot"), 800, 0.01, 6),
     "lstm-multi-head": (recurrent("lstm", "multi_head"), 400, 0.01, 10),
     "lstm-location": (recurrent("lstm", "location"), 400, 0.01, 10),
     "lstm-local": (recurrent("lstm", "local"), 400, 0.01, 10),
@@ -86,7 +86,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
     "lstm-deep": ({"encoder": DEEP, "decoder": DEEP}, 250, 0.005, 10),
     "gru-dot": (recurrent("gru", "dot"), 500, 0.01, 10),
     "rnn-additive": (recurrent("rnn", "additive"), 500, 0.005, 6),
-    "basic-lstm": (textbook(), 700, 0.005, 5),
+    "basic-lstm": (textbook(), 1000, 0.005, 5),
 }
 FAST = ("transformer", "lstm-general")
 CASES = [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in MODELS]
