@@ -29,7 +29,7 @@ from calque.recipe.presets import Choice, check_names
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display, display_for
 from calque.search.options import SearchConfig
-from calque.tasks.kinds import task_metrics
+from calque.tasks.kinds import language_pair, task_metrics
 from calque.text.scripts import guess_languages
 from calque.training.lock import RunLock
 from calque.training.record import write_record
@@ -78,10 +78,7 @@ class Named:
         """Return the choice for data in `first_file`."""
         if self.languages is None:
             return Choice(self.model, self.size, self.task, guess_languages(first_file) or ("", ""))
-        source, dash, target = self.languages.partition("-")
-        if not (source and dash and target):
-            raise UsageError(f"--languages {self.languages}: it needs the form SOURCE-TARGET, such as en-zh")
-        return Choice(self.model, self.size, self.task, (source, target))
+        return Choice(self.model, self.size, self.task, language_pair(self.languages))
 
 
 def make_request(

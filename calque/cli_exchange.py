@@ -58,8 +58,10 @@ def import_model(
                 f"no folder {origin!r}. Download the model first: calque itself never goes to the network."
             )
         from calque.exporting.huggingface import import_huggingface
+        from calque.tasks.kinds import language_pair
 
-        import_huggingface(Path(origin), Path(out), _pair(languages), lambda line: typer.echo(line, err=True))
+        pair = language_pair(languages) if languages is not None else None
+        import_huggingface(Path(origin), Path(out), pair, lambda line: typer.echo(line, err=True))
     typer.echo(f'{out} is ready. Try: calque generate {out} "…"', err=True)
 
 
@@ -85,14 +87,3 @@ def export_model(
         export_tensorflow(Path(model), Path(out))
         what = "SavedModel"
     typer.echo(f"{out} is ready ({what}); {out}/README.md says how to load it", err=True)
-
-
-def _pair(languages: str | None) -> tuple[str, str] | None:
-    if languages is None:
-        return None
-    from calque.errors import UsageError
-
-    source, dash, target = languages.partition("-")
-    if not (source and dash and target):
-        raise UsageError(f"--languages {languages}: it needs the form SOURCE-TARGET, such as en-zh")
-    return source, target

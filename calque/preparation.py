@@ -218,7 +218,7 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
-    settings = spread_text(with_origin(request.settings))
+    settings = spread_text(with_origin(request.settings, request.choice.languages))
     base = Recipe().model_dump()
     # Settings that do not hold are refused here, before other defaults follow from them.
     validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))

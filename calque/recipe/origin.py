@@ -8,6 +8,8 @@ from calque.recipe.layers import Layer, merge, spread_text
 from calque.recipe.tree import Recipe
 
 TAKEN = ("task", "text", "model", "search")
+# Found in the data that are read now.
+FOUND = ("target_script",)
 # Files that the model started from itself; its tables hold them already.
 VECTORS = ("source_vectors", "target_vectors")
 
@@ -18,10 +20,11 @@ def origin_of(settings: Layer) -> Path | None:
     return Path(str(folder)) if folder else None
 
 
-def with_origin(settings: Layer) -> Layer:
+def with_origin(settings: Layer, languages: tuple[str, str]) -> Layer:
     """Return settings laid over what the model that they start from has; as they are where they name none.
 
-    UsageError for text settings: the tokens are those that the weights were trained with.
+    `languages` of the new data, where they are known, go before those of the model. UsageError for text settings: the
+    tokens are those that the weights were trained with.
     """
     folder = origin_of(settings)
     if folder is None:
@@ -33,6 +36,8 @@ def with_origin(settings: Layer) -> Layer:
         )
     sections = read_sections(folder)
     taken: Layer = {name: sections[name] for name in TAKEN if isinstance(sections.get(name), dict)}
+    known = FOUND + ("source_language", "target_language") * any(languages)
+    taken["task"] = {key: value for key, value in taken.get("task", {}).items() if value and key not in known}
     taken["text"] = {key: value for key, value in taken.get("text", {}).items() if key not in VECTORS}
     taken["search"] = {key: value for key, value in taken.get("search", {}).items() if key != "max_length_ratio"}
     columns = sections.get("data", {}).get("columns")

@@ -162,7 +162,8 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
     if size == "auto":
         strong = survey.num_pairs >= ENOUGH_FOR_SMALL or bool(machine.gpu)
         size = "small" if strong and name != "basic-lstm" else "tiny"
-        made.say(f"size {size}", f"{survey.num_pairs:,} pairs on {machine.gpu or f'{machine.cores} CPU cores'}")
+        why = f"{survey.num_pairs:,} pairs on {machine.gpu or f'{machine.cores} CPU cores'}"
+        made.say(f"size {size}", why, "train.start_from")
     model = architecture(name, size)
     dropout = _first(DROPOUTS, survey.num_pairs, 0.1)
     as_set = ModelConfig.model_validate(made.with_settings("model", model))

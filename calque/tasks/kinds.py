@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from calque.config import Config
+from calque.errors import UsageError
 from calque.metrics.named import metric_named
 from calque.metrics.score import Metric
 
@@ -41,6 +42,14 @@ TASKS = {
         text={"source": {"kind": "character"}, "target": {"kind": "word"}, "joint": False},
     ),
 }
+
+
+def language_pair(written: str) -> tuple[str, str]:
+    """Return source and target of languages written as `en-zh`; UsageError for another form."""
+    source, dash, target = written.partition("-")
+    if not (source and dash and target):
+        raise UsageError(f"--languages {written}: it needs the form SOURCE-TARGET, such as en-zh")
+    return source, target
 
 
 def task_metrics(config: TaskConfig, names: Sequence[str] = ()) -> list[Metric]:

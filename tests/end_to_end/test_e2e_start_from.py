@@ -44,9 +44,11 @@ def other(tmp_path: Path) -> Path:
     return path
 
 
-def go_on(command: Command, data: Path, folder: Path, start: Path, *more: str) -> Finished:
-    sets = [part for setting in ("train.max_updates=2", "train.warmup=0", *more) for part in ("--set", setting)]
-    return command("train", data, "--out", folder, "--from", start, "--threads", "1", *sets)
+def go_on(
+    command: Command, data: Path, folder: Path, start: Path, *fields: str, more: tuple[str, ...] = ()
+) -> Finished:
+    sets = [part for setting in ("train.max_updates=2", "train.warmup=0", *fields) for part in ("--set", setting)]
+    return command("train", data, "--out", folder, "--from", start, "--threads", "1", *sets, *more)
 
 
 def test_it_knows_what_the_model_knew(command: Command, origin: Path, other: Path, tmp_path: Path) -> None:
@@ -94,6 +96,28 @@ def test_what_cannot_go_together_is_refused(command: Command, origin: Path, othe
     (damaged / "model.safetensors").write_bytes(weights)
     flipped = go_on(command, other, tmp_path / "third", damaged)
     assert (flipped.code, "is damaged" in flipped.err) == (2, True)
+
+
+def test_what_the_new_data_are_is_found_anew(command: Command, origin: Path, other: Path, tmp_path: Path) -> None:
+    """A model without languages, as imports are, must not hide what the data or the user say of them."""
+    copied = Path(shutil.copytree(origin, tmp_path / "copied"))
+    recipe = json.loads((copied / "recipe.json").read_text())
+    assert recipe["task"]["target_script"]
+    empty = {"source_language": "", "target_language": "", "target_script": ""}
+    (copied / "recipe.json").write_text(json.dumps(recipe | {"task": recipe["task"] | empty}))
+
+    def task(start: Path, *more: str) -> tuple[str, str, str]:
+        planned = go_on(command, other, tmp_path / "run", start, "train.seed=2", more=("--dry-run", *more))
+        assert planned.code == 0, planned.err
+        assert "size " not in planned.err
+        found = json.loads(planned.out)["task"]
+        return found["source_language"], found["target_language"], found["target_script"]
+
+    script = recipe["task"]["target_script"]
+    assert task(copied) == ("", "", script)
+    assert task(copied, "--languages", "en-zh") == ("en", "zh", script)
+    assert task(origin) == ("en", "zh", script)
+    assert task(origin, "--languages", "en-ja") == ("en", "ja", script)
 
 
 def test_from_python(origin: Path, other: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from toy_language import DIGITS, Finished, pairs, train_command, write_pairs
 
 import calque
+from calque.weights import load_weights, save_weights
 
 Command = Callable[..., Finished]
 WORDS = [*DIGITS, *DIGITS.values(), "rain", "falls", "on", "the", "quay", "slowly", "und", "Regen"]
@@ -145,7 +146,7 @@ def test_an_imported_model_is_trained_further_and_exported(
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
 def test_older_folders_and_shards(safe: bool, marian: Path, command: Command, tmp_path: Path) -> None:
-    weights = dict(calque.weights.load_weights(marian / "model.safetensors"))
+    weights = dict(load_weights(marian / "model.safetensors"))
     folder = Path(shutil.copytree(marian, tmp_path / "copy"))
     (folder / "model.safetensors").unlink()
     if safe:
@@ -153,7 +154,7 @@ def test_older_folders_and_shards(safe: bool, marian: Path, command: Command, tm
         shards = {name: f"model-0000{1 if name in first else 2}-of-00002.{ending}" for name in weights}
         for file in set(shards.values()):
             part = {name: value for name, value in weights.items() if shards[name] == file}
-            calque.weights.save_weights(folder / file, part, {"format": "pt"})
+            save_weights(folder / file, part, {"format": "pt"})
         (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
     else:
         torch.save(weights, folder / "pytorch_model.bin")
@@ -192,7 +193,6 @@ def test_bad_folders_are_refused_in_one_line(command: Command, marian: Path, tmp
     assert "vocab.json" in broken("f", "vocab.json", None)
     assert "source.spm" in broken("g", "source.spm", b"nothing")
     index = json.dumps({"weight_map": {"x": "../secret.bin"}}).encode()
-    (marian / "unused").mkdir(exist_ok=True)
     folder = Path(shutil.copytree(marian, tmp_path / "h"))
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_bytes(index)
