@@ -110,6 +110,9 @@ class Seq2Seq(nn.Module):
 
     def _losses(self, output: Output, labels: Tensor, sentences: Tensor, context: Any, objective: Objective) -> Tensor:
         """Return the losses [N] of N positions, `sentences` [N] saying whose each is."""
+        direct = self.head.losses(output, labels, objective)
+        if direct is not None:
+            return direct
         vocab_size = self.decoder.embedding.vocab_size
 
         def chunk_losses(output: Output, labels: Tensor, sentences: Tensor) -> Tensor:

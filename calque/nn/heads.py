@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.config import Config
 from calque.nn.embedding import Embedding
+from calque.nn.fused_loss import Projection, projected_losses
+from calque.nn.objectives import Objective, smoothing_of
 from calque.nn.parts import Decoder, Head, Memory, Output
 
 
@@ -43,3 +45,11 @@ class SoftmaxHead(Head):
     def log_probs(self, output: Output, context: None) -> Tensor:
         """Return log-probabilities [.., V] in fp32."""
         return self.projection(output.hidden).float().log_softmax(dim=-1)  # type: ignore[no-any-return]
+
+    def losses(self, output: Output, labels: Tensor, objective: Objective) -> Tensor | None:
+        """Return the losses of a likelihood, plain or smoothed, without log-probabilities in between."""
+        smoothing = smoothing_of(objective)
+        if smoothing is None:
+            return None
+        projection = Projection(output.hidden, self.projection.weight, self.projection.bias)
+        return projected_losses(projection, labels, smoothing)

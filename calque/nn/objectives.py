@@ -4,6 +4,7 @@ V is the vocabulary, X the forms that a sentence can copy: `vocab_size` tells an
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -20,9 +21,25 @@ def likelihood(log_probs: Tensor, labels: Tensor, vocab_size: int = 0) -> Tensor
 
 def smoothed(smoothing: float) -> Objective:
     """Return the likelihood with a share of the mass spread over V, never over copied forms (Szegedy et al. 2016)."""
-    if smoothing == 0:
-        return likelihood
-    return lambda log_probs, labels, vocab_size: _SmoothedLikelihood.apply(log_probs, labels, smoothing, vocab_size)  # type: ignore[no-untyped-call]
+    return SmoothedLikelihood(smoothing) if smoothing else likelihood
+
+
+def smoothing_of(objective: Objective) -> float | None:
+    """Return what share a smoothed likelihood spreads, 0 for the plain one, and None for another objective."""
+    if isinstance(objective, SmoothedLikelihood):
+        return objective.smoothing
+    return 0.0 if objective is likelihood else None
+
+
+@dataclass(frozen=True)
+class SmoothedLikelihood:
+    """Give the negative log-likelihood of labels of which a share, `smoothing`, is spread over V."""
+
+    smoothing: float
+
+    def __call__(self, log_probs: Tensor, labels: Tensor, vocab_size: int) -> Tensor:
+        """Return the losses [N]."""
+        return _SmoothedLikelihood.apply(log_probs, labels, self.smoothing, vocab_size)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SmoothedLikelihood(Function):

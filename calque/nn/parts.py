@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.nn.embedding import Embedding
+from calque.nn.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class Head(nn.Module, ABC):
 
         The context has as many rows, or B where R = B·K.
         """
+
+    def losses(self, output: Output, labels: Tensor, objective: Objective) -> Tensor | None:
+        """Return the losses [N] of labels [N] where this head has a way past log-probabilities, else None."""
+        return None
 
 
 def stack_outputs(outputs: Sequence[Output]) -> Output:

@@ -40,7 +40,9 @@ def losses_and_gradients(model: Seq2Seq, objective) -> tuple[torch.Tensor, list[
 @pytest.mark.parametrize("objective", [likelihood, smoothed(0.1)], ids=["likelihood", "smoothed"])
 @pytest.mark.parametrize("at_once", [1, VOCAB_SIZE, 2 * VOCAB_SIZE, 5 * VOCAB_SIZE])
 def test_losses_in_chunks_are_the_losses(part, objective, at_once: int, monkeypatch) -> None:
-    model = made(part, part).eval()
+    """Those of an objective that goes by log-probabilities: a likelihood has a way of its own past them."""
+    model, direct = made(part, part).eval(), objective
+    objective = lambda log_probs, labels, vocab_size: direct(log_probs, labels, vocab_size)  # noqa: E731
     whole, gradients = losses_and_gradients(model, objective)
     extents: list[int] = []
     score = model.head.log_probs
@@ -52,6 +54,10 @@ def test_losses_in_chunks_are_the_losses(part, objective, at_once: int, monkeypa
     assert max(extents) == max(1, at_once // VOCAB_SIZE)
     torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)
     for left, right in zip(cut_gradients, gradients, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+    fused, fused_gradients = losses_and_gradients(model, direct)
+    torch.testing.assert_close(fused, whole, rtol=1e-5, atol=1e-6)
+    for left, right in zip(fused_gradients, gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
 
 
