@@ -5,11 +5,11 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import forked_commands
 import pytest
 import typer
 
@@ -32,7 +32,7 @@ GROUP: Any = typer.main.get_command(app)
 SET_UP = {"make", "pip", "python", "python3.11", "."}
 FILE_TOOLS = {"cp", "cut", "head", "printf"}
 SECTIONS = ("task", "data", "text", "model", "train", "search")
-FILE_ENDINGS = (".safetensors", ".json", ".jsonl", ".py", ".tsv", ".en", ".zh")
+FILE_ENDINGS = (".safetensors", ".bin", ".onnx", ".json", ".jsonl", ".py", ".tsv", ".en", ".zh")
 
 # Runs the same commands, but on fewer phrases, for four updates, with short answers: the documents are under test,
 # not the training. Other verbs take their settings from the models, and need not wait for the library of models.
@@ -234,6 +234,17 @@ def run(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 
+def _run_block(language: str, block: str, python: Path, folder: Path) -> None:
+    """Run a block in `folder`, unless it only sets up."""
+    words = {command[0] for line in block.splitlines() if language == "sh" for command in simple_commands(line)}
+    if language == "python":
+        run([str(python), "-c", f"import shorten\n{block}"], folder)
+    elif language == "sh" and not words & SET_UP:
+        # Each page starts from the demo's phrases; the first has made them.
+        is_there = (folder / "runs/demo/manifest.json").exists()
+        run(["bash", "-e", "-c", block.replace("calque demo\n", "") if is_there else block], folder)
+
+
 @pytest.mark.slow
 def test_blocks_run_as_written(tmp_path: Path) -> None:
     """Run every block of the README, then of each page, one after the other in what was an empty folder."""
@@ -241,18 +252,13 @@ def test_blocks_run_as_written(tmp_path: Path) -> None:
     folder.mkdir()
     tools.mkdir()
     (tools / "shorten.py").write_text(SHORTEN)
-    start = f'exec {shlex.quote(sys.executable)} -c "import shorten; from calque.cli import main; main()" "$@"'
-    (tools / "calque").write_text(f"#!/bin/sh\n{start}\n")
-    (tools / "calque").chmod(0o755)
-    for page in FOR_USERS:
-        for language, block in blocks(page):
-            words = {command[0] for line in block.splitlines() if language == "sh" for command in simple_commands(line)}
-            if language == "python":
-                run([sys.executable, "-c", f"import shorten\n{block}"], folder)
-            elif language == "sh" and not words & SET_UP:
-                # Each page starts from the demo's phrases; the first has made them.
-                is_there = (folder / "runs/demo/manifest.json").exists()
-                run(["bash", "-e", "-c", block.replace("calque demo\n", "") if is_there else block], folder)
+    with forked_commands.start(tools) as python:
+        start = f'exec {shlex.quote(str(python))} -c "import shorten; from calque.cli import main; main()" "$@"'
+        (tools / "calque").write_text(f"#!/bin/sh\n{start}\n")
+        (tools / "calque").chmod(0o755)
+        for page in FOR_USERS:
+            for language, block in blocks(page):
+                _run_block(language, block, python, folder)
     assert (folder / "runs/pairs/model.safetensors").is_file()
     # Only a newline ends a line: an untrained model may well answer with what Python takes for another line end.
     counts = [(folder / name).read_bytes().count(b"\n") for name in ("answers.txt", "lines.txt")]
