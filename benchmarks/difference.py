@@ -11,7 +11,7 @@ import numpy as np
 
 from calque import load
 from calque.api import EVERYTHING, use_threads
-from calque.data.readers import open_dataset
+from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
 from calque.metrics.score import FloatArray, Metric
 from calque.tasks.kinds import task_metrics
@@ -46,7 +46,7 @@ def main() -> None:
 def _statistics(run: str, test: str, name: str) -> tuple[Metric, FloatArray]:
     """Return the metric and what it needs of each line [N, F] to score a run's answers."""
     predictor = load(run)
-    examples = development_sample(open_dataset([test]), EVERYTHING)
+    examples = development_sample(open_dataset([test], Columns()), EVERYTHING)
     (metric,) = task_metrics(predictor.task, [name])
     answers = predictor.best([example.source for example in examples])
     return metric, metric.statistics(answers, [example.targets for example in examples]).values

@@ -10,7 +10,7 @@ import sys
 
 from calque import load
 from calque.api import EVERYTHING, use_threads
-from calque.data.readers import open_dataset
+from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
 from calque.metrics.bootstrap import bootstrap
 from calque.metrics.translation import bleu
@@ -21,7 +21,7 @@ TOKEN = re.compile(r"\w+|[^\w\s]")
 def main(run: str, test: str) -> None:
     """Print BLEU with its 95 % interval."""
     use_threads(1)
-    examples = development_sample(open_dataset([test]), EVERYTHING)
+    examples = development_sample(open_dataset([test], Columns()), EVERYTHING)
     answers = load(run).best([example.source for example in examples])
     references = [[tokens(text) for text in example.targets] for example in examples]
     score = bootstrap(bleu("none"), [tokens(answer) for answer in answers], references)

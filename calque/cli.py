@@ -6,13 +6,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from calque import __version__
 from calque.cli_exchange import export_model, import_model
+from calque.cli_options import AsJson, Data, Engine, EngineName, EnsembleSpace, Model, OutputForm, Quiet, Space, With
 from calque.early import require_files, require_folder
 
 app = typer.Typer(
@@ -25,33 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
-Data = Annotated[list[str], typer.Argument(help="A file of pairs, or a source and a target file; - is a pipe.")]
-Model = Annotated[str, typer.Argument(help="A model folder, such as runs/pairs.")]
-
-
 # Typer carries its own copy of click since 0.26 or leans on the library; either way this is the parent of its errors.
 CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-
-class Space(StrEnum):
-    """Name what an ensemble averages: probabilities, or their logarithms."""
-
-    prob = "prob"
-    log = "log"
-
-
-With = Annotated[list[str] | None, typer.Option("--with", help="Another model, for an ensemble; repeatable.")]
-EnsembleSpace = Annotated[Space, typer.Option("--ensemble-space", help="What an ensemble averages.")]
-
-
-class OutputForm(StrEnum):
-    """Name the forms that `generate` writes."""
-
-    text = "text"
-    tsv = "tsv"
-    jsonl = "jsonl"
 
 
 def _version(shown: bool) -> None:
@@ -165,6 +140,7 @@ def generate(
     others: With = None,
     space: EnsembleSpace = Space.prob,
     tag: Annotated[str, typer.Option(help="Tag of every line, for a model trained with tags.")] = "",
+    engine: Engine = EngineName.auto,
     exact: Annotated[bool, typer.Option("--exact", help="Each line in a batch of its own.")] = False,
     batch: Annotated[int, typer.Option(min=0, help="Lines at once; 0 chooses.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
@@ -178,7 +154,8 @@ def generate(
     require_files(source)
     from calque.generation import Writing, generate_files, generate_texts
 
-    writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch, tag, space.value)
+    chosen = "eager" if exact and engine is EngineName.auto else engine.value
+    writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch, tag, space.value, chosen)
     if text and source:
         raise UsageError("texts and --input both given: give one of them")
     if text and text != ["-"]:
@@ -196,6 +173,7 @@ def evaluate(
     beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy.")] = None,
     others: With = None,
     space: EnsembleSpace = Space.prob,
+    engine: Engine = EngineName.auto,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,11 +182,13 @@ def evaluate(
     require_folder(*models)
     require_files(*data)
     from calque import api
+    from calque.workers import spread
 
-    predictor = api.load(models, api.search_options(model, beam=beam), space=space.value)
     api.use_threads(threads)
+    predictor = api.load(models, api.search_options(model, beam=beam), space=space.value, engine=engine.value)
     api.say_place(predictor)
-    found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
+    with spread(predictor):
+        found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
     if as_json:
         named = {"model": model} | ({"with": others} if others else {})
         typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))

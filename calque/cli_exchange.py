@@ -22,6 +22,8 @@ class Exportable(StrEnum):
     huggingface = "huggingface"
     keras = "keras"
     tensorflow = "tensorflow"
+    onnx = "onnx"
+    ctranslate2 = "ctranslate2"
 
 
 def import_model(
@@ -68,9 +70,9 @@ def import_model(
 def export_model(
     model: Annotated[str, typer.Argument(help="A model folder, such as runs/pairs.")],
     out: Annotated[str, typer.Argument(help="The new folder.")],
-    form: Annotated[Exportable, typer.Option("--to", help="huggingface, keras or tensorflow.")],
+    form: Annotated[Exportable, typer.Option("--to", help="huggingface, keras, tensorflow, onnx or ctranslate2.")],
 ) -> None:
-    """Write a model for Hugging Face, Keras or TensorFlow."""
+    """Write a model for Hugging Face, Keras, TensorFlow, ONNX or CTranslate2."""
     require_folder(model)
     if form is Exportable.huggingface:
         from calque.exporting.huggingface import export_huggingface
@@ -81,6 +83,16 @@ def export_model(
 
         export_keras(Path(model), Path(out))
         what = "weights.npz and model.py"
+    elif form is Exportable.onnx:
+        from calque.exporting.onnx_files import export_onnx
+
+        export_onnx(Path(model), Path(out))
+        what = "encoder.onnx and decoder_step.onnx"
+    elif form is Exportable.ctranslate2:
+        from calque.exporting.ctranslate2_files import export_ctranslate2
+
+        export_ctranslate2(Path(model), Path(out))
+        what = "model.bin"
     else:
         from calque.exporting.tensorflow_files import export_tensorflow
 

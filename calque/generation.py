@@ -18,6 +18,7 @@ from calque.report.counter import counter_for
 from calque.streams import MOST_LINES, answer_stream
 from calque.text.graph_layout import SourceError
 from calque.text.inputs import BETWEEN, Inputs
+from calque.workers import spread
 
 CHUNK_LINES = 4 * MOST_LINES
 
@@ -26,7 +27,7 @@ CHUNK_LINES = 4 * MOST_LINES
 class Writing:
     """Hold how answers are searched and written; `beam` None takes the model's, `batch` 0 chooses.
 
-    `tag` is that of every line, where lines do not hold one; `space` is that of an ensemble.
+    `tag` is that of every line, where lines do not hold one; `space` is that of an ensemble; `engine` searches.
     """
 
     beam: int | None
@@ -36,6 +37,7 @@ class Writing:
     batch: int
     tag: str = ""
     space: Space = "prob"
+    engine: str = "auto"
 
     def lines(self, source: str, answers: list[Answer], columns: Sequence[str] = ()) -> list[str]:
         """Return the lines of output for one line of input; `columns` are its own where it has several."""
@@ -91,7 +93,7 @@ def generate_files(
         if file is None:
             answer_stream(_standard_input(), STANDARD_INPUT, answer, write)
         else:
-            with counter_for(sys.stderr, quiet, file.count()) as advance:
+            with counter_for(sys.stderr, quiet, file.count()) as advance, spread(predictor):
                 for chunk in _chunks(file.lines()):
                     write("".join(f"{line}\n" for line in answer(chunk)))
                     advance(len(chunk))
@@ -100,13 +102,15 @@ def generate_files(
 
 def _open(models: list[str], writing: Writing, threads: int | None, quiet: bool) -> Predictor:
     options = search_options(models[0], beam=writing.beam, n_best=writing.n_best)
-    predictor = load(models, options, space=writing.space)
+    use_threads(threads)
+    predictor = load(models, options, space=writing.space, engine=writing.engine)
     known = predictor.text.inputs.tags
     if writing.tag and writing.tag not in known:
         what = f"this model knows {', '.join(known)}" if known else "this model knows no tags"
         raise UsageError(f"--tag {writing.tag}: {what}.{did_you_mean(writing.tag, known)}")
-    use_threads(threads)
     say_place(predictor, quiet)
+    if writing.engine != "auto" and not quiet:
+        print(predictor.engine_said, file=sys.stderr)  # noqa: T201
     return predictor
 
 

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from calque import rows
 from calque.data.collate import collate_pairs, collate_sources
+from calque.engines.choice import Opened, check_engine, choose_engine
+from calque.engines.eager import Eager, Engine
 from calque.errors import UsageError
 from calque.machine import Device, default_device
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.model_folder import check_weights, fill, first_line, read_sections
-from calque.search.beam import Hypotheses, search
+from calque.search.beam import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.processors import ForcedPrefix
-from calque.search.scorer import PAD, Scorer
+from calque.search.scorer import PAD
 from calque.tasks.kinds import TaskConfig
 from calque.text.graph_layout import SourceError
 from calque.text.pair import TextPair
@@ -58,13 +59,17 @@ class Predictor:
     """Answer lines of text with a trained model.
 
     `max_length` is the longest source, in tokens with </s>, that the model was trained on: a longer line is answered
-    in parts, and `long_lines` counts how many were.
+    in parts, and `long_lines` counts how many were. `engine` searches, `engine_said` tells which it is;
+    `workers`, where there are any, do so in other processes.
     """
 
     def __init__(
         self, model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int
     ) -> None:
         self.model = model
+        self.engine: Engine = Eager(model)
+        self.engine_said = "eager"
+        self.workers: Callable[[Sequence[list[Any]]], Iterator[list[list[Answer]]]] | None = None
         self.text = text
         self.options = options
         self.task = task
@@ -139,26 +144,33 @@ class Predictor:
         """Return each line as the model reads it, in parts where it is too long."""
         return [_parts(source, self.max_length - 1) for source in self.text.read_sources(lines)]
 
-    def _start(self, sources: list[Any]) -> tuple[Scorer, Any, list[SourceIds]]:
-        """Return who scores, the record that it reads, and for each source what an answer is written with."""
-        return self.model, collate_sources(sources, self.text.target.vocab_size), sources
+    def _collate(self, sources: list[Any]) -> tuple[Any, list[SourceIds]]:
+        """Return the record that the engine reads, and for each source what an answer is written with."""
+        return collate_sources(sources, self.text.target.vocab_size), sources
 
     def _search_all(self, sources: list[Any], batch_size: int, done: Callable[[list[int]], None]) -> list[list[Answer]]:
         found: list[list[Answer]] = [[] for _ in sources]
-        with self._evaluation():
-            for batch in _batches([len(source) + 1 for source in sources], batch_size):
-                for number, answers in zip(batch, self._search([sources[number] for number in batch]), strict=True):
-                    found[number] = answers
-                done(batch)
+        batches = list(_batches([len(source) + 1 for source in sources], batch_size))
+        answered = (self.workers or self.search_here)([[sources[number] for number in batch] for batch in batches])
+        for batch, answers in zip(batches, answered, strict=True):
+            for number, own in zip(batch, answers, strict=True):
+                found[number] = own
+            done(batch)
         return found
 
+    def search_here(self, batches: Sequence[list[Any]]) -> Iterator[list[list[Answer]]]:
+        """Yield the answers to each batch of sources, searched in this process."""
+        for sources in batches:
+            with self._evaluation():
+                answers = self._search(sources)
+            yield answers
+
     def _search(self, sources: list[Any]) -> list[list[Answer]]:
-        scorer, record, answered = self._start(sources)
+        record, answered = self._collate(sources)
         lengths = torch.tensor([len(source) + 1 for source in answered])
         prefixes = _padded([source.prefix for source in answered])
         record, lengths, prefixes = rows.to((record, lengths, prefixes), self.device)
-        processors = [ForcedPrefix(prefixes)] if prefixes.shape[1] else []
-        return self._to_text(search(scorer, record, lengths, self.options, processors), answered)
+        return self._to_text(self.engine(record, lengths, prefixes, self.options), answered)
 
     def _to_text(self, hypotheses: Hypotheses, sources: list[SourceIds]) -> list[list[Answer]]:
         tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
@@ -201,11 +213,15 @@ class _Evaluation:
         self.model.train(self.was_training)
 
 
-def load(folder: str | Path, options: SearchConfig | None = None, device: Device | None = None) -> Predictor:
+def load(
+    folder: str | Path, options: SearchConfig | None = None, device: Device | None = None, engine: str = "eager"
+) -> Predictor:
     """Open a model folder; UsageError in one line for one that is missing, is no model, or is damaged.
 
-    `options` replace the search settings that the model was trained with; `device` None takes the GPU if there is one.
+    `options` replace the search settings that the model was trained with; `device` None takes the GPU if there is one;
+    `engine` searches.
     """
+    check_engine(engine)
     folder = Path(folder)
     sections = read_sections(folder)
     try:
@@ -224,7 +240,9 @@ def load(folder: str | Path, options: SearchConfig | None = None, device: Device
         raise UsageError(f"{folder}: text and recipe do not belong together, the kinds of edges differ")
     model = build(config, text.source.vocab_size, text.target.vocab_size)
     fill(model, load_weights(folder / "model.safetensors"), folder)
-    return Predictor(model.eval().to(device or default_device()), text, options, task, max_length)
+    predictor = Predictor(model.eval().to(device or default_device()), text, options, task, max_length)
+    predictor.engine, predictor.engine_said = choose_engine(engine, Opened(model, config, folder))
+    return predictor
 
 
 def one_line(text: str) -> str:

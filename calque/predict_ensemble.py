@@ -11,12 +11,12 @@ from torch import nn
 
 from calque import predict
 from calque.data.collate import collate_sources
+from calque.engines.eager import Eager
 from calque.ensemble import COMBINATIONS, Ensemble, Space
 from calque.errors import UsageError
 from calque.machine import Device
 from calque.predict import Attention, Predictor
 from calque.search.options import SearchConfig
-from calque.search.scorer import Scorer
 from calque.text.inputs import BETWEEN
 from calque.text.sharing import SharedSource, read_shared, require_one_target
 from calque.text.source_ids import SourceIds
@@ -32,6 +32,7 @@ class EnsemblePredictor(Predictor):
         first = members[0]
         super().__init__(first.model, first.text, first.options, first.task, first.max_length)
         self.ensemble = Ensemble([member.model for member in members], space).eval()
+        self.engine = Eager(self.ensemble)
         self.longest = [member.max_length - 1 for member in members]
 
     def attention(self, line: str) -> Attention | None:
@@ -47,10 +48,10 @@ class EnsemblePredictor(Predictor):
         read = read_shared(self.texts, lines)
         return [self._cut(line, source) for line, source in zip(lines, read, strict=True)]
 
-    def _start(self, sources: list[Any]) -> tuple[Scorer, Any, list[SourceIds]]:
+    def _collate(self, sources: list[Any]) -> tuple[Any, list[SourceIds]]:
         size = self.ensemble.vocab_size
         records = tuple(collate_sources(own, size) for own in zip(*(source.members for source in sources), strict=True))
-        return self.ensemble, records, [source.answered for source in sources]
+        return records, [source.answered for source in sources]
 
     def _cut(self, line: str, source: SharedSource) -> list[SharedSource]:
         """Return a line's halves, and theirs, until every member can read each."""
@@ -83,19 +84,23 @@ def load(
     options: SearchConfig | None = None,
     device: Device | None = None,
     space: Space = "prob",
+    engine: str = "auto",
 ) -> Predictor:
     """Open a model folder, or several as an ensemble; UsageError in one line for one that is no model.
 
     `options` replace the search settings of the (first) model; `device` None takes the GPU if there is one; `space`:
-    average the members' probabilities ("prob") or their logarithms ("log").
+    average the members' probabilities ("prob") or their logarithms ("log"); `engine`: auto, eager, fused, int8 or
+    ctranslate2, of which an ensemble has eager alone.
     """
     if isinstance(folder, str | Path):
-        return predict.load(folder, options, device)
+        return predict.load(folder, options, device, engine)
     if not folder:
         raise UsageError("no model folder: an ensemble needs at least one")
     if space not in COMBINATIONS:
         raise UsageError(f"no ensemble space {space!r}; there are {', '.join(COMBINATIONS)}")
+    if len(folder) == 1:
+        return predict.load(folder[0], options, device, engine)
+    if engine not in ("auto", "eager"):
+        raise UsageError(f"engine {engine}: several models are searched by eager; auto chooses it")
     members = [predict.load(one, options, device) for one in folder]
-    if len(members) == 1:
-        return members[0]
     return EnsemblePredictor(members, [str(one) for one in folder], space)

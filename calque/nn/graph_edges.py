@@ -26,7 +26,7 @@ def relations(source: Source, edge_kinds: int) -> Tensor:
     """
     forward = _forward(source, edge_kinds)
     size = source.tokens.shape[1]
-    own = torch.eye(size, dtype=torch.bool, device=forward.device).expand(len(forward), 1, size, size)
+    own = torch.eye(size, dtype=torch.bool, device=forward.device).expand(forward.shape[0], 1, size, size)
     return torch.cat([forward, forward.transpose(2, 3), own], dim=1)
 
 
@@ -38,13 +38,13 @@ def _forward(source: Source, edge_kinds: int) -> Tensor:
     first = _first_tokens(source.tokens, start, end, kind)
     is_next = kind == NEXT
     start, end = (torch.where(is_next, place, first.gather(1, place)) for place in (start, end))
-    rows = torch.arange(len(kind), device=kind.device).unsqueeze(1).expand_as(kind)
+    rows = torch.arange(kind.shape[0], device=kind.device).unsqueeze(1).expand_as(kind)
     size = source.tokens.shape[1]
     # Kind 0 is padding: it has a matrix of its own, which is left out.
-    between = torch.zeros(len(kind), edge_kinds + 1, size, size, dtype=torch.bool, device=kind.device)
+    between = torch.zeros(kind.shape[0], edge_kinds + 1, size, size, dtype=torch.bool, device=kind.device)
     between[rows, kind, end, start] = True
     # [B, S] -> rows and columns of [B, kinds, S, S]: what holds of the first tokens holds of all
-    shape = (len(kind), edge_kinds - 1, size, size)
+    shape = (kind.shape[0], edge_kinds - 1, size, size)
     others = between[:, NEXT + 1 :].gather(2, first[:, None, :, None].expand(shape))
     others = others.gather(3, first[:, None, None, :].expand(shape))
     return torch.cat([between[:, NEXT : NEXT + 1], others], dim=1)
@@ -55,8 +55,11 @@ def _first_tokens(tokens: Tensor, start: Tensor, end: Tensor, kind: Tensor) -> T
     goes_on = (kind == NEXT) & (end == start + 1)
     inside = torch.zeros(tokens.shape, dtype=torch.bool, device=tokens.device)
     # Nothing leads on to position 0, so whatever is no such edge is written there and taken back.
-    rows = torch.arange(len(kind), device=kind.device).unsqueeze(1).expand_as(kind)
+    rows = torch.arange(kind.shape[0], device=kind.device).unsqueeze(1).expand_as(kind)
     inside[rows, torch.where(goes_on, end, 0)] = True
     inside[:, 0] = False
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    return torch.where(inside, 0, places).cummax(dim=1).values
+    # The number of each token's node [B, S], and where the node of each number begins.
+    node = (~inside).cumsum(dim=1) - 1
+    begins = torch.zeros_like(tokens).scatter_add(1, node, torch.where(inside, 0, places))
+    return begins.gather(1, node)

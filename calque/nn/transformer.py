@@ -135,7 +135,10 @@ class TransformerDecoder(Decoder):
         caches = tuple(layer.self_attention.start(memory.states) for layer in self._layers)
         position = torch.zeros(memory.mask.shape[0], dtype=torch.int64, device=memory.mask.device)
         attended = torch.zeros_like(memory.states[:, :, 0]) if self.coverage_loss else None
-        return self._read(memory), TransformerState(caches, position, attended)
+        read = self._read(memory)
+        # Every step's products would copy what lies scattered.
+        keys, values = (tuple(part.contiguous() for part in parts) for parts in (read.keys, read.values))
+        return TransformerContext(keys, values, read.mask), TransformerState(caches, position, attended)
 
     def step(
         self, token: Tensor, state: TransformerState, context: TransformerContext

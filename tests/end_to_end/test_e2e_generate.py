@@ -194,3 +194,29 @@ def test_no_thread_is_refused(toy_model: Path, command: Command) -> None:
     done = command("generate", toy_model, "one", "--threads", -1)
     assert done.code == 2
     assert "--threads" in done.err
+
+
+def test_an_engine_is_named_when_it_was_asked_for(toy_model: Path, command: Command, tmp_path: Path) -> None:
+    """Search with each engine that takes the model; say which it is, and which field keeps another out."""
+    plain = generate(command, toy_model, *LINES)
+    for name in ("auto", "eager", "int8"):
+        done = generate(command, toy_model, *LINES, "--engine", name)
+        assert done.code == 0
+        assert len(done.out.split("\n")) == len(plain.out.split("\n"))
+        assert ("eager: " in done.err, "int8: " in done.err) == (name == "eager", name == "int8")
+    refused = generate(command, toy_model, "one", "--engine", "fused")
+    assert refused.code == 2
+    assert "model.decoder.kind" in refused.err
+
+
+def test_many_lines_are_answered_by_several_processes_alike(toy_model: Path, command: Command, tmp_path: Path) -> None:
+    """Answer a file by two processes as by one, in order."""
+    lines = [source for source, _ in pairs(300, seed=8)]
+    (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
+    outs = []
+    for threads in (1, 2):
+        done = command("generate", toy_model, "--input", tmp_path / "lines.txt", "--threads", threads, "--batch", 16)
+        assert done.code == 0, done.err
+        outs.append(done.out)
+    assert outs[0] == outs[1]
+    assert outs[0].count("\n") == 300

@@ -55,3 +55,20 @@ def transformers() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("transformers")
+
+
+@pytest.fixture(scope="session")
+def ctranslate2() -> ModuleType:
+    """Return CTranslate2; of its own accord it imports transformers where that is there."""
+    wanted("ctranslate2")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("ctranslate2")
+
+
+@pytest.fixture(scope="session")
+def onnx() -> None:
+    """Ask for the format, what torch translates with, and the runtime."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        wanted(name)

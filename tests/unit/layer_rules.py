@@ -15,11 +15,11 @@ LEVELS = (
     "model ensemble catalog",
     "tasks engines model_folder",
     "predict report",
-    "training streams predict_ensemble inspection exporting serving",
+    "training streams workers predict_ensemble inspection exporting serving",
     "recipe",
     "preparation completion facts",
     "api",
-    "generation demo early",
+    "generation demo early cli_options",
     "cli_exchange",
     "cli",
 )

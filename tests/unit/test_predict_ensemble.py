@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from calque import predict
+from calque.engines import eager
 from calque.errors import DataError, UsageError
 from calque.model import ModelConfig, build
 from calque.predict import Predictor
@@ -51,7 +51,7 @@ def ensemble(inputs: Inputs, max_length: int = 40) -> EnsemblePredictor:
 def outputs(model: Predictor, lines: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """Return the tokens of every hypothesis of each line, as search gave them."""
     found = []
-    search = predict.search
+    search = eager.search
 
     def spy(*arguments):
         hypotheses = search(*arguments)
@@ -59,7 +59,7 @@ def outputs(model: Predictor, lines: Sequence[str], monkeypatch: pytest.MonkeyPa
             found.append([row[:length] for row, length in zip(tokens, lengths, strict=True)])
         return hypotheses
 
-    monkeypatch.setattr(predict, "search", spy)
+    monkeypatch.setattr(eager, "search", spy)
     answers = model.answers(lines, batch_size=1)
     monkeypatch.undo()
     assert len(found) == len(lines)

@@ -1,0 +1,92 @@
+"""Which engine searches: the fastest that gives the model's own answers, unless another is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from calque.engines.ctranslate2 import Setting
+from calque.engines.ctranslate2_folder import Place, open_engine
+from calque.engines.ctranslate2_spec import can_take
+from calque.engines.dense import int8, laid_out, transposed
+from calque.engines.eager import Eager, Engine
+from calque.engines.fused import FusedTransformer, why_not
+from calque.errors import UsageError, did_you_mean
+from calque.model import ModelConfig, Seq2Seq
+
+CTRANSLATE2 = "ctranslate2"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Hold a model with its recipe's section and the folder that it came from."""
+
+    model: Seq2Seq
+    config: ModelConfig
+    folder: Path
+
+    @property
+    def on_cpu(self) -> bool:
+        """Say whether it lies in the machine's own memory."""
+        return next(self.model.parameters()).device.type == "cpu"
+
+
+def check_engine(name: str) -> None:
+    """Raise UsageError for a name that no engine has."""
+    if name not in ENGINES:
+        raise UsageError(f"no engine {name!r}; there are {', '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
+
+
+def choose_engine(name: str, opened: Opened) -> tuple[Engine, str]:
+    """Return the engine of a name, and in words which it is; UsageError where it cannot take the model."""
+    check_engine(name)
+    return ENGINES[name](opened)
+
+
+def _auto(opened: Opened) -> tuple[Engine, str]:
+    reason = _not_fused(opened)
+    return (Eager(opened.model), f"eager: {reason}") if reason else _fused(opened)
+
+
+def _eager(opened: Opened) -> tuple[Engine, str]:
+    return Eager(opened.model), "eager: the model itself, operation by operation"
+
+
+def _fused(opened: Opened) -> tuple[Engine, str]:
+    _refuse("fused", _not_fused(opened))
+    scorer = FusedTransformer(opened.model, opened.model.encoder, transposed)
+    return Eager(scorer), "fused: the steps of a Transformer written out"
+
+
+def _int8(opened: Opened) -> tuple[Engine, str]:
+    _refuse("int8", "" if opened.on_cpu else "the model is on a GPU")
+    model, what = opened.model, "int8: weights of 8 bits, so that some answers differ a little from the model's own"
+    if why_not(model):
+        return Eager(laid_out(model, int8)), what
+    return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), what
+
+
+def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
+    _refuse(CTRANSLATE2, can_take(opened.config) or "")
+    # Small products lose more where threads wait for each other than a second one gives.
+    setting = Setting(workers=torch.get_num_threads())
+    return open_engine(opened.model, opened.config, Place.of(opened.folder), setting), "ctranslate2: its kernels"
+
+
+def _not_fused(opened: Opened) -> str:
+    return why_not(opened.model) if opened.on_cpu else "the model is on a GPU"
+
+
+def _refuse(name: str, reason: str) -> None:
+    if reason:
+        raise UsageError(f"engine {name} cannot take this model: {reason}; eager takes every model, and auto chooses")
+
+
+ENGINES: dict[str, Callable[[Opened], tuple[Engine, str]]] = {
+    "auto": _auto,
+    "eager": _eager,
+    "fused": _fused,
+    "int8": _int8,
+    CTRANSLATE2: _ctranslate2,
+}

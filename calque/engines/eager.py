@@ -1,0 +1,32 @@
+"""The engine that every model has: search over the model itself, operation by operation."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from calque.search.beam import Hypotheses, search
+from calque.search.options import SearchConfig
+from calque.search.processors import ForcedPrefix
+from calque.search.scorer import Scorer
+
+
+class Engine(Protocol):
+    """Search the outputs of a batch."""
+
+    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long.
+
+        `prefixes` [B, P] int64 are the tokens with which outputs must begin, padded with PAD; P may be 0.
+        """
+
+
+class Eager:
+    """Search with a scorer as it is: a model, or several as an ensemble."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+        """Return the best outputs."""
+        processors = [ForcedPrefix(prefixes)] if prefixes.shape[1] else []
+        return search(self.scorer, source, lengths, options, processors)

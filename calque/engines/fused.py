@@ -1,0 +1,251 @@
+"""The Transformer's step of decoding written out: a third of the operations, and nothing moved that can stay.
+
+A beam's keys and values stay where they were written. Each of the K hypotheses of a sentence looks at the places of
+all K, and a bias hides those that are not its own ancestors: a few more products instead of copying the whole cache.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.engines.dense import Dense, Layout
+from calque.model import Seq2Seq
+from calque.nn.feed_forward import FeedForward, GatedFeedForward
+from calque.nn.heads import SoftmaxHead
+from calque.nn.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
+from calque.nn.norms import normed
+from calque.nn.parts import Encoder
+from calque.nn.transformer import TransformerDecoder
+from calque.nn.transformer_layers import DecoderLayer
+
+HIDDEN = float("-inf")
+Step = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Hold keys and values [B, G, C, K, d] of each layer, `length` of C places filled by each of K hypotheses.
+
+    `hidden` [B, K, C, K] is −inf where a hypothesis must not look, 0 where a place is its own; None for K = 1.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    hidden: Tensor | None
+    length: int
+
+    @property
+    def width(self) -> int:
+        """Return K."""
+        return self.keys[0].shape[3]
+
+    def select_rows(self, index: Tensor) -> "Places":
+        """Take rows [B'·K'] by number: those of a sentence stand together, as many for each."""
+        sentences, parents = index // self.width, index % self.width
+        num_sentences = int(sentences.diff().count_nonzero()) + 1
+        parents = parents.view(num_sentences, -1)
+        places = self._spread(parents.shape[1])
+        if num_sentences != places.keys[0].shape[0]:
+            places = places._keep(sentences.view(parents.shape)[:, 0])
+        if places.hidden is None:
+            return places
+        grown = places.hidden.gather(1, parents[:, :, None, None].expand(-1, -1, *places.hidden.shape[2:]))
+        return replace(places, hidden=grown)
+
+    def with_room(self) -> "Places":
+        """Make place for one more token; its own is the only new one that a hypothesis sees."""
+        places = self
+        if self.length == self.keys[0].shape[2]:
+            places = self._mapped(lambda old: nn.functional.pad(old, (0, 0, 0, 0, 0, self.length)))
+            if self.hidden is not None:
+                places = replace(places, hidden=nn.functional.pad(self.hidden, (0, 0, 0, self.length)))
+        if places.hidden is not None:
+            width = self.width
+            places.hidden[:, :, self.length] = torch.full([width, width], HIDDEN).fill_diagonal_(0.0)
+        return places
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Places":
+        return replace(self, keys=tuple(map(change, self.keys)), values=tuple(map(change, self.values)))
+
+    def _keep(self, sentences: Tensor) -> "Places":
+        hidden = None if self.hidden is None else self.hidden.index_select(0, sentences)
+        return replace(self._mapped(lambda old: old.index_select(0, sentences)), hidden=hidden)
+
+    def _spread(self, width: int) -> "Places":
+        """Give each sentence `width` hypotheses where it had one, whose places all of them see."""
+        if width == self.width:
+            return self
+        assert self.width == 1, "only the first step branches"
+        num_sentences, _, capacity = self.keys[0].shape[:3]
+        hidden = torch.full([num_sentences, width, capacity, width], HIDDEN)
+        hidden[..., 0] = 0.0
+        return replace(self._mapped(lambda old: nn.functional.pad(old, (0, 0, 0, width - 1))), hidden=hidden)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Hold each layer's keys and values of the memory [B, G, S, d], and what hides its padding [B, 1, 1, S]."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    bias: Tensor
+
+
+class FusedTransformer:
+    """Score the next token of a plain Transformer decoder, exactly as the model does but for rounding."""
+
+    def __init__(self, model: Seq2Seq, encoder: Encoder, layout: Layout) -> None:
+        """Lay the weights of a model's decoder out, to follow its encoder; `why_not` must have nothing against it."""
+        decoder, head = model.decoder, model.head
+        assert isinstance(decoder, TransformerDecoder)
+        assert isinstance(head, SoftmaxHead)
+        self.encoder, self.decoder = encoder, decoder
+        self.layers = [_Layer(layer, layout) for layer in decoder.layers]  # type: ignore[arg-type]
+        self.norm = _norm(decoder.norm)
+        self.project = layout(head.projection.weight, head.projection.bias)
+
+    def start(self, source: Source) -> tuple[Read, Places]:
+        """Encode B sentences and lay out what each layer reads of them."""
+        memory = self.encoder(source)
+        keys, values = zip(*[layer.read(memory.states) for layer in self.layers], strict=True)
+        own = self.layers[0].own
+        room = memory.states.new_zeros(len(memory.mask), own.groups, FIRST_CAPACITY, 1, own.head_width)
+        empty = Places(tuple(room.clone() for _ in keys), tuple(room.clone() for _ in keys), None, 0)
+        return Read(keys, values, hide_padding(memory.mask, memory.states)), empty
+
+    def step(self, token: Tensor, state: Places, context: Read) -> tuple[Tensor, Places]:
+        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+        state = state.with_room()
+        position = torch.full([1], state.length)
+        values = self.decoder.embedding(token, self.decoder.scale_embeddings)
+        values = self.decoder.embedding_norm(self.decoder.positions.add_to(values, position))
+        for number, layer in enumerate(self.layers):
+            values = layer.step(values, number, state, context)
+        log_probs = self.project(self.norm(values)).log_softmax(dim=-1)
+        return log_probs, replace(state, length=state.length + 1)
+
+
+class _Layer:
+    """Write out one layer."""
+
+    def __init__(self, layer: DecoderLayer, layout: Layout) -> None:
+        own, memory = layer.self_attention, layer.memory_attention
+        assert isinstance(own, SelfAttention)
+        self.own, self.memory = own, memory
+        is_before = layer.before is normed
+        self.norms = [_Norms(norm, is_before) for norm in (layer.self_norm, layer.memory_norm, layer.feed_forward_norm)]
+        self.read_own = layout(*_joined(own))
+        self.write_own = layout(own.output.weight, own.output.bias)
+        self.read_memory = layout(memory.key_value.weight, memory.key_value.bias)
+        self.query = layout(memory.query.weight * memory.scale, _scaled(memory.query.bias, memory.scale))
+        self.write_memory = layout(memory.output.weight, memory.output.bias)
+        self.feed_forward = _feed_forward(layer.feed_forward, layout)
+
+    def read(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Project a memory [B, S, D] to keys and values, each [B, G, S, d]."""
+        both = self.read_memory(states.flatten(0, 1)).view(*states.shape[:2], 2, self.memory.groups, -1)
+        # Products with views that are not contiguous would copy them at every step.
+        keys, values = both.permute(2, 0, 3, 1, 4).contiguous().unbind()
+        return keys, values
+
+    def step(self, values: Tensor, number: int, state: Places, context: Read) -> Tensor:
+        """Map [R, D] to [R, D], writing to the places of layer `number`."""
+        own, memory, last = self.norms
+        values = own.after(self._look_back(own.before(values), number, state).add_(values))
+        values = memory.after(self._look_over(memory.before(values), number, context).add_(values))
+        return last.after(self.feed_forward(last.before(values)).add_(values))
+
+    def _look_back(self, values: Tensor, number: int, state: Places) -> Tensor:
+        """Attend to the target so far, [R, D] to [R, D]."""
+        keys, stored = state.keys[number], state.values[number]
+        num_sentences, groups, capacity, width, head_width = keys.shape
+        # [R, (H + 2·G)·d] -> [B, H + 2·G, K, d]
+        read = self.read_own(values).view(num_sentences, width, -1, head_width).transpose(1, 2)
+        query, key, value = read.split([self.own.heads, groups, groups], dim=1)
+        keys[:, :, state.length] = key
+        stored[:, :, state.length] = value
+        seen = (state.length + 1) * width
+        # [B, G, C, K, d] -> [B·G, filled·K, d]
+        keys, stored = (part.view(-1, capacity * width, head_width)[:, :seen] for part in (keys, stored))
+        hidden = None if state.hidden is None else state.hidden[:, :, : state.length + 1].flatten(2).unsqueeze(1)
+        return self.write_own(_attend(query, keys, stored, hidden))
+
+    def _look_over(self, values: Tensor, number: int, context: Read) -> Tensor:
+        """Attend to the memory, [R, D] to [R, D]."""
+        keys, stored = context.keys[number], context.values[number]
+        # [R, H·d] -> [B, H, K, d]
+        query = self.query(values).view(len(keys), -1, self.memory.heads, keys.shape[3]).transpose(1, 2)
+        return self.write_memory(_attend(query, keys.flatten(0, 1), stored.flatten(0, 1), context.bias))
+
+
+class _Norms:
+    """Norm what goes into a sublayer, or what came out."""
+
+    def __init__(self, norm: nn.Module, is_before: bool) -> None:
+        as_is: Step = lambda values: values  # noqa: E731
+        self.before, self.after = (_norm(norm), as_is) if is_before else (as_is, _norm(norm))
+
+
+def why_not(model: Seq2Seq) -> str:
+    """Return why a model cannot be written out so, naming the field of its recipe; nothing where it can."""
+    decoder = model.decoder
+    if not isinstance(decoder, TransformerDecoder):
+        return "model.decoder.kind is not transformer"
+    if not isinstance(model.head, SoftmaxHead):
+        return "model.head.kind is not softmax"
+    if decoder.positions.acts_on_attention:
+        return "model.decoder.positions act on attention"
+    for layer in decoder.layers:
+        assert isinstance(layer, DecoderLayer)
+        if not isinstance(layer.self_attention, SelfAttention):
+            return "model.decoder.mixer.kind is not attention"
+    return ""
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """Mix values [B·G, N, d] by how keys [B·G, N, d] meet queries [B, H, K, d]: [B·K, H·d]; heads share groups."""
+    num_sentences, heads, width, head_width = query.shape
+    # [B, H, K, d] -> [B·G, H/G·K, d]: heads that follow each other share a group
+    folded = query.reshape(len(keys), -1, head_width)
+    scores = torch.bmm(folded, keys.transpose(1, 2))
+    if bias is not None:
+        scores.view(num_sentences, heads, width, -1).add_(bias)
+    mixed = torch.bmm(scores.softmax(dim=-1), values).view(num_sentences, heads, width, head_width)
+    return mixed.transpose(1, 2).reshape(num_sentences * width, -1)
+
+
+def _joined(attention: SelfAttention) -> tuple[Tensor, Tensor | None]:
+    """Return weights and bias that give scaled queries, keys and values at once."""
+    query, both, scale = attention.query, attention.key_value, attention.scale
+    weight = torch.cat([query.weight * scale, both.weight])
+    if query.bias is None:
+        return weight, None
+    return weight, torch.cat([query.bias * scale, both.bias])
+
+
+def _scaled(bias: Tensor | None, scale: float) -> Tensor | None:
+    return None if bias is None else bias * scale
+
+
+def _norm(norm: nn.Module) -> Step:
+    if type(norm) is nn.LayerNorm:
+        return partial(_layer_norm, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return norm
+
+
+def _layer_norm(shape: tuple[int, ...], weight: Tensor, bias: Tensor, epsilon: float, values: Tensor) -> Tensor:
+    return torch.layer_norm(values, shape, weight, bias, epsilon)
+
+
+def _feed_forward(network: FeedForward, layout: Layout) -> Dense:
+    inner, outer = (layout(part.weight, part.bias) for part in (network.inner, network.outer))
+    if isinstance(network, GatedFeedForward):
+        gate = layout(network.gate.weight, network.gate.bias)
+        return lambda values: outer(network.function(inner(values)) * gate(values))
+    if network.function is torch.relu:
+        return lambda values: outer(inner(values).relu_())
+    return lambda values: outer(network.function(inner(values)))

@@ -1,0 +1,103 @@
+"""Answer batches in several processes of one thread each, which share the weights loaded before they were forked.
+
+Small products lose more where two threads wait for each other than the second thread gives.
+"""
+
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from calque.engines.ctranslate2 import CTranslate2
+from calque.errors import ResourceError
+from calque.predict import Answer, Predictor
+
+# Below so many batches for each process, forking costs more than it gives.
+WORTH_FORKING = 2
+
+
+@contextmanager
+def spread(predictor: Predictor) -> Iterator[None]:
+    """Let a predictor answer in as many processes as torch has threads, while entered.
+
+    A GPU, a single thread, and an engine with workers of its own are left as they are.
+    """
+    count = torch.get_num_threads()
+    if count < 2 or predictor.device.type != "cpu" or isinstance(predictor.engine, CTranslate2):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        with Workers(predictor, count):
+            yield
+    finally:
+        torch.set_num_threads(count)
+
+
+class Workers:
+    """Be the place where a predictor searches its batches, while entered: `count` processes, forked when first needed.
+
+    Every batch is answered as it would be here, by the same numbers, and answers come in the order of the batches.
+    """
+
+    def __init__(self, predictor: Predictor, count: int) -> None:
+        self.predictor = predictor
+        self.count = count
+        self.pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Workers":
+        self.predictor.workers = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.predictor.workers = None
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def __call__(self, batches: Sequence[list[Any]]) -> Iterator[list[list[Answer]]]:
+        """Yield the answers to each batch of sources; ResourceError where a process was killed."""
+        if self.pool is None and len(batches) < WORTH_FORKING * self.count:
+            yield from self.predictor.search_here(batches)
+            return
+        self.pool = self.pool or self._fork()
+        try:
+            # The library warns of forking beside threads; those of torch and numpy rest, and no child uses them.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                answered = self.pool.map(_answer, batches)
+            yield from answered
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "a process that answered lines was killed, perhaps for memory: a smaller --batch takes less,"
+                " --threads 1 takes one process"
+            ) from error
+
+    def _fork(self) -> ProcessPoolExecutor:
+        # The predictor reaches the children through the fork, so that nothing is copied.
+        fork = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(self.count, fork, _begin, (self.predictor,))
+
+
+_predictor: Predictor
+
+
+def _begin(predictor: Predictor) -> None:
+    """Be a child: an interruption is the parent's to answer."""
+    global _predictor
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _predictor = predictor
+
+
+def _answer(sources: list[Any]) -> list[list[Answer]]:
+    (answers,) = _predictor.search_here([sources])
+    return answers

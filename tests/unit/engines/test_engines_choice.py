@@ -1,0 +1,77 @@
+"""Which engine is taken for a model folder, what is said of it, and what every engine answers."""
+
+from pathlib import Path
+
+import pytest
+from random_models import narrow, write_random
+
+import calque
+from calque.engines.choice import ENGINES
+from calque.errors import UsageError
+from calque.predict import load
+
+LINES = ["s1 s2 s3", "s4", "", "s7 s7 s2 s9 s11", "s18 s3"]
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a Transformer."""
+    return write_random(tmp_path_factory.mktemp("models") / "transformer", narrow("transformer"))
+
+
+@pytest.fixture(scope="module")
+def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a recurrent model."""
+    return write_random(tmp_path_factory.mktemp("models") / "gru", narrow("gru"))
+
+
+@pytest.mark.parametrize(("name", "taken"), [("auto", "fused"), ("eager", "eager"), ("fused", "fused")])
+def test_exact_engines_answer_alike(transformer: Path, name: str, taken: str) -> None:
+    chosen = load(transformer, device="cpu", engine=name)
+    assert chosen.engine_said.startswith(f"{taken}: ")
+    found, expected = chosen.answers(LINES), load(transformer, device="cpu").answers(LINES)
+    assert [[answer.text for answer in answers] for answers in found] == [
+        [answer.text for answer in answers] for answers in expected
+    ]
+    scores = [answers[0].score for answers in expected]
+    assert [answers[0].score for answers in found] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("folder", ["transformer", "gru"])
+def test_eight_bits_stay_near(folder: str, request: pytest.FixtureRequest) -> None:
+    """Differ a little, so that it is known to be another engine, and not much."""
+    path = request.getfixturevalue(folder)
+    exact, rounded = load(path, device="cpu"), load(path, device="cpu", engine="int8")
+    assert rounded.engine_said.startswith("int8: ")
+    lines = [f"s{number} s{(7 * number) % 19}" for number in range(19)]
+    differences = [
+        abs(one[0].log_prob - other[0].log_prob) / (1 + abs(one[0].log_prob))
+        for one, other in zip(exact.answers(lines), rounded.answers(lines), strict=True)
+    ]
+    assert 0 < sorted(differences)[len(lines) // 2] < 0.05
+
+
+def test_a_recurrent_model_is_searched_as_it_is(gru: Path) -> None:
+    assert load(gru, device="cpu", engine="auto").engine_said == "eager: model.decoder.kind is not transformer"
+    with pytest.raises(UsageError, match=r"engine fused .* model\.decoder\.kind is not transformer"):
+        load(gru, device="cpu", engine="fused")
+    with pytest.raises(UsageError, match="engine ctranslate2 cannot take this model"):
+        load(gru, device="cpu", engine="ctranslate2")
+
+
+def test_a_name_that_no_engine_has(gru: Path) -> None:
+    with pytest.raises(UsageError, match=r"no engine 'fuzed'.*fused"):
+        load(gru, device="cpu", engine="fuzed")
+
+
+def test_an_ensemble_has_one_engine(transformer: Path) -> None:
+    folders = [transformer, transformer]
+    assert calque.load(folders, device="cpu")("s1 s2") == calque.load(folders, device="cpu", engine="eager")("s1 s2")
+    with pytest.raises(UsageError, match="several models are searched by eager"):
+        calque.load(folders, device="cpu", engine="int8")
+
+
+def test_the_command_line_knows_them_all() -> None:
+    from calque.cli_options import EngineName
+
+    assert [engine.value for engine in EngineName] == list(ENGINES)

@@ -1,0 +1,67 @@
+"""Worker processes: the same answers in the same order as in one process, and a word for a process that was killed."""
+
+import os
+import signal
+
+import pytest
+import torch
+from random_models import words
+
+from calque.catalog import architecture
+from calque.errors import ResourceError
+from calque.model import ModelConfig, build
+from calque.predict import Predictor
+from calque.search.options import SearchConfig
+from calque.tasks.kinds import TaskConfig
+from calque.workers import Workers, spread
+
+LINES = [f"s{number % 19} s{number % 7} s{number % 3}"[: 2 + number % 9] for number in range(60)]
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """Return an untrained model."""
+    torch.manual_seed(3)
+    text = words()
+    config = ModelConfig.model_validate(architecture("transformer", "tiny"))
+    model = build(config, text.source.vocab_size, text.target.vocab_size).eval()
+    return Predictor(model, text, SearchConfig(beam=2, n_best=2, max_length_extra=4), TaskConfig(), 40)
+
+
+def test_workers_answer_what_one_process_answers(predictor: Predictor) -> None:
+    alone = predictor.answers(LINES, batch_size=7)
+    told: list[int] = []
+    with Workers(predictor, 2) as workers:
+        assert predictor.answers(LINES, batch_size=7, done=told.append) == alone
+        assert workers.pool is not None
+    assert sum(told) == len(LINES)
+    assert predictor.workers is None
+
+
+def test_few_batches_stay_in_this_process(predictor: Predictor) -> None:
+    with Workers(predictor, 2) as workers:
+        assert predictor.answers(LINES[:14], batch_size=7) == predictor.answers(LINES[:14], batch_size=7)
+        assert workers.pool is None
+
+
+def test_a_killed_process_is_told(predictor: Predictor) -> None:
+    with Workers(predictor, 2) as workers:
+        predictor.answers(LINES, batch_size=7)
+        assert workers.pool is not None
+        for process in list(workers.pool._processes):
+            os.kill(process, signal.SIGKILL)
+        with pytest.raises(ResourceError, match="--batch"):
+            predictor.answers(LINES, batch_size=7)
+
+
+def test_spread_takes_as_many_processes_as_there_are_threads(predictor: Predictor) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            with spread(predictor):
+                assert torch.get_num_threads() == 1
+                assert (predictor.workers is None) == (threads == 1)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
