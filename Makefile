@@ -12,7 +12,8 @@ EXTRAS ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-INSTALL := -m pip install -q --disable-pip-version-check -c '$(CURDIR)/constraints.txt'
+# Modules are compiled when they are first imported: most of a large library never is.
+INSTALL := -m pip install -q --no-compile --disable-pip-version-check -c '$(CURDIR)/constraints.txt'
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
@@ -48,7 +49,7 @@ test: $(STAMP)
 
 # One of these takes as long as half of the others: whoever is free takes what is left.
 test-slow: $(STAMP)
-	$(PYTEST) --dist worksteal -m slow
+	$(PYTEST) --dist worksteal --durations=15 -m slow
 
 test-all: test test-slow
 

@@ -84,7 +84,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
     "lstm-local": (recurrent("lstm", "local"), 400, 0.01, 10),
     "lstm-entmax": (recurrent("lstm", "general", normaliser="entmax"), 400, 0.01, 10),
     "lstm-deep": ({"encoder": DEEP, "decoder": DEEP}, 250, 0.005, 10),
-    "gru-dot": (recurrent("gru", "dot"), 500, 0.01, 10),
+    "gru-dot": (recurrent("gru", "dot"), 700, 0.008, 10),
     "rnn-additive": (recurrent("rnn", "additive"), 500, 0.005, 6),
     "basic-lstm": (textbook(), 1000, 0.005, 5),
 }
