@@ -1,4 +1,4 @@
-"""The Transformer's step of decoding written out: a third of the operations, and nothing moved that can stay.
+"""The Transformer's step of decoding written out: fewer operations, and nothing moved that can stay.
 
 A beam's keys and values stay where they were written. Each of the K hypotheses of a sentence looks at the places of
 all K, and a bias hides those that are not its own ancestors: a few more products instead of copying the whole cache.
