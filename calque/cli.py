@@ -187,6 +187,8 @@ def evaluate(
     api.use_threads(threads)
     predictor = api.load(models, api.search_options(model, beam=beam), space=space.value, engine=engine.value)
     api.say_place(predictor)
+    if engine is not EngineName.auto:
+        typer.echo(predictor.engine_said, err=True)
     with spread(predictor):
         found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
     if as_json:

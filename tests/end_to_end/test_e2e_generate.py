@@ -204,6 +204,10 @@ def test_an_engine_is_named_when_it_was_asked_for(toy_model: Path, command: Comm
         assert done.code == 0
         assert len(done.out.split("\n")) == len(plain.out.split("\n"))
         assert ("eager: " in done.err, "int8: " in done.err) == (name == "eager", name == "int8")
+    (tmp_path / "few.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs(5, seed=9)))
+    scored = command("eval", toy_model, tmp_path / "few.tsv", "--engine", "int8", "--threads", 1)
+    assert scored.code == 0
+    assert "int8: " in scored.err
     refused = generate(command, toy_model, "one", "--engine", "fused")
     assert refused.code == 2
     assert "model.decoder.kind" in refused.err
