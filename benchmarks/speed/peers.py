@@ -14,8 +14,6 @@ from benchmarks.speed.machine import Journal
 
 TORCH = "torch==2.13.0"
 SHARED = "torch"
-# Made and measured when it is named: the successor of OpenNMT-py, for where that does not run.
-SPARE = ("eole",)
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,6 @@ PEERS = (
         True,
         "import onmt.bin.train",
     ),
-    Peer(
-        "eole", (("--no-deps", "eole==0.6.4"), ("aiohttp", "configargparse", "pydantic", "pyyaml")), True, "import eole"
-    ),
     Peer("marian", (("pymarian==1.12.31", "pyyaml", "sacrebleu"),), False, "import pymarian"),
     Peer("transformers", (("transformers", "sentencepiece", "protobuf", "sacrebleu"),), True, "import transformers"),
     Peer("ctranslate2", (("ctranslate2>=4.8,<5", "sentencepiece", "transformers"),), True, "import ctranslate2"),
@@ -62,13 +57,13 @@ def is_ready(folder: Path, name: str) -> bool:
 
 
 def make(folder: Path, names: list[str], journal: Journal, tell: Callable[[str], None] = print) -> None:
-    """Make the environments of the named peers (all but the spare when none is named), torch's first."""
+    """Make the environments of the named peers (all when none is named), torch's first."""
     known = [peer.name for peer in PEERS]
     wrong = [name for name in names if name not in known]
     if wrong:
         raise SystemExit(f"no peer {', '.join(wrong)}; there are {', '.join(known)}")
     for peer in PEERS:
-        wanted = peer.name in (names or [name for name in known if name not in SPARE]) or peer.name == SHARED
+        wanted = peer.name in (names or known) or peer.name == SHARED
         if not wanted or is_ready(folder, peer.name):
             continue
         failure = _install(folder, peer)

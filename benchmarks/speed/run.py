@@ -86,7 +86,7 @@ def run_roofs(options: argparse.Namespace, journal: machine.Journal) -> None:
 
 def run_train(options: argparse.Namespace, journal: machine.Journal) -> None:
     """Measure training, the roofs in the same run before it."""
-    from benchmarks.speed import data, peers, roofs, training
+    from benchmarks.speed import data, roofs, training
 
     silicon = journal.begin()
     prepared = data.prepare(options.out / "data")
@@ -97,7 +97,7 @@ def run_train(options: argparse.Namespace, journal: machine.Journal) -> None:
         precision = "bf16" if machine.has_bf16(silicon) else "fp32"
     task = training.Task(options.architecture, precision, options.tokens, options.warmup, options.updates)
     bench = training.Bench(task, prepared, options.peers, options.out, journal)
-    names = _names(options, list(training.TRAINERS), peers.SPARE)
+    names = _names(options, list(training.TRAINERS))
     bench.run(names, Plan(options.rounds, not options.no_sweep))
 
 
@@ -172,12 +172,12 @@ VERBS = {
 }
 
 
-def _names(options: argparse.Namespace, known: list[str], spare: tuple[str, ...] = ()) -> list[str]:
-    """Return the systems that were named; all but the spare when none was."""
+def _names(options: argparse.Namespace, known: list[str]) -> list[str]:
+    """Return the systems that were named; all when none was."""
     wrong = [name for name in options.systems or [] if name not in known]
     if wrong:
         raise SystemExit(f"no system {', '.join(wrong)}; there are {', '.join(known)}")
-    return options.systems or [name for name in known if name not in spare]
+    return options.systems or known
 
 
 def _model(options: argparse.Namespace) -> Path:

@@ -35,7 +35,6 @@ TRAINERS = {
     "calque": Trainer("calque", exact=True),
     "joeynmt": Trainer("joeynmt"),
     "opennmt": Trainer("opennmt"),
-    "eole": Trainer("eole"),
     "marian": Trainer("marian", (APART, TWO, ONE)),
     "transformers": Trainer("transformers", architectures=("transformer",), exact=True),
 }

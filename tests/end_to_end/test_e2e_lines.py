@@ -12,7 +12,7 @@ from calque.predict import Predictor
 
 BATCHES = (1, 7, 64, 0)
 # Batches of 20,000 lines; one line at a time, which takes longest and has least to mix up, a part of them.
-LARGE, PART = (7, 64, 0), 2_000
+LARGE, PART = (7, 64, 0), 1_000
 
 
 def lines_with_blanks(count: int, seed: int = 5) -> list[str]:

@@ -61,15 +61,15 @@ def positions(kind: str) -> dict[str, Any]:
 
 LATER = {"norm_position": "post", "norm": "rms", "activation": "swiglu", "key_value_heads": 2}
 
-DEEP = {"kind": "lstm", "layers": 3, "width": 64, "dropout": 0.0, "residual": True, "layer_norm": True}
+DEEP = {"kind": "lstm", "layers": 2, "width": 64, "dropout": 0.0, "residual": True, "layer_norm": True}
 
 # Model, updates, learning rate, symbols of the longest sequence.
 MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
     "transformer": ({"encoder": TRANSFORMER, "decoder": TRANSFORMER}, 600, 0.004, 10),
     "transformer-ssru": (transformer({}, layers=1, mixer={"kind": "ssru"}), 800, 0.004, 10),
     "transformer-average": (transformer({}, mixer={"kind": "average"}), 800, 0.004, 10),
-    "transformer-post-rms-swiglu": (transformer(LATER), 600, 0.004, 10),
-    "transformer-learned": (positions("learned"), 600, 0.004, 10),
+    "transformer-post-rms-swiglu": (transformer(LATER | {"layers": 1}), 700, 0.004, 10),
+    "transformer-learned": (transformer({"positions": {"kind": "learned"}, "layers": 1}), 400, 0.004, 10),
     "transformer-rotary": (positions("rotary"), 650, 0.004, 10),
     # Told distances alone, a Transformer needs longer to find out which place is which.
     "transformer-relative": (positions("relative"), 700, 0.004, 6),
@@ -83,7 +83,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, float, int]] = {
     "lstm-location": (recurrent("lstm", "location"), 400, 0.01, 10),
     "lstm-local": (recurrent("lstm", "local"), 400, 0.01, 10),
     "lstm-entmax": (recurrent("lstm", "general", normaliser="entmax"), 400, 0.01, 10),
-    "lstm-deep": ({"encoder": DEEP, "decoder": DEEP}, 250, 0.005, 10),
+    "lstm-deep": ({"encoder": DEEP, "decoder": DEEP}, 250, 0.006, 10),
     "gru-dot": (recurrent("gru", "dot"), 700, 0.008, 10),
     "rnn-additive": (recurrent("rnn", "additive"), 500, 0.005, 6),
     "basic-lstm": (textbook(), 1000, 0.005, 5),

@@ -4,6 +4,8 @@ import importlib
 import importlib.util
 import os
 import warnings
+from collections.abc import Iterator
+from functools import cache
 from types import ModuleType
 
 import pytest
@@ -68,7 +70,13 @@ def ctranslate2() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def onnx() -> None:
+def onnx() -> Iterator[None]:
     """Ask for the format, what torch translates with, and the runtime."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         wanted(name)
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    # Each export reads the same table of operators anew, for two seconds.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield

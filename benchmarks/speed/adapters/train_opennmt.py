@@ -1,13 +1,16 @@
 """Train with OpenNMT-py's own command, and read the updates from its log."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from common import Job, read_job, say, say_versions
-from onmt_family import NEVER, corpora, follow, write_vocabulary
+from common import Job, lines_of, read_job, say, say_versions
 
+# "Step 3/10; …; bsz: 3486/3250/92; …": source and target tokens of the update, sentences.
+UPDATE = re.compile(r"Step\s+(\d+)/.*bsz:\s*(\d+)/\s*(\d+)/")
+NEVER = 1_000_000
 TRANSFORMER = {
     "encoder_type": "transformer",
     "decoder_type": "transformer",
@@ -31,6 +34,37 @@ LSTM = {
     "input_feed": 0,
     "dropout": [0.3],
 }
+
+
+def write_vocabulary(job: Job) -> Path:
+    """Write the pieces one a line, after the specials that the library adds by itself."""
+    pieces = (Path(job["data"]) / "pieces.txt").read_text(encoding="utf-8").splitlines()
+    specials = ["<unk>", "<blank>", "<s>", "</s>"]
+    path = Path(job["work"]) / "vocabulary.txt"
+    names = [*specials, *(piece for piece in pieces if piece not in specials)]
+    path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return path
+
+
+def corpora(job: Job) -> dict[str, Any]:
+    """Return where the pieces lie."""
+    data = Path(job["data"])
+    return {
+        "train": {
+            "path_src": str(data / "train.en"),
+            "path_tgt": str(data / "train.de"),
+            "transforms": [],
+            "weight": 1,
+        },
+    }
+
+
+def follow(command: list[str]) -> None:
+    """Run a training and tell each update that its log reports."""
+    for line in lines_of(command):
+        found = UPDATE.search(line)
+        if found:
+            say(update=int(found[1]), tokens=int(found[3]))
 
 
 def options(job: Job) -> dict[str, Any]:
