@@ -36,8 +36,11 @@ class EngineName(StrEnum):
     auto = "auto"
     eager = "eager"
     fused = "fused"
+    compiled = "compiled"
     int8 = "int8"
     ctranslate2 = "ctranslate2"
 
 
-Engine = Annotated[EngineName, typer.Option("--engine", help="What searches: auto, eager, fused, int8, ctranslate2.")]
+Engine = Annotated[
+    EngineName, typer.Option("--engine", help="What searches: auto, eager, fused, compiled, int8, ctranslate2.")
+]

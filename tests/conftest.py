@@ -30,6 +30,20 @@ def calque_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Go on where there is a C compiler; without one CI fails, and a person's run skips."""
+    from calque.engines.compiler import find_compiler
+    from calque.errors import ResourceError
+
+    try:
+        find_compiler()
+    except ResourceError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -40,6 +40,7 @@ class Decoder:
 DECODERS = {
     REFERENCE: Decoder("calque", "calque", "calque", (("engine", "eager"),)),
     "calque fused": Decoder("calque", "calque", "calque", (("engine", "fused"),)),
+    "calque compiled": Decoder("calque", "calque", "calque", (("engine", "compiled"),)),
     "calque int8": Decoder("calque", "calque", "calque", (("engine", "int8"),)),
     "calque via ctranslate2": Decoder("calque", "calque", "calque", (("engine", "ctranslate2"),)),
     "transformers": Decoder("transformers", "transformers", "huggingface"),

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from calque.engines.compiled import Compiled, CompiledTransformer
 from calque.engines.ctranslate2 import Setting
 from calque.engines.ctranslate2_folder import Place, open_engine
 from calque.engines.ctranslate2_spec import can_take
 from calque.engines.dense import int8, laid_out, transposed
 from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer, why_not
-from calque.errors import UsageError, did_you_mean
+from calque.errors import ResourceError, UsageError, did_you_mean
 from calque.model import ModelConfig, Seq2Seq
 
 CTRANSLATE2 = "ctranslate2"
@@ -46,7 +47,7 @@ def choose_engine(name: str, opened: Opened) -> tuple[Engine, str]:
 
 def _auto(opened: Opened) -> tuple[Engine, str]:
     reason = _not_fused(opened)
-    return (Eager(opened.model), f"eager: {reason}") if reason else _fused(opened)
+    return (Eager(opened.model), f"eager: {reason}") if reason else _compiled(opened)
 
 
 def _eager(opened: Opened) -> tuple[Engine, str]:
@@ -59,12 +60,23 @@ def _fused(opened: Opened) -> tuple[Engine, str]:
     return Eager(scorer), "fused: the steps of a Transformer written out"
 
 
+def _compiled(opened: Opened) -> tuple[Engine, str]:
+    _refuse("compiled", _not_fused(opened))
+    try:
+        return Compiled(CompiledTransformer(opened.model, is_narrow=False)), "compiled: a Transformer's steps in C"
+    except ResourceError as error:
+        return _fused(opened)[0], f"fused: {error}"
+
+
 def _int8(opened: Opened) -> tuple[Engine, str]:
     _refuse("int8", "" if opened.on_cpu else "the model is on a GPU")
     model, what = opened.model, "int8: weights of 8 bits, so that some answers differ a little from the model's own"
     if why_not(model):
         return Eager(laid_out(model, int8)), what
-    return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), what
+    try:
+        return Compiled(CompiledTransformer(model, is_narrow=True)), what
+    except ResourceError as error:
+        return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), f"{what}; not compiled: {error}"
 
 
 def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
@@ -87,6 +99,7 @@ ENGINES: dict[str, Callable[[Opened], tuple[Engine, str]]] = {
     "auto": _auto,
     "eager": _eager,
     "fused": _fused,
+    "compiled": _compiled,
     "int8": _int8,
     CTRANSLATE2: _ctranslate2,
 }

@@ -30,15 +30,26 @@ def int8(weight: Tensor, bias: Tensor | None) -> Dense:
     Values get 7 bits where products of 8 would overflow the sums of two that processors without VNNI make.
     """
     weight = weight.detach().float()
-    scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+    scales = row_scales(weight)
     zeros = torch.zeros_like(scales, dtype=torch.int64)
     with warnings.catch_warnings():
         # The library means to give tensors of 8 bits another form; the one at hand is pinned.
         warnings.simplefilter("ignore")
-        rounded = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
-    packed = torch.ops.quantized.linear_prepack(rounded, None if bias is None else bias.detach().float())
+        narrow = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+    packed = torch.ops.quantized.linear_prepack(narrow, None if bias is None else bias.detach().float())
     few_bits = not _has_vnni()
     return lambda values: torch.ops.quantized.linear_dynamic(values, packed, few_bits)
+
+
+def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round weights [M, N] to 8 bits; return them and the scale [M] of each row."""
+    scales = row_scales(weight)
+    return (weight / scales.unsqueeze(1)).round().to(torch.int8), scales
+
+
+def row_scales(weight: Tensor) -> Tensor:
+    """Return what each row of weights [M, N] is divided by, so that its largest becomes 127."""
+    return weight.abs().amax(dim=1).clamp(min=1e-12) / 127
 
 
 def _has_vnni() -> bool:

@@ -138,10 +138,10 @@ class _Layer:
         self.own, self.memory = own, memory
         is_before = layer.before is normed
         self.norms = [_Norms(norm, is_before) for norm in (layer.self_norm, layer.memory_norm, layer.feed_forward_norm)]
-        self.read_own = layout(*_joined(own))
+        self.read_own = layout(*joined(own))
         self.write_own = layout(own.output.weight, own.output.bias)
         self.read_memory = layout(memory.key_value.weight, memory.key_value.bias)
-        self.query = layout(memory.query.weight * memory.scale, _scaled(memory.query.bias, memory.scale))
+        self.query = layout(memory.query.weight * memory.scale, scaled(memory.query.bias, memory.scale))
         self.write_memory = layout(memory.output.weight, memory.output.bias)
         self.feed_forward = _feed_forward(layer.feed_forward, layout)
 
@@ -218,7 +218,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) ->
     return mixed.transpose(1, 2).reshape(num_sentences * width, -1)
 
 
-def _joined(attention: SelfAttention) -> tuple[Tensor, Tensor | None]:
+def joined(attention: SelfAttention) -> tuple[Tensor, Tensor | None]:
     """Return weights and bias that give scaled queries, keys and values at once."""
     query, both, scale = attention.query, attention.key_value, attention.scale
     weight = torch.cat([query.weight * scale, both.weight])
@@ -227,7 +227,8 @@ def _joined(attention: SelfAttention) -> tuple[Tensor, Tensor | None]:
     return weight, torch.cat([query.bias * scale, both.bias])
 
 
-def _scaled(bias: Tensor | None, scale: float) -> Tensor | None:
+def scaled(bias: Tensor | None, scale: float) -> Tensor | None:
+    """Return a bias, if there is one, times a scale."""
     return None if bias is None else bias * scale
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from calque.nn.dropout import Dropout
 from calque.nn.mixers import Mixer, Sight
 from calque.nn.positions import Turn, rotate
+from calque.nn.softmax import softmax
 
 FIRST_CAPACITY = 32
 
@@ -86,13 +87,14 @@ class MultiHeadAttention(nn.Module):
         """[B, S, D] -> keys and values, each [B, G, S, d]."""
         # [B, S, 2 G d] -> [B, S, 2, G, d] -> [2, B, G, S, d]
         both: Tensor = self.key_value(memory).unflatten(-1, (2, self.groups, -1)).permute(2, 0, 3, 1, 4)
-        return both[0], both[1]
+        keys, values = both.unbind()
+        return keys, values
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return (mixed [B, T, D], weights [B, H, T, S]); `bias` (−inf hides) broadcasts to the scores."""
         # Plain products: on a CPU fused attention loses on the short rows that sentences are.
         scores = self.product(query, keys.transpose(-1, -2))
-        weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+        weights = softmax(scores if bias is None else scores + bias)
         mixed = self.product(self.dropout(weights), values)
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
 

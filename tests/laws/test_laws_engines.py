@@ -1,15 +1,20 @@
 """Engines are held to the model: the same outputs and scores, whatever the combination, the beam and the batch."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from covering import Axis, covering
 from parts import AXES, PRODUCT, SAMPLE, Case, batch, model
 
 from calque import rows
-from calque.engines.dense import laid_out, transposed
-from calque.engines.eager import Eager
+from calque.engines.compiled import Compiled, CompiledTransformer
+from calque.engines.dense import laid_out, rounded, transposed
+from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer, why_not
+from calque.model import Seq2Seq
 from calque.search.options import SearchConfig
+from calque.search.scorer import Scorer
 
 # Whatever can be chosen of a Transformer that the engine takes.
 FREE = ("norm_position", "norm", "activation", "positions", "groups", "frame", "tie")
@@ -22,9 +27,23 @@ TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, lam
 each_taken = pytest.mark.parametrize("case", TAKEN, ids=str)
 
 
-def fused(net) -> Eager:
-    """Return the engine under test."""
-    return Eager(FusedTransformer(net, net.encoder, transposed))
+def fused(net: Seq2Seq) -> Scorer:
+    """Return the steps written out."""
+    return FusedTransformer(net, net.encoder, transposed)
+
+
+def in_c(net: Seq2Seq) -> Scorer:
+    """Return the steps compiled."""
+    return CompiledTransformer(net, is_narrow=False)
+
+
+def engine_of(scorer: Scorer) -> Engine:
+    """Return what searches with a scorer."""
+    return Compiled(scorer) if isinstance(scorer, CompiledTransformer) else Eager(scorer)
+
+
+each_engine = pytest.mark.parametrize("engine", [fused, in_c])
+pytestmark = pytest.mark.usefixtures("compiler")
 
 
 def test_what_is_refused_is_named() -> None:
@@ -44,9 +63,10 @@ def test_what_is_refused_is_named() -> None:
 
 
 @each_taken
+@each_engine
 @pytest.mark.parametrize("beam", [1, 4])
 @torch.no_grad()
-def test_fused_finds_what_the_model_finds(case: Case, beam: int) -> None:
+def test_engines_find_what_the_model_finds(case: Case, engine: Callable[[Seq2Seq], Scorer], beam: int) -> None:
     net, data = model(case, seed=4), batch(case, seed=14, num_rows=6)
     options = SearchConfig(beam=beam, n_best=beam, max_length_ratio=1.0, max_length_extra=40)
     lengths = data.source.mask.sum(1)
@@ -54,18 +74,19 @@ def test_fused_finds_what_the_model_finds(case: Case, beam: int) -> None:
     prefixes = torch.randint(4, 13, [6, 3], generator=torch.Generator().manual_seed(5))
     for begun in (prefixes[:, :0], prefixes):
         expected = Eager(net)(data.source, lengths, begun, options)
-        found = fused(net)(data.source, lengths, begun, options)
+        found = engine_of(engine(net))(data.source, lengths, begun, options)
         assert torch.equal(found.tokens, expected.tokens)
         assert torch.allclose(found.scores, expected.scores, atol=1e-4)
 
 
 @each_taken
+@each_engine
 @torch.no_grad()
-def test_fused_scores_forced_tokens_as_the_model_does(case: Case) -> None:
+def test_engines_score_forced_tokens_as_the_model_does(case: Case, engine: Callable[[Seq2Seq], Scorer]) -> None:
     """Follow random hypotheses, reordered at every step and with a sentence left out, on both sides."""
     net, data = model(case, seed=5), batch(case, seed=15, num_rows=3)
     draw = torch.Generator().manual_seed(6)
-    scorers = [net, FusedTransformer(net, net.encoder, transposed)]
+    scorers = [net, engine(net)]
     begun = [scorer.start(data.source) for scorer in scorers]
     contexts, states = [context for context, _ in begun], [state for _, state in begun]
     token = torch.full([3], 2)
@@ -84,6 +105,28 @@ def test_fused_scores_forced_tokens_as_the_model_does(case: Case) -> None:
         token = torch.randint(4, 13, [count], generator=draw)
         # Any of a sentence's two hypotheses may go on as either.
         origins = torch.arange(count) // 2 * 2 + torch.randint(2, [count], generator=draw)
+
+
+@each_taken
+@torch.no_grad()
+def test_compiled_in_8_bits_is_the_model_of_rounded_weights(case: Case) -> None:
+    """Hold values to what weights on their grid give, since nothing else is rounded; few rows and many."""
+    net = model(case, seed=7)
+    scorer = CompiledTransformer(net, is_narrow=True)
+    # What the head shares with the embeddings is rounded for the head alone.
+    net.head.projection.weight = torch.nn.Parameter(net.head.projection.weight.clone())
+    for part in net.modules():
+        if isinstance(part, torch.nn.Linear):
+            narrow, scales = rounded(part.weight)
+            part.weight.copy_(narrow * scales.unsqueeze(1))
+    for num_rows in (2, 14):
+        data = batch(case, seed=17, num_rows=num_rows)
+        (expected_context, expected), (context, state) = net.start(data.source), scorer.start(data.source)
+        for token in (2, 5, 9):
+            tokens = torch.full([num_rows], token)
+            wanted, expected = net.step(tokens, expected, expected_context)
+            found, state = scorer.step(tokens, state, context)
+            assert torch.allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=str)

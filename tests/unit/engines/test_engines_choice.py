@@ -6,7 +6,9 @@ import pytest
 from random_models import narrow, write_random
 
 import calque
+from calque.engines import compiler
 from calque.engines.choice import ENGINES
+from calque.engines.compiled import SOURCE
 from calque.errors import UsageError
 from calque.predict import load
 
@@ -25,7 +27,10 @@ def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random(tmp_path_factory.mktemp("models") / "gru", narrow("gru"))
 
 
-@pytest.mark.parametrize(("name", "taken"), [("auto", "fused"), ("eager", "eager"), ("fused", "fused")])
+@pytest.mark.parametrize(
+    ("name", "taken"), [("auto", "compiled"), ("eager", "eager"), ("fused", "fused"), ("compiled", "compiled")]
+)
+@pytest.mark.usefixtures("compiler")
 def test_exact_engines_answer_alike(transformer: Path, name: str, taken: str) -> None:
     chosen = load(transformer, device="cpu", engine=name)
     assert chosen.engine_said.startswith(f"{taken}: ")
@@ -35,6 +40,37 @@ def test_exact_engines_answer_alike(transformer: Path, name: str, taken: str) ->
     ]
     scores = [answers[0].score for answers in expected]
     assert [answers[0].score for answers in found] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize(("named", "reason"), [("", "no C compiler"), ("false", "exit code 1")])
+@pytest.mark.parametrize(("name", "taken"), [("auto", "fused: "), ("compiled", "fused: "), ("int8", "int8: ")])
+def test_without_a_compiler_another_engine_steps_in_and_says_so(
+    transformer: Path, name: str, taken: str, named: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.setenv("CC", named)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler.compiled.cache_clear()
+    chosen = load(transformer, device="cpu", engine=name)
+    assert chosen.engine_said.startswith(taken)
+    assert reason in chosen.engine_said
+    assert len(chosen.best(LINES)) == len(LINES)
+    if taken == "fused: ":
+        assert chosen.best(LINES) == load(transformer, device="cpu", engine="eager").best(LINES)
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for _ in range(2):
+        compiler.compiled.cache_clear()
+        compiler.compiled(SOURCE)
+        (library,) = tmp_path.rglob("*.so")
+        found.append((library.name, library.stat().st_mtime_ns))
+    assert found[0] == found[1]
+    assert [path.name for path in library.parent.iterdir()] == [library.name]
 
 
 @pytest.mark.parametrize("folder", ["transformer", "gru"])

@@ -1,0 +1,261 @@
+"""The Transformer compiled from C: a step is one call, nothing is moved, and weights lie as they are read.
+
+Each step leaves its queries, keys and values where it wrote them; a hypothesis remembers from which row of each step it
+grew, so that reordering a beam copies a few numbers.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calque.batch import Source
+from calque.engines.compiled_layout import Int, Packing, Pointer, Step
+from calque.engines.compiler import compiled
+from calque.engines.eager import Eager
+from calque.model import Seq2Seq
+from calque.nn.heads import SoftmaxHead
+from calque.nn.parts import Encoder
+from calque.nn.positions import Positions
+from calque.nn.transformer import TransformerDecoder, TransformerEncoder
+from calque.search.beam import Hypotheses
+from calque.search.normalisation import divisor, max_lengths
+from calque.search.options import SearchConfig
+from calque.search.processors import wishes
+from calque.search.scorer import BOS, EOS, PAD, UNK
+
+SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
+
+
+@dataclass(frozen=True)
+class Read:
+    """Hold each layer's keys and values of the memory [L, B, S, 2·G·d], and which of its places count [B, S].
+
+    Rows are never taken out of it: what is written knows its sentences by number.
+    """
+
+    memory: Tensor
+    mask: Tensor
+
+    def select_rows(self, index: Tensor) -> "Read":
+        """Stay whole."""
+        return self
+
+
+@dataclass(frozen=True)
+class Written:
+    """Hold what each step left, blocks [L, R then, (H + 2·G)·d], and of each row the one it grew from at each step
+    `ancestors` [R, T] and its `sentence` [R].
+    """
+
+    blocks: tuple[Tensor, ...]
+    ancestors: Tensor
+    sentence: Tensor
+    scratch: "Scratch"
+
+    def select_rows(self, index: Tensor) -> "Written":
+        """Take rows by number."""
+        ancestors, sentence = (part.index_select(0, index) for part in (self.ancestors, self.sentence))
+        return replace(self, ancestors=ancestors, sentence=sentence)
+
+
+class Scratch:
+    """Lend one search the same memory at every step: fresh memory costs as much as what is written to it."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._scores, self._room = torch.empty(0, vocab_size), torch.empty(0)
+
+    def scores(self, rows: int) -> Tensor:
+        """Return room for scores [rows, V]."""
+        if len(self._scores) < rows:
+            self._scores = torch.empty(rows, self._scores.shape[1])
+        return self._scores[:rows]
+
+    def room(self, count: int) -> Tensor:
+        """Return at least `count` floats."""
+        if len(self._room) < count:
+            self._room = torch.empty(count)
+        return self._room
+
+
+class CompiledTransformer:
+    """Score the next token of a plain Transformer decoder, as the model does but for rounding.
+
+    Each step of a search writes over the log-probabilities of the one before.
+    """
+
+    def __init__(self, model: Seq2Seq, is_narrow: bool) -> None:
+        """Lay weights out, in 8 bits or as they are; `fused.why_not` must have nothing against the model.
+
+        Raises ResourceError where nothing can be compiled.
+        """
+        decoder, head = model.decoder, model.head
+        assert isinstance(decoder, TransformerDecoder)
+        assert isinstance(head, SoftmaxHead)
+        self.library = compiled(SOURCE)
+        self.library.room_needed.restype = ctypes.c_int64
+        self.packing = Packing(self.library.columns(), is_narrow)
+        self.encode = (
+            _CompiledEncoder(model.encoder, self.packing, self.library)
+            if _fits(model.encoder)
+            else _Encoder(model.encoder)
+        )
+        self.stack = self.packing.stack(decoder, list(decoder.layers), head.projection)  # type: ignore[arg-type]
+        self.block_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        self.read_width = 2 * self.stack.groups * self.stack.head_width
+        self.vocab_size = head.projection.weight.shape[0]
+        self.positions = _PositionRows(decoder.positions, decoder.width)
+
+    def start(self, source: Source) -> tuple[Read, Written]:
+        """Encode B sentences and project what each layer reads of them."""
+        scratch = Scratch(self.vocab_size)
+        memory, mask = self.encode(source, scratch)
+        num_sentences, places, _ = memory.shape
+        read = torch.empty(self.stack.layers, num_sentences, places, self.read_width)
+        addresses = Pointer(memory.data_ptr()), Pointer(read.data_ptr())
+        self.library.read_memory(ctypes.byref(self.stack), num_sentences * places, *addresses)
+        sentence = torch.arange(num_sentences, dtype=torch.int32)
+        return Read(read, mask), Written((), sentence.new_empty(num_sentences, 0), sentence, scratch)
+
+    def step(self, token: Tensor, state: Written, context: Read) -> tuple[Tensor, Written]:
+        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+        scores = state.scratch.scores(len(token))
+        grown = self._run(token, state, context, self.library.decoder_step)
+        return scores, grown
+
+    def choose(self, token: Tensor, state: Written, context: Read, banned: Sequence[int]) -> tuple["Choice", Written]:
+        """Read one token a row [R]; return what greedy search wants of the step, and the next state."""
+        rows = len(token)
+        choice = Choice(torch.empty(rows, dtype=torch.int64), torch.empty(rows), torch.empty(rows))
+        numbers = (ctypes.c_int64 * len(banned))(*banned)
+        given = (numbers, Int(len(banned)), ctypes.c_int64(EOS))
+        wanted = (Pointer(part.data_ptr()) for part in (choice.token, choice.log_prob, choice.end_log_prob))
+        return choice, self._run(token, state, context, self.library.decoder_choose, *given, *wanted)
+
+    def _run(self, token: Tensor, state: Written, context: Read, function: Any, *others: Any) -> Written:
+        """Call a function of the source on one step; return the next state."""
+        rows, time = state.ancestors.shape
+        num_sentences, places = context.mask.shape
+        blocks = (*state.blocks, torch.empty(self.stack.layers, rows, self.block_width))
+        numbers = (Int * len(blocks))(*(block.shape[1] for block in blocks))
+        addresses = (Pointer * len(blocks))(*(block.data_ptr() for block in blocks))
+        scores = state.scratch.scores(rows)
+        room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
+        token, position = token.contiguous(), self.positions.upto(time + 1)[time]
+        step = Step(rows, time, num_sentences, places, token.data_ptr(), position.data_ptr())
+        step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
+        step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
+        step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
+        step.log_probs, step.room = scores.data_ptr(), room.data_ptr()
+        function(ctypes.byref(self.stack), ctypes.byref(step), *others)
+        own = torch.arange(rows, dtype=torch.int32).unsqueeze(1)
+        return replace(state, blocks=blocks, ancestors=torch.cat([state.ancestors, own], dim=1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Hold the best token of each row, its log-probability and that of </s>, each [R]."""
+
+    token: Tensor
+    log_prob: Tensor
+    end_log_prob: Tensor
+
+
+class Compiled:
+    """Search with the compiled Transformer: greedily by what it chooses itself, otherwise as with any scorer."""
+
+    def __init__(self, scorer: CompiledTransformer) -> None:
+        self.scorer, self.rest = scorer, Eager(scorer)
+
+    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
+        if options.beam > 1 or prefixes.shape[1] or wishes(options) or not len(lengths):
+            return self.rest(source, lengths, prefixes, options)
+        return greedy(self.scorer, source, max_lengths(lengths, options), options)
+
+
+@torch.no_grad()
+def greedy(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
+    """Return what `search` returns for a beam of 1; outputs have at most `limits` [B] tokens, </s> not counted."""
+    num_sentences, longest = len(limits), int(limits.max())
+    banned = (PAD, BOS) if options.unknown else (PAD, BOS, UNK)
+    tokens = limits.new_full([num_sentences, longest + 1], PAD)
+    sums, lengths = torch.zeros(num_sentences), torch.zeros_like(limits)
+    context, state = scorer.start(source)
+    rows, token = torch.arange(num_sentences), torch.full_like(limits, BOS)
+    for time in count():
+        choice, state = scorer.choose(token, state, context, banned)
+        is_full = limits[rows] <= time
+        token = choice.token.masked_fill(is_full, EOS)
+        sums[rows] += torch.where(is_full, choice.end_log_prob, choice.log_prob)
+        tokens[rows, time] = token
+        ended = token == EOS
+        if ended.any():
+            lengths[rows[ended]] = time
+            living = (~ended).nonzero()[:, 0]
+            if not len(living):
+                break
+            rows, token, state = rows[living], token[living], state.select_rows(living)
+    tokens.masked_fill_(torch.arange(longest + 1) >= lengths[:, None], PAD)
+    scores = sums / divisor((lengths + 1).float(), options)
+    longest = int(lengths.max())
+    return Hypotheses(tokens[:, None, :longest], lengths[:, None], scores[:, None], sums[:, None])
+
+
+class _Encoder:
+    """Encode as the model does."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
+        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        memory = self.encoder(source)
+        return memory.states.contiguous(), memory.mask.contiguous()
+
+
+class _CompiledEncoder:
+    """Encode in one call."""
+
+    def __init__(self, encoder: Encoder, packing: Packing, library: ctypes.CDLL) -> None:
+        assert isinstance(encoder, TransformerEncoder)
+        self.library, self.checked = library, encoder.positions
+        self.stack = packing.stack(encoder, list(encoder.layers))  # type: ignore[arg-type]
+        self.own_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        self.positions = _PositionRows(encoder.positions, self.stack.width)
+
+    def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
+        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        num_sentences, places = source.tokens.shape
+        self.checked.check(places)
+        tokens, mask = source.tokens.contiguous(), source.mask.contiguous()
+        positions, rows = self.positions.upto(places), num_sentences * places
+        memory, own = torch.empty(num_sentences, places, self.stack.width), torch.empty(rows, self.own_width)
+        stack = ctypes.byref(self.stack)
+        room = scratch.room(self.library.room_needed(stack, rows, places))
+        given = (tensor.data_ptr() for tensor in (tokens, positions, mask, memory, own, room))
+        self.library.encode(stack, num_sentences, places, *map(Pointer, given))
+        return memory, mask
+
+
+class _PositionRows:
+    """Keep what tells each position, a row [D] for each."""
+
+    def __init__(self, positions: Positions, width: int) -> None:
+        self.positions, self.rows = positions, torch.empty(0, width)
+
+    def upto(self, count: int) -> Tensor:
+        """Return at least `count` rows."""
+        if len(self.rows) < count:
+            places = torch.arange(2 * count)
+            self.rows = self.positions.add_to(torch.zeros(len(places), self.rows.shape[1]), places).contiguous()
+        return self.rows
+
+
+def _fits(encoder: Encoder) -> bool:
+    return isinstance(encoder, TransformerEncoder) and not encoder.positions.acts_on_attention

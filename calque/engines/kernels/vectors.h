@@ -1,0 +1,118 @@
+// Vectors of floats as wide as the processor has them, and what is done along one row of an array.
+
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+// A block of a product: so many rows by so many vectors of columns are summed in registers.
+#ifdef __AVX512F__
+#define LANES 16
+#define ROWS 12
+#else
+#define LANES 8
+#define ROWS 6
+#endif
+#define VECTORS 2
+#define COLUMNS (LANES * VECTORS)
+// Exponentials that are only summed are written to so many places, over and over.
+#define SPARE 256
+// The score of what is not looked at: its exponential is nothing beside any other.
+#define HIDDEN -1e30f
+#define ALWAYS static inline __attribute__((always_inline))
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
+// As they lie in arrays.
+typedef floats floats_there __attribute__((aligned(4), may_alias));
+
+ALWAYS floats load(const float *from) { return *(const floats_there *)from; }
+ALWAYS void store(float *to, floats values) { *(floats_there *)to = values; }
+
+ALWAYS float across(floats values) {
+#ifdef __AVX512F__
+  return _mm512_reduce_add_ps((__m512)values);
+#endif
+  float total = 0;
+  for (int lane = 0; lane < LANES; ++lane) total += values[lane];
+  return total;
+}
+
+static float dot(const float *left, const float *right, int count) {
+  floats total = {0};
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) total += load(left + at) * load(right + at);
+  float rest = 0;
+  for (; at < count; ++at) rest += left[at] * right[at];
+  return across(total) + rest;
+}
+
+static float sum(const float *values, int count) {
+  floats total = {0};
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) total += load(values + at);
+  float rest = 0;
+  for (; at < count; ++at) rest += values[at];
+  return across(total) + rest;
+}
+
+static void add_scaled(float *to, const float *from, float scale, int count) {
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) store(to + at, load(to + at) + load(from + at) * scale);
+  for (; at < count; ++at) to[at] += from[at] * scale;
+}
+
+// exp by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (as in Cephes), to 2 units in the last place.
+ALWAYS floats exponential(floats x) {
+  const floats low = (floats){0} - 87.0f;
+  integers below = x < low;
+  x = (floats)(((integers)low & below) | ((integers)x & ~below));
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
+  floats shifted = x * 1.44269504f + magic;
+  floats whole = shifted - magic;
+  floats rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+  floats value = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  value = value * rest + 8.3334519073e-3f;
+  value = value * rest + 4.1665795894e-2f;
+  value = value * rest + 1.6666665459e-1f;
+  value = value * rest + 5.0000001201e-1f;
+  value = value * rest * rest + rest + 1.0f;
+  integers power = ((integers)shifted << 23) + 0x3f800000;
+  return value * (floats)power;
+}
+
+static float highest(const float *values, int count) {
+  float best = values[0];
+  int at = 0;
+  if (count >= LANES) {
+    floats most = load(values);
+    for (at = LANES; at + LANES <= count; at += LANES) {
+      floats next = load(values + at);
+      integers larger = next > most;
+      most = (floats)(((integers)next & larger) | ((integers)most & ~larger));
+    }
+    for (int lane = 0; lane < LANES; ++lane) best = most[lane] > best ? most[lane] : best;
+  }
+  for (; at < count; ++at) best = values[at] > best ? values[at] : best;
+  return best;
+}
+
+// Write exp(values - shift) to `to`, and return the sum.
+static float exponentials(float *to, const float *values, float shift, int count) {
+  floats total = {0};
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) {
+    floats power = exponential(load(values + at) - shift);
+    store(to + at, power);
+    total += power;
+  }
+  float rest = 0;
+  for (; at < count; ++at) {
+    to[at] = expf(values[at] - shift);
+    rest += to[at];
+  }
+  return across(total) + rest;
+}
