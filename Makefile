@@ -18,12 +18,13 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all lint types wheel clean
+.PHONY: help install demo test test-slow test-long test-all lint types wheel clean
 
 help:
 	@echo 'make demo       train English-Chinese on built-in phrases, in minutes'
 	@echo 'make test       run the tests, all but the slow ones'
-	@echo 'make test-all   run all tests'
+	@echo 'make test-all   run all tests but those of `make test-long`'
+	@echo 'make test-long  run tests that train for minutes each'
 	@echo 'make lint       ruff: lint and format'
 	@echo 'make types      mypy, strict'
 	@echo 'make wheel      build the wheel and start it in a fresh environment'
@@ -49,7 +50,10 @@ test: $(STAMP)
 
 # One of these takes as long as half of the others: whoever is free takes what is left.
 test-slow: $(STAMP)
-	$(PYTEST) --dist worksteal --durations=15 -m slow
+	$(PYTEST) --dist worksteal --durations=15 -m 'slow and not long'
+
+test-long: $(STAMP)
+	$(PYTEST) --dist worksteal -m long
 
 test-all: test test-slow
 
