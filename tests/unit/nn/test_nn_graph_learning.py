@@ -63,7 +63,7 @@ def trained(name: str, turn: int) -> Seq2Seq:
     return model.eval()
 
 
-@pytest.mark.parametrize("turn", [1, -1], ids=["copy", "reverse"])
+@pytest.mark.parametrize("turn", [pytest.param(1, id="copy"), pytest.param(-1, id="reverse", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
 def test_it_learns_to_follow_the_edges(name: str, turn: int) -> None:
