@@ -18,7 +18,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-long test-all lint types wheel clean
+.PHONY: help install parity demo test test-slow test-long test-all lint types wheel clean
 
 help:
 	@echo 'make demo       train English-Chinese on built-in phrases, in minutes'
@@ -40,6 +40,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python $(INSTALL) $(TORCH)
 	$(BIN)/python $(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
+
+# What `make install EXTRAS=dev,parity` brings, into an environment that is there.
+parity: $(STAMP)
+	$(BIN)/python $(INSTALL) -e '.[parity]'
 
 demo: $(STAMP)
 	$(BIN)/calque demo

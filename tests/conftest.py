@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 from toy_language import LEARNING, Finished, train_command, write_pairs
 
+# They take minutes each and come first, so that nobody waits for them at the end.
+LONGEST = (
+    "test_the_demo_translates_what_it_never_saw",
+    "test_blocks_run_as_written",
+    "test_four_times_the_text_takes_as_much_memory",
+    "test_20000_lines_are_answered_as_alone",
+)
 GUARD = Path(__file__).parent / "network_guard"
 ROOT = Path(__file__).parent.parent
 
@@ -16,6 +23,11 @@ ROOT = Path(__file__).parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 runpy.run_path(str(GUARD / "sitecustomize.py"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, the others in their order."""
+    items.sort(key=lambda item: item.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from calque.api import load
 from calque.predict import Predictor
 
 BATCHES = (1, 7, 64, 0)
-# Batches of 20,000 lines; one line at a time, which takes longest and has least to mix up, a part of them.
-LARGE, PART = (7, 64, 0), 1_000
+# Batches of 20,000 lines; in small batches, which take longest and have least to mix up, a part of them.
+LARGE, SMALL, PART = (64, 0), (1, 7), 2_000
 
 
 def lines_with_blanks(count: int, seed: int = 5) -> list[str]:
@@ -67,7 +67,7 @@ def test_20000_lines_are_answered_as_alone(toy_model: Path) -> None:
     """Hold the same over 20,000 lines."""
     predictor, lines = opened(toy_model), lines_with_blanks(20_000)
     compare_batches(predictor, lines, LARGE)
-    compare_batches(predictor, lines[:PART], [1])
+    compare_batches(predictor, lines[:PART], SMALL)
 
 
 def test_exact_is_a_batch_of_one_for_each_line(toy_model: Path, command: Callable[..., Finished]) -> None:
