@@ -70,7 +70,9 @@ def remove_temporaries(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError, needed: int) -> ResourceError:
     """Return the error that tells the user which file failed, why, and how many bytes are needed and free."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    existing = next((place for place in (path, *path.parents) if place.exists()), None)
+    if existing is None:
+        return ResourceError(f"Cannot write {path}: the folder in which this was started is gone.")
     return ResourceError(
         f"Cannot write {path}: {error.strerror or error}.\n"
         f"Needed: {needed:,} bytes; free there: {shutil.disk_usage(existing).free:,} bytes.\n"

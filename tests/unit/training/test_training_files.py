@@ -43,3 +43,13 @@ def test_write_error_names_path_and_bytes(tmp_path):
     assert str(tmp_path / "new" / "file") in str(error)
     assert "No space left" in str(error)
     assert "12,345 bytes; free there: " in str(error)
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    error = cannot_write(Path("runs/file"), OSError(2, "No such file or directory"), 12345)
+    assert "runs/file" in str(error)
+    assert "is gone" in str(error)
