@@ -70,9 +70,8 @@ def remove_temporaries(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError, needed: int) -> ResourceError:
     """Return the error that tells the user which file failed, why, and how many bytes are needed and free."""
-    existing = next((place for place in (path, *path.parents) if place.exists()), None)
-    if existing is None:
-        return ResourceError(f"Cannot write {path}: the folder in which this was started is gone.")
+    # Relative where the path is: the folder in which this was started may be gone, and has no absolute name then.
+    existing = next(place for place in (path, *path.parents) if place.exists())
     return ResourceError(
         f"Cannot write {path}: {error.strerror or error}.\n"
         f"Needed: {needed:,} bytes; free there: {shutil.disk_usage(existing).free:,} bytes.\n"
