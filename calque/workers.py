@@ -1,11 +1,6 @@
-"""Answer batches in several processes of one thread each, which share the weights loaded before they were forked.
+"""Answer batches in several processes of one thread each, which share the weights loaded before they were forked."""
 
-Small products lose more where two threads wait for each other than the second thread gives.
-"""
-
-import multiprocessing
 import signal
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +12,7 @@ import torch
 
 from calque.engines.ctranslate2 import CTranslate2
 from calque.errors import ResourceError
+from calque.forked import begin, forking, one_thread
 from calque.predict import Answer, Predictor
 
 # Below so many batches for each process, forking costs more than it gives.
@@ -33,12 +29,8 @@ def spread(predictor: Predictor) -> Iterator[None]:
     if count < 2 or predictor.device.type != "cpu" or isinstance(predictor.engine, CTranslate2):
         yield
         return
-    torch.set_num_threads(1)
-    try:
-        with Workers(predictor, count):
-            yield
-    finally:
-        torch.set_num_threads(count)
+    with one_thread(), Workers(predictor, count):
+        yield
 
 
 class Workers:
@@ -70,9 +62,7 @@ class Workers:
             return
         self.pool = self.pool or self._fork()
         try:
-            # The library warns of forking beside threads; those of torch and numpy rest, and no child uses them.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
+            with forking():
                 answered = self.pool.map(_answer, batches)
             yield from answered
         except BrokenProcessPool as error:
@@ -83,18 +73,16 @@ class Workers:
 
     def _fork(self) -> ProcessPoolExecutor:
         # The predictor reaches the children through the fork, so that nothing is copied.
-        fork = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(self.count, fork, _begin, (self.predictor,))
+        with forking() as context:
+            return ProcessPoolExecutor(self.count, context, _begin, (self.predictor,))
 
 
 _predictor: Predictor
 
 
 def _begin(predictor: Predictor) -> None:
-    """Be a child: an interruption is the parent's to answer."""
     global _predictor
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    begin(signal.SIGINT)
     _predictor = predictor
 
 

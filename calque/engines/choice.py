@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from calque.engines.compiled import Compiled, CompiledTransformer
+from calque.engines.compiled import CompiledTransformer
+from calque.engines.compiled_search import Compiled
 from calque.engines.ctranslate2 import Setting
 from calque.engines.ctranslate2_folder import Place, open_engine
 from calque.engines.ctranslate2_spec import can_take

@@ -5,9 +5,7 @@ grew, so that reordering a beam copies a few numbers.
 """
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,11 @@ from torch import Tensor
 from calque.batch import Source
 from calque.engines.compiled_layout import Int, Packing, Pointer, Step
 from calque.engines.compiler import compiled
-from calque.engines.eager import Eager
 from calque.model import Seq2Seq
 from calque.nn.heads import SoftmaxHead
 from calque.nn.parts import Encoder
 from calque.nn.positions import Positions
 from calque.nn.transformer import TransformerDecoder, TransformerEncoder
-from calque.search.beam import Hypotheses
-from calque.search.normalisation import divisor, max_lengths
-from calque.search.options import SearchConfig
-from calque.search.processors import wishes
-from calque.search.scorer import BOS, EOS, PAD, UNK
 
 SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
 
@@ -62,6 +54,11 @@ class Written:
         """Take rows by number."""
         ancestors, sentence = (part.index_select(0, index) for part in (self.ancestors, self.sentence))
         return replace(self, ancestors=ancestors, sentence=sentence)
+
+    def grown(self) -> "Written":
+        """Let each row have grown from itself in the last step."""
+        own = torch.arange(len(self.ancestors), dtype=torch.int32).unsqueeze(1)
+        return replace(self, ancestors=torch.cat([self.ancestors, own], dim=1))
 
 
 class Scratch:
@@ -125,20 +122,10 @@ class CompiledTransformer:
     def step(self, token: Tensor, state: Written, context: Read) -> tuple[Tensor, Written]:
         """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
         scores = state.scratch.scores(len(token))
-        grown = self._run(token, state, context, self.library.decoder_step)
-        return scores, grown
+        return scores, self.step_with(self.library.decoder_step, token, state, context).grown()
 
-    def choose(self, token: Tensor, state: Written, context: Read, banned: Sequence[int]) -> tuple["Choice", Written]:
-        """Read one token a row [R]; return what greedy search wants of the step, and the next state."""
-        rows = len(token)
-        choice = Choice(torch.empty(rows, dtype=torch.int64), torch.empty(rows), torch.empty(rows))
-        numbers = (ctypes.c_int64 * len(banned))(*banned)
-        given = (numbers, Int(len(banned)), ctypes.c_int64(EOS))
-        wanted = (Pointer(part.data_ptr()) for part in (choice.token, choice.log_prob, choice.end_log_prob))
-        return choice, self._run(token, state, context, self.library.decoder_choose, *given, *wanted)
-
-    def _run(self, token: Tensor, state: Written, context: Read, function: Any, *others: Any) -> Written:
-        """Call a function of the source on one step; return the next state."""
+    def step_with(self, function: Any, token: Tensor, state: Written, context: Read, *others: Any) -> Written:
+        """Have a function of the library make one step; return the state without its rows' ancestors now."""
         rows, time = state.ancestors.shape
         num_sentences, places = context.mask.shape
         blocks = (*state.blocks, torch.empty(self.stack.layers, rows, self.block_width))
@@ -153,58 +140,7 @@ class CompiledTransformer:
         step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
         step.log_probs, step.room = scores.data_ptr(), room.data_ptr()
         function(ctypes.byref(self.stack), ctypes.byref(step), *others)
-        own = torch.arange(rows, dtype=torch.int32).unsqueeze(1)
-        return replace(state, blocks=blocks, ancestors=torch.cat([state.ancestors, own], dim=1))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Hold the best token of each row, its log-probability and that of </s>, each [R]."""
-
-    token: Tensor
-    log_prob: Tensor
-    end_log_prob: Tensor
-
-
-class Compiled:
-    """Search with the compiled Transformer: greedily by what it chooses itself, otherwise as with any scorer."""
-
-    def __init__(self, scorer: CompiledTransformer) -> None:
-        self.scorer, self.rest = scorer, Eager(scorer)
-
-    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
-        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
-        if options.beam > 1 or prefixes.shape[1] or wishes(options) or not len(lengths):
-            return self.rest(source, lengths, prefixes, options)
-        return greedy(self.scorer, source, max_lengths(lengths, options), options)
-
-
-@torch.no_grad()
-def greedy(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
-    """Return what `search` returns for a beam of 1; outputs have at most `limits` [B] tokens, </s> not counted."""
-    num_sentences, longest = len(limits), int(limits.max())
-    banned = (PAD, BOS) if options.unknown else (PAD, BOS, UNK)
-    tokens = limits.new_full([num_sentences, longest + 1], PAD)
-    sums, lengths = torch.zeros(num_sentences), torch.zeros_like(limits)
-    context, state = scorer.start(source)
-    rows, token = torch.arange(num_sentences), torch.full_like(limits, BOS)
-    for time in count():
-        choice, state = scorer.choose(token, state, context, banned)
-        is_full = limits[rows] <= time
-        token = choice.token.masked_fill(is_full, EOS)
-        sums[rows] += torch.where(is_full, choice.end_log_prob, choice.log_prob)
-        tokens[rows, time] = token
-        ended = token == EOS
-        if ended.any():
-            lengths[rows[ended]] = time
-            living = (~ended).nonzero()[:, 0]
-            if not len(living):
-                break
-            rows, token, state = rows[living], token[living], state.select_rows(living)
-    tokens.masked_fill_(torch.arange(longest + 1) >= lengths[:, None], PAD)
-    scores = sums / divisor((lengths + 1).float(), options)
-    longest = int(lengths.max())
-    return Hypotheses(tokens[:, None, :longest], lengths[:, None], scores[:, None], sums[:, None])
+        return replace(state, blocks=blocks)
 
 
 class _Encoder:

@@ -1,5 +1,6 @@
 """Defaults from the data and the machine, each with the reason that is printed with it."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ GENTLER = 0.2
 ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
 VALIDATIONS = 25
+MOST_PROCESSES = 4
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,13 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
     precision = "bf16" if machine.prefers_bf16 else "fp32"
     ratio = f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32"
     made.say(precision, ratio, "train.precision")
-    made.say(f"{machine.cores} threads", "the cores at hand", "train.threads")
+    parallel = _parallel(machine, int(made.settings.get("train", {}).get("threads", machine.cores)))
+    apart = ", each a process" if parallel == "processes" and not made.is_set("train.parallel") else ""
+    made.say(f"{machine.cores} threads{apart}", "the cores at hand", "train.threads")
     made.say(*place(machine.gpu), "train.device")
     return {
         "threads": machine.cores,
+        "parallel": parallel,
         "device": machine.device,
         "precision": precision,
         "batch_tokens": batch_tokens,
@@ -212,6 +217,12 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
         "validate_every": every,
         "save_every": every,
     }
+
+
+def _parallel(machine: Machine, threads: int) -> str:
+    """Say how threads share an update. One process adds the gradients of all, which many would wait for."""
+    can_fork = sys.platform == "linux" and not machine.gpu
+    return "processes" if can_fork and 1 < threads <= MOST_PROCESSES else "threads"
 
 
 def _target_tokens(survey: Survey) -> float:

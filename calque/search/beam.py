@@ -116,9 +116,9 @@ def steps(
         if num_finished and _worth_dropping(num_finished, len(beam.rows)):
             order = finished.int().argsort(stable=True)
             keep, gone = order.tensor_split([len(order) - num_finished])
-            _deliver(results, select(beam, gone), options.n_best)
+            deliver(results, beam.rows[gone], select(beam.ended, gone))
             if not len(keep):
-                return _trimmed(results)
+                return trimmed(results)
             beam, context, moved = select(beam, keep), select(context, keep), True
             origins, tokens = origins[keep], tokens[keep]
         # [B', K] -> [B'·K]
@@ -136,18 +136,19 @@ def _worth_dropping(num_finished: int, held: int) -> bool:
 
 
 def _begin(limits: Tensor, options: SearchConfig) -> tuple[_Beam, Hypotheses]:
-    num_sentences, longest = len(limits), int(limits.max()) if len(limits) else 0
-
-    def empty(width: int) -> Hypotheses:
-        tokens = limits.new_full([num_sentences, width, longest], PAD)
-        scores = torch.full([num_sentences, width], IMPOSSIBLE, device=limits.device)
-        return Hypotheses(tokens, limits.new_zeros([num_sentences, width]), scores, scores.clone())
-
-    ended = empty(options.beam)
+    ended = nothing_ended(limits, options.beam)
     # One hypothesis, the empty one, until the first step has branched it.
-    sums = torch.zeros([num_sentences, 1], device=limits.device)
-    rows = torch.arange(num_sentences, device=limits.device)
-    return _Beam(rows, limits, sums, ended.tokens.clone(), ended), empty(options.n_best)
+    sums = torch.zeros([len(limits), 1], device=limits.device)
+    rows = torch.arange(len(limits), device=limits.device)
+    return _Beam(rows, limits, sums, ended.tokens.clone(), ended), nothing_ended(limits, options.n_best)
+
+
+def nothing_ended(limits: Tensor, width: int) -> Hypotheses:
+    """Return room for the `width` best of B sentences, of which none is there yet; `limits` [B] as in `steps`."""
+    num_sentences, longest = len(limits), int(limits.max()) if len(limits) else 0
+    tokens = limits.new_full([num_sentences, width, longest], PAD)
+    scores = torch.full([num_sentences, width], IMPOSSIBLE, device=limits.device)
+    return Hypotheses(tokens, limits.new_zeros([num_sentences, width]), scores, scores.clone())
 
 
 def _apply(processors: Sequence[Processor], memories: Sequence[Any], log_probs: Tensor, history: Tensor) -> Tensor:
@@ -249,12 +250,15 @@ def _merge(beam: _Beam, sums: Tensor, order: Tensor, time: int) -> None:
     filled.copy_(tokens.gather(1, order[:, :, None].expand_as(filled)))
 
 
-def _deliver(results: Hypotheses, beam: _Beam, n_best: int) -> None:
-    results.tokens[beam.rows] = beam.ended.tokens[:, :n_best]
-    results.lengths[beam.rows] = beam.ended.lengths[:, :n_best]
-    results.scores[beam.rows] = beam.ended.scores[:, :n_best]
-    results.log_probs[beam.rows] = beam.ended.log_probs[:, :n_best]
+def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
+    """Write the best that ended of the sentences `rows` to their places."""
+    n_best = results.tokens.shape[1]
+    results.tokens[rows] = ended.tokens[:, :n_best]
+    results.lengths[rows] = ended.lengths[:, :n_best]
+    results.scores[rows] = ended.scores[:, :n_best]
+    results.log_probs[rows] = ended.log_probs[:, :n_best]
 
 
-def _trimmed(results: Hypotheses) -> Hypotheses:
+def trimmed(results: Hypotheses) -> Hypotheses:
+    """Leave out the columns that no output reaches."""
     return replace(results, tokens=results.tokens[:, :, : int(results.lengths.max())])

@@ -17,6 +17,8 @@ class TrainConfig(Config):
     """Seed of weights, data order and dropout."""
     threads: int = Field(2, ge=1)
     """Threads of a CPU run; the machine's cores unless set."""
+    parallel: Literal["threads", "processes"] = "threads"
+    """How they share an update: threads each product, processes of one thread the sentences (on a CPU)."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the model is trained; a GPU is taken when there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"

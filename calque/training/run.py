@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from calque.training.state import (
     put_back,
     take,
 )
-from calque.training.updates import Update, arithmetic, count_updates, read_batches, updates
+from calque.training.team import gradients_shared
+from calque.training.updates import Gradients, Update, arithmetic, count_updates, read_batches, updates
 from calque.training.validation import Development, validate
 from calque.weights import save_weights
+from calque.workers import spread
 
 TIMING_EVERY = 10.0
 
@@ -97,10 +100,11 @@ class Run:
             Journal(self.folder / "metrics.jsonl", step) as metrics,
             Journal(self.folder / "timing.jsonl", step) as timing,
             Interruption() as interruption,
+            gradients_shared(self.model, smoothed(self.config.label_smoothing), self.config) as gradients,
         ):
             outcome = None
             mark = time.monotonic()
-            for update in self._updates():
+            for update in self._updates(gradients):
                 self._log(update, metrics, timing)
                 if update.step % self.config.validate_every == 0:
                     self._validate(metrics)
@@ -117,15 +121,14 @@ class Run:
                 self._save()
         return outcome
 
-    def _updates(self) -> Iterator[Update]:
+    def _updates(self, gradients: Gradients) -> Iterator[Update]:
         config = self.config
 
         def rate(step: int) -> float:
             return learning_rate(config.schedule, config.lr, config.warmup, step, self.num_updates)
 
         batches = read_batches(self.store, config, self.position)
-        objective = smoothed(config.label_smoothing)
-        return updates(self.model, self.optimizer, batches, objective, rate, config, self.position)
+        return updates(self.model, self.optimizer, batches, gradients, rate, config, self.position)
 
     def _ending(self, signal: int, metrics: Journal) -> Outcome | None:
         """Say whether the run ends after this update; if so by itself, its last weights are validated too."""
@@ -180,7 +183,8 @@ class Run:
 
     def _validate(self, metrics: Journal) -> None:
         start = time.monotonic()
-        with arithmetic(self.config):
+        searching = spread(self.predictor) if self.config.parallel == "processes" else nullcontext()
+        with arithmetic(self.config), searching:
             result = validate(self.predictor, self.dev, self.config.device)
         first = self.dev.metrics[0]
         score = result.scores[first.name] * (1 if first.higher_is_better else -1)

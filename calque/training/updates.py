@@ -24,6 +24,9 @@ from calque.nn.objectives import Objective
 from calque.training.config import TrainConfig
 from calque.training.state import Position
 
+# From the pieces of an update to its mean loss a target token and its tokens; the gradients of all pieces are added.
+Gradients = Callable[[Sequence[Batch]], tuple[float, int]]
+
 
 @dataclass(frozen=True)
 class Update:
@@ -42,7 +45,7 @@ def updates(
     model: Seq2Seq,
     optimizer: torch.optim.Optimizer,
     batches: Iterator[list[Batch]],
-    objective: Objective,
+    gradients: Gradients,
     rate: Callable[[int], float],
     config: TrainConfig,
     position: Position,
@@ -58,7 +61,7 @@ def updates(
         lr = rate(position.step)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        loss, tokens = accumulate(model, pieces, objective, config)
+        loss, tokens = gradients(pieces)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
@@ -70,17 +73,33 @@ def updates(
         yield Update(position.step, position.epoch + 1, loss, lr, norm, tokens, time.perf_counter() - start)
 
 
-def accumulate(model: Seq2Seq, pieces: Sequence[Batch], objective: Objective, config: TrainConfig) -> tuple[float, int]:
-    """Add the gradients of all pieces; return the mean loss a target token and the number of tokens."""
+def gradients_here(model: Seq2Seq, objective: Objective, config: TrainConfig) -> Gradients:
+    """Return what computes the gradients of an update in this process."""
+
+    def gradients(pieces: Sequence[Batch]) -> tuple[float, int]:
+        tokens = count_tokens(pieces)
+        return accumulate(model, pieces, tokens, objective, config), tokens
+
+    return gradients
+
+
+def count_tokens(pieces: Sequence[Batch]) -> int:
+    """Return the target tokens of all pieces, padding not counted."""
+    return sum(int(piece.target.mask.sum()) for piece in pieces)
+
+
+def accumulate(
+    model: Seq2Seq, pieces: Sequence[Batch], tokens: int, objective: Objective, config: TrainConfig
+) -> float:
+    """Add the gradients of some pieces of an update of `tokens`; return their share of its mean loss."""
     model.train()
-    tokens = sum(int(piece.target.mask.sum()) for piece in pieces)
     total = 0.0
     for piece in pieces:
         with arithmetic(config):
             loss = model(rows.to(piece, config.device), objective).sum() / tokens
         loss.backward()
         total += float(loss.detach())
-    return total, tokens
+    return total
 
 
 def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> Iterator[list[Batch]]:

@@ -8,7 +8,8 @@ from covering import Axis, covering
 from parts import AXES, PRODUCT, SAMPLE, Case, batch, model
 
 from calque import rows
-from calque.engines.compiled import Compiled, CompiledTransformer
+from calque.engines.compiled import CompiledTransformer
+from calque.engines.compiled_search import Compiled
 from calque.engines.dense import laid_out, rounded, transposed
 from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer, why_not

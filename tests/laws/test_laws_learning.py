@@ -21,7 +21,7 @@ from calque.search.options import SearchConfig
 from calque.text.source_ids import plain_sources
 from calque.training.config import TrainConfig
 from calque.training.state import Position
-from calque.training.updates import updates
+from calque.training.updates import gradients_here, updates
 
 FIRST, NUM_SYMBOLS = 4, 10
 COPY, REVERSE = FIRST + NUM_SYMBOLS, FIRST + NUM_SYMBOLS + 1
@@ -144,7 +144,8 @@ def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int,
     def rate(step: int) -> float:
         return learning_rate("cosine", peak, 30, step, number)
 
-    records = list(updates(model, optimizer, stream, likelihood, rate, config, Position()))
+    gradients = gradients_here(model, likelihood, config)
+    records = list(updates(model, optimizer, stream, gradients, rate, config, Position()))
     assert [record.step for record in records] == list(range(1, number + 1))
     assert records[-1].loss < records[0].loss
     return model.eval()

@@ -19,6 +19,7 @@ TINY = {"layers": 1, "width": 16, "dropout": 0.2}
 PARTS = {
     "transformer": TINY | {"kind": "transformer", "heads": 2, "feed_forward": 24, "attention_dropout": 0.1},
     "lstm": TINY | {"kind": "lstm"},
+    "transformer of two processes": TINY | {"kind": "transformer", "heads": 2, "feed_forward": 24},
 }
 SETTINGS = {
     "text.kind": '"character"',
@@ -87,6 +88,8 @@ def run(folder: Path, pairs: Path, part: str, display: SilentDisplay | None = No
     }
     if part == "lstm":
         values["model.decoder.attention.kind"] = '"additive"'
+    if part == "transformer of two processes":
+        values |= {"train.threads": "2", "train.parallel": '"processes"'}
     changed = {f"train.{key}": value for key, value in changes.items()}
     lines = [f"{key}={value}" for key, value in (SETTINGS | values | changed).items()]
     request = make_request([str(pairs)], folder, Named("auto", "tiny", "translation", "xx-xx"), lines)

@@ -26,7 +26,7 @@ from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.tokenizers import IMPORTED
 from calque.training.config import TrainConfig
 from calque.training.state import Position
-from calque.training.updates import updates
+from calque.training.updates import gradients_here, updates
 
 VERBS = ("train", "load", "evaluate", "check")
 
@@ -79,8 +79,8 @@ def trains_and_decodes(model_config: ModelConfig, config: TrainConfig) -> None:
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = build_optimizer(config.optimizer, model.parameters(), config.lr)
     stream = iter([[batch(case, seed=1, num_rows=3), batch(case, seed=2, num_rows=2)]])
-    objective = smoothed(config.label_smoothing)
-    (record,) = updates(model, optimizer, stream, objective, lambda step: config.lr, config, Position())
+    gradients = gradients_here(model, smoothed(config.label_smoothing), config)
+    (record,) = updates(model, optimizer, stream, gradients, lambda step: config.lr, config, Position())
     assert math.isfinite(record.loss)
     assert record.loss < 5 * math.log(VOCAB_SIZE)
     assert any(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters())

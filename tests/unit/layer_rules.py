@@ -9,13 +9,14 @@ PACKAGE = "calque"
 
 # A module imports from lower levels only; within a package anything goes.
 LEVELS = (
-    "rows errors config files weights",
+    "rows errors config files weights forked",
     "text metrics batch phrasebook",
     "data nn search optim machine",
     "model ensemble catalog",
     "tasks engines model_folder",
     "predict report",
-    "training streams workers predict_ensemble inspection exporting serving",
+    "workers",
+    "training streams predict_ensemble inspection exporting serving",
     "recipe",
     "preparation completion facts",
     "api",

@@ -41,6 +41,17 @@ ALWAYS float across(floats values) {
   return total;
 }
 
+ALWAYS int any_above(floats values, float bound) {
+#ifdef __AVX512F__
+  return _mm512_cmp_ps_mask((__m512)values, _mm512_set1_ps(bound), _CMP_GT_OQ) != 0;
+#elif defined __AVX2__
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)values, _mm256_set1_ps(bound), _CMP_GT_OQ)) != 0;
+#endif
+  for (int lane = 0; lane < LANES; ++lane)
+    if (values[lane] > bound) return 1;
+  return 0;
+}
+
 static float dot(const float *left, const float *right, int count) {
   floats total = {0};
   int at = 0;
@@ -115,4 +126,13 @@ static float exponentials(float *to, const float *values, float shift, int count
     rest += to[at];
   }
   return across(total) + rest;
+}
+
+// Return the logarithm of the sum of exponentials.
+static float log_sum(const float *scores, int count) {
+  float spare[SPARE], most = highest(scores, count), total = 0;
+  // In parts, so that what is written for nothing stays near.
+  for (int at = 0; at < count; at += SPARE)
+    total += exponentials(spare, scores + at, most, count - at < SPARE ? count - at : SPARE);
+  return most + logf(total);
 }

@@ -108,11 +108,22 @@ def test_what_is_not_chosen_is_said() -> None:
     assert "languages en → de" in chosen
 
 
+def test_a_few_threads_are_processes() -> None:
+    """One process adds the gradients of all: many would wait for it. A GPU is not shared so."""
+
+    def parallel(machine: Machine, **train: int) -> str:
+        layer = preset(Choice(), SURVEYS["captions"], machine, {"train": train}).layer
+        return str(layer["train"]["parallel"])
+
+    assert parallel(PLAIN) == parallel(PLAIN, threads=4) == "processes"
+    assert parallel(PLAIN, threads=1) == parallel(PLAIN, threads=5) == parallel(FAST) == "threads"
+
+
 TOLD = {
     "train.max_epochs": (7, "epochs"),
     "train.batch_tokens": (512, "tokens an update"),
     "train.lr": (0.1, "learning rate"),
-    "train.threads": (1, "threads"),
+    "train.threads": (3, "threads"),
     "train.precision": ("bf16", "fp32"),
     "train.device": ("cuda", "on the CPU"),
     "text.joint": (False, "one vocabulary"),

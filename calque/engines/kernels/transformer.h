@@ -1,0 +1,242 @@
+// A Transformer's encoder as a whole, and one step of its decoder for R rows, each in one call.
+//
+// Compiled on the machine that runs it, for its own vector instructions. Nothing is allocated here: whoever calls owns
+// every array. What a row gets depends on nothing but that row, so that an answer does not depend on its batch.
+
+#pragma once
+
+#include "products.h"
+
+enum { NO_NORM, LAYER_NORM, RMS_NORM };
+
+typedef struct {
+  int32_t kind;
+  float epsilon;
+  const float *weight, *bias;
+} Norm;
+
+// Self-attention and feed-forward; `read_own` gives queries, keys and values side by side. The rest is a decoder's.
+typedef struct {
+  Norm own_norm, memory_norm, units_norm;
+  Dense read_own, write_own, read_memory, query, write_memory, inner, gate, outer;
+} Layer;
+
+typedef struct {
+  int32_t layers, width, heads, groups, head_width, units, function, gated, norm_before;
+  float embedding_scale;
+  const float *table;
+  Norm embedding_norm, last_norm;
+  Dense head;
+  const Layer *layer;
+} Stack;
+
+// What the step is given: tokens [R]; the vector [D] of their position; the row of each earlier step that a row grew
+// from, [R, time]; the blocks [layers, R then, read] that `read_own` gave then, with their R; the sentence of each row;
+// keys and values of the memory [layers, B, places, 2 * groups * head_width] and which places count [B, places].
+typedef struct {
+  int32_t rows, time, sentences, places;
+  const int64_t *tokens;
+  const float *position;
+  const int32_t *ancestors;
+  float *const *blocks;
+  const int32_t *block_rows;
+  const int32_t *sentence;
+  const float *memory;
+  const uint8_t *mask;
+  float *log_probs;
+  float *room;
+} Step;
+
+// --- layers --------------------------------------------------------------------------------------------------------
+
+static const Finish PLAIN = {NO_FUNCTION, 0}, ADDED = {NO_FUNCTION, 1};
+
+static void norm_rows(const Norm *norm, const float *from, int rows, int width, float *to) {
+  for (int row = 0; row < rows; ++row, from += width, to += width) {
+    float mean = norm->kind == LAYER_NORM ? sum(from, width) / width : 0;
+    for (int at = 0; at < width; ++at) to[at] = from[at] - mean;
+    float scale = 1 / sqrtf(dot(to, to, width) / width + norm->epsilon);
+    for (int at = 0; at < width; ++at) to[at] = to[at] * scale * norm->weight[at] + norm->bias[at];
+  }
+}
+
+// What a sublayer reads: `values` normed, in `room`, or as they are.
+static const float *before(const Stack *stack, const Norm *norm, const float *values, int rows, float *room) {
+  if (!stack->norm_before) return values;
+  norm_rows(norm, values, rows, stack->width, room);
+  return room;
+}
+
+static void after(const Stack *stack, const Norm *norm, float *values, int rows) {
+  if (!stack->norm_before) norm_rows(norm, values, rows, stack->width, values);
+}
+
+// Scratch, in floats; whoever calls gives as much as `room_needed` says.
+typedef struct {
+  float *values, *normed, *mixed, *query, *units, *gate, *scores;
+} Room;
+
+static long mixed_width(const Stack *stack) { return (long)stack->heads * stack->head_width; }
+
+int64_t room_needed(const Stack *stack, int32_t rows, int32_t places) {
+  long each = 2L * stack->width + 2 * mixed_width(stack) + 2L * stack->units;
+  return rows * each + places + LANES;
+}
+
+static Room divided(const Stack *stack, int rows, float *room) {
+  Room parts;
+  parts.values = room;
+  parts.normed = parts.values + (long)rows * stack->width;
+  parts.mixed = parts.normed + (long)rows * stack->width;
+  parts.query = parts.mixed + rows * mixed_width(stack);
+  parts.units = parts.query + rows * mixed_width(stack);
+  parts.gate = parts.units + (long)rows * stack->units;
+  parts.scores = parts.gate + (long)rows * stack->units;
+  return parts;
+}
+
+static void feed_forward(const Stack *stack, const Layer *layer, int rows, Room *room) {
+  const float *given = before(stack, &layer->units_norm, room->values, rows, room->normed);
+  multiply(&layer->inner, given, rows, room->units, (Finish){stack->function, 0});
+  if (stack->gated) {
+    multiply(&layer->gate, given, rows, room->gate, PLAIN);
+    for (long at = 0; at < (long)rows * stack->units; ++at) room->units[at] *= room->gate[at];
+  }
+  multiply(&layer->outer, room->units, rows, room->values, ADDED);
+  after(stack, &layer->units_norm, room->values, rows);
+}
+
+// Turn scores into weights, in place; return what they must be divided by. There is room for whole vectors.
+static float weigh(float *scores, int count) {
+  int whole = (count + LANES - 1) / LANES * LANES;
+  for (int at = count; at < whole; ++at) scores[at] = HIDDEN;
+  return exponentials(scores, scores, highest(scores, whole), whole);
+}
+
+// Mix the values of a sentence's places by how their keys meet the queries of one row: all heads, [heads * head_width].
+// A place is `stride` floats long and begins with its keys, the values after them; `mask` says which places count.
+static void mix(const Stack *stack, const float *queries, const float *memory, long stride, int places,
+                const uint8_t *mask, float *scores, float *mixed) {
+  const int deep = stack->head_width, shared = stack->heads / stack->groups;
+  for (int head = 0; head < stack->heads; ++head, mixed += deep) {
+    const float *query = queries + head * deep, *keys = memory + head / shared * deep;
+    const float *values = keys + (long)stack->groups * deep;
+    for (int place = 0; place < places; ++place)
+      scores[place] = mask[place] ? dot(query, keys + place * stride, deep) : HIDDEN;
+    const float total = weigh(scores, places);
+    for (int at = 0; at < deep; ++at) mixed[at] = 0;
+    for (int place = 0; place < places; ++place)
+      if (mask[place]) add_scaled(mixed, values + place * stride, scores[place] / total, deep);
+  }
+}
+
+// Positions are those of `period` rows, over and over.
+static void embed(const Stack *stack, const int64_t *tokens, int rows, const float *positions, int period, float *to) {
+  const int width = stack->width;
+  for (int row = 0; row < rows; ++row) {
+    const float *vector = stack->table + tokens[row] * width, *place = positions + (long)(row % period) * width;
+    float *there = to + (long)row * width;
+    for (int at = 0; at < width; ++at) there[at] = vector[at] * stack->embedding_scale + place[at];
+  }
+  if (stack->embedding_norm.kind) norm_rows(&stack->embedding_norm, to, rows, width, to);
+}
+
+// --- the step ------------------------------------------------------------------------------------------------------
+
+static void look_back(const Stack *stack, const Step *step, int number, Room *room) {
+  const Layer *layer = stack->layer + number;
+  const int rows = step->rows, time = step->time, deep = stack->head_width, shared = stack->heads / stack->groups;
+  const long read = mixed_width(stack) + 2L * stack->groups * deep;
+  float *own = step->blocks[time] + number * rows * read;
+  const float *given = before(stack, &layer->own_norm, room->values, rows, room->normed);
+  multiply(&layer->read_own, given, rows, own, PLAIN);
+  for (int row = 0; row < rows; ++row) {
+    const int32_t *grown = step->ancestors + (long)row * time;
+    for (int head = 0; head < stack->heads; ++head) {
+      const long key = mixed_width(stack) + head / shared * deep, value = key + (long)stack->groups * deep;
+      const float *query = own + row * read + head * deep;
+      for (int then = 0; then < time; ++then) {
+        const float *block = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read;
+        room->scores[then] = dot(query, block + key, deep);
+      }
+      room->scores[time] = dot(query, own + row * read + key, deep);
+      float total = weigh(room->scores, time + 1), *mixed = room->mixed + row * mixed_width(stack) + head * deep;
+      for (int at = 0; at < deep; ++at) mixed[at] = own[row * read + value + at] * (room->scores[time] / total);
+      for (int then = 0; then < time; ++then) {
+        const float *block = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read;
+        add_scaled(mixed, block + value, room->scores[then] / total, deep);
+      }
+    }
+  }
+  multiply(&layer->write_own, room->mixed, rows, room->values, ADDED);
+  after(stack, &layer->own_norm, room->values, rows);
+}
+
+static void look_over(const Stack *stack, const Step *step, int number, Room *room) {
+  const Layer *layer = stack->layer + number;
+  const int rows = step->rows, places = step->places;
+  const long read = layer->read_memory.outputs;
+  const float *given = before(stack, &layer->memory_norm, room->values, rows, room->normed);
+  multiply(&layer->query, given, rows, room->query, PLAIN);
+  for (int row = 0; row < rows; ++row) {
+    const int sentence = step->sentence[row];
+    const float *memory = step->memory + ((long)number * step->sentences + sentence) * places * read;
+    mix(stack, room->query + row * mixed_width(stack), memory, read, places, step->mask + (long)sentence * places,
+        room->scores, room->mixed + row * mixed_width(stack));
+  }
+  multiply(&layer->write_memory, room->mixed, rows, room->values, ADDED);
+  after(stack, &layer->memory_norm, room->values, rows);
+}
+
+// Write what the head gives each row, not yet normalised, to `step->log_probs`.
+static void score(const Stack *stack, const Step *step) {
+  Room room = divided(stack, step->rows, step->room);
+  embed(stack, step->tokens, step->rows, step->position, 1, room.values);
+  for (int number = 0; number < stack->layers; ++number) {
+    look_back(stack, step, number, &room);
+    look_over(stack, step, number, &room);
+    feed_forward(stack, stack->layer + number, step->rows, &room);
+  }
+  const float *last = room.values;
+  if (stack->last_norm.kind) {
+    norm_rows(&stack->last_norm, room.values, step->rows, stack->width, room.normed);
+    last = room.normed;
+  }
+  multiply(&stack->head, last, step->rows, step->log_probs, PLAIN);
+}
+
+// --- the encoder ---------------------------------------------------------------------------------------------------
+
+// Read tokens [sentences, places] at `positions` [places, D], of which `mask` [sentences, places] says which count, and
+// write the memory [sentences, places, D]; `own` has room for what `read_own` gives of one layer.
+void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t *tokens, const float *positions,
+            const uint8_t *mask, float *memory, float *own, float *scratch) {
+  const int rows = sentences * places;
+  Room room = divided(stack, rows, scratch);
+  embed(stack, tokens, rows, positions, places, room.values);
+  for (int number = 0; number < stack->layers; ++number) {
+    const Layer *layer = stack->layer + number;
+    const long read = layer->read_own.outputs;
+    const float *given = before(stack, &layer->own_norm, room.values, rows, room.normed);
+    multiply(&layer->read_own, given, rows, own, PLAIN);
+    for (int row = 0; row < rows; ++row) {
+      const long first = row / places * places;
+      mix(stack, own + row * read, own + first * read + mixed_width(stack), read, places, mask + first, room.scores,
+          room.mixed + row * mixed_width(stack));
+    }
+    multiply(&layer->write_own, room.mixed, rows, room.values, ADDED);
+    after(stack, &layer->own_norm, room.values, rows);
+    feed_forward(stack, layer, rows, &room);
+  }
+  if (stack->last_norm.kind) norm_rows(&stack->last_norm, room.values, rows, stack->width, memory);
+  else
+    for (long at = 0; at < (long)rows * stack->width; ++at) memory[at] = room.values[at];
+}
+
+// Project a memory [rows, width of it] to keys and values [layers, rows, 2 * groups * head_width].
+void read_memory(const Stack *stack, int32_t rows, const float *memory, float *to) {
+  for (int number = 0; number < stack->layers; ++number) {
+    const Dense *dense = &stack->layer[number].read_memory;
+    multiply(dense, memory, rows, to + (long)number * rows * dense->outputs, PLAIN);
+  }
+}

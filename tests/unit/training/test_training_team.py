@@ -1,0 +1,187 @@
+"""Processes that share an update: gradients of one process, draws that resume, no orphan and no hang when one dies."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calque.batch import Batch
+from calque.catalog import architecture
+from calque.data.collate import collate_pairs
+from calque.errors import ResourceError
+from calque.model import ModelConfig, Seq2Seq, build
+from calque.nn.objectives import smoothed
+from calque.recipe.layers import merge
+from calque.text.source_ids import plain_sources
+from calque.training.config import TrainConfig
+from calque.training.team import Team, gradients_shared, share_out
+from calque.training.updates import gradients_here
+
+VOCAB_SIZE = 23
+OBJECTIVE = smoothed(0.1)
+
+
+def pieces(sizes: Sequence[int], seed: int = 1) -> list[Batch]:
+    """Return pieces of so many pairs each, of random lengths."""
+    draw = random.Random(seed)
+
+    def sentences(count: int) -> list[list[int]]:
+        return [[draw.randrange(4, VOCAB_SIZE) for _ in range(draw.randint(1, 9))] for _ in range(count)]
+
+    return [collate_pairs(plain_sources(sentences(size)), sentences(size)) for size in sizes]
+
+
+def network(name: str, dropout: float) -> Seq2Seq:
+    torch.manual_seed(5)
+    parts = {"encoder": {"dropout": dropout}, "decoder": {"dropout": dropout}}
+    return build(ModelConfig.model_validate(merge(architecture(name, "tiny"), parts)), VOCAB_SIZE, VOCAB_SIZE)
+
+
+def of_team(threads: int) -> TrainConfig:
+    return TrainConfig(threads=threads, parallel="processes")
+
+
+def gradients_of(model: Seq2Seq) -> list[torch.Tensor]:
+    """Take the gradients out of a model."""
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 5), st.integers(0, 100))
+@settings(deadline=None)
+def test_every_pair_is_in_one_share_and_shares_are_even(sizes: list[int], count: int, seed: int) -> None:
+    given = pieces(sizes, seed)
+    shares = share_out(given, count)
+    assert len(shares) == count
+    rows = [row.tolist() for share in shares for piece in share for row in piece.target.labels]
+    assert rows == [row.tolist() for piece in given for row in piece.target.labels]
+    cells = [sum(piece.target.mask.numel() + piece.source.mask.numel() for piece in share) for share in shares]
+    widest = max(piece.target.mask.shape[1] + piece.source.mask.shape[1] for piece in given)
+    # A border falls between two pairs: half of one too many or too few at either end.
+    assert all(abs(share - sum(cells) / count) <= widest for share in cells)
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_team_has_the_gradients_of_one_process(name: str, threads: int) -> None:
+    model = network(name, 0.0)
+    alone = gradients_here(model, OBJECTIVE, TrainConfig(threads=1))
+    with Team(model, OBJECTIVE, of_team(threads)) as team:
+        # Twice, since a helper must forget the gradients of the update before; one pair leaves helpers without work.
+        for given in (pieces([7, 4, 9]), pieces([1], seed=2), pieces([5, 5], seed=3)):
+            expected_loss, expected_tokens = alone(given)
+            expected = gradients_of(model)
+            loss, tokens = team(given)
+            assert tokens == expected_tokens
+            assert loss == pytest.approx(expected_loss, rel=1e-5)
+            for own, other in zip(gradients_of(model), expected, strict=True):
+                torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+
+
+def test_helpers_read_weights_that_changed() -> None:
+    model = network("lstm", 0.0)
+    with Team(model, OBJECTIVE, of_team(2)) as team:
+        before, _ = team(pieces([8]))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.5)
+        after, _ = team(pieces([8]))
+    assert after == pytest.approx(gradients_here(model, OBJECTIVE, TrainConfig(threads=1))(pieces([8]))[0], rel=1e-5)
+    assert abs(after - before) > 1e-3
+
+
+def test_dropout_follows_from_the_generator_here() -> None:
+    model, given = network("transformer", 0.3), pieces([6, 6])
+    found = []
+    with Team(model, OBJECTIVE, of_team(2)) as team:
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            found.append(team(given)[0])
+    # Another team, as after a resumption.
+    with Team(model, OBJECTIVE, of_team(2)) as team:
+        torch.manual_seed(2)
+        found.append(team(given)[0])
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+    assert found[1] != found[2]
+
+
+def test_processes_are_asked_for_by_the_recipe() -> None:
+    model = network("lstm", 0.0)
+    for config in (TrainConfig(threads=2), TrainConfig(threads=1, parallel="processes")):
+        with gradients_shared(model, OBJECTIVE, config) as gradients:
+            assert not isinstance(gradients, Team)
+    before = torch.get_num_threads()
+    with gradients_shared(model, OBJECTIVE, of_team(3)) as gradients:
+        assert isinstance(gradients, Team)
+        assert len(gradients.helpers) == 2
+        gradients(pieces([4]))
+        assert torch.get_num_threads() == before
+
+
+def test_a_killed_helper_is_told() -> None:
+    with Team(network("lstm", 0.0), OBJECTIVE, of_team(3)) as team:
+        team(pieces([6]))
+        os.kill(team.helpers[1].process.pid, signal.SIGKILL)
+        with pytest.raises(ResourceError, match=r"train\.parallel=threads"):
+            team(pieces([6]))
+
+
+def test_a_fault_in_a_helper_comes_here() -> None:
+    def faulty(log_probs: torch.Tensor, labels: torch.Tensor, vocab_size: int) -> torch.Tensor:
+        raise ZeroDivisionError("out of order")
+
+    with Team(network("lstm", 0.0), faulty, of_team(2)) as team:
+        helper = team.helpers[0]
+        helper.ask(pieces([3]), 9, 1)
+        with pytest.raises(RuntimeError, match="out of order"):
+            helper.answer()
+
+
+def test_helpers_end_with_the_team() -> None:
+    with Team(network("lstm", 0.0), OBJECTIVE, of_team(3)) as team:
+        numbers = [helper.process.pid for helper in team.helpers]
+        # In the midst of work, which nobody waits for.
+        for helper in team.helpers:
+            helper.ask(pieces([40]), 100, 1)
+    assert not any(is_running(number) for number in numbers)
+
+
+def test_helpers_do_not_outlive_a_killed_parent() -> None:
+    code = (
+        "import os, signal, test_training_team as own\n"
+        "with own.Team(own.network('lstm', 0.0), own.OBJECTIVE, own.of_team(3)) as team:\n"
+        "    team(own.pieces([6]))\n"
+        "    print(*(helper.process.pid for helper in team.helpers), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])}
+    # Read by pipe to its end: an orphan that holds the pipe would keep this waiting.
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | place, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    numbers = [int(number) for number in done.stdout.split()]
+    assert len(numbers) == 2
+    deadline = time.monotonic() + 10
+    while any(is_running(number) for number in numbers):
+        assert time.monotonic() < deadline, "a helper outlived its parent"
+        time.sleep(0.05)
+
+
+def is_running(number: int) -> bool:
+    """Say whether a process is there and not only waiting to be reaped."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
