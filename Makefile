@@ -50,11 +50,11 @@ demo: $(STAMP)
 
 # Tests of one file stay in one process, so that what a file trains for its tests is trained once.
 test: $(STAMP)
-	$(PYTEST) --dist loadfile -m 'not slow'
+	$(PYTEST) --dist loadfile --durations=15 -m 'not slow'
 
 # One of these takes as long as half of the others: whoever is free takes what is left.
 test-slow: $(STAMP)
-	$(PYTEST) --dist worksteal --durations=15 -m 'slow and not long'
+	$(PYTEST) --dist worksteal --durations=40 -m 'slow and not long'
 
 test-long: $(STAMP)
 	$(PYTEST) --dist worksteal -m long

@@ -14,6 +14,8 @@ from calque.data.check import CheckReport, check_dataset, fix_dataset
 from calque.data.lines import open_lines
 from calque.data.readers import Columns, open_dataset
 from calque.data.survey import development_sample
+from calque.engines.choice import Opened, choose_engine
+from calque.engines.eager import Engine
 from calque.errors import UsageError
 from calque.facts import info as info
 from calque.machine import gpu_name, place
@@ -231,7 +233,11 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
     dev = development(prepared.dev, text, task_metrics(recipe.task), recipe.data.max_length)
     options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
     predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
-    return Run(folder, recipe.train, model, prepared.store, dev, predictor, display)
+
+    def make_engine() -> Engine:
+        return choose_engine("auto", Opened(model, recipe.model, folder))[0]
+
+    return Run(folder, recipe.train, model, prepared.store, dev, predictor, make_engine, display)
 
 
 def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:

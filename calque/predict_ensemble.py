@@ -89,8 +89,8 @@ def load(
     """Open a model folder, or several as an ensemble; UsageError in one line for one that is no model.
 
     `options` replace the search settings of the (first) model; `device` None takes the GPU if there is one; `space`:
-    average the members' probabilities ("prob") or their logarithms ("log"); `engine`: auto, eager, fused, int8 or
-    ctranslate2, of which an ensemble has eager alone.
+    average the members' probabilities ("prob") or their logarithms ("log"); `engine`: auto, eager, fused,
+    compiled, int8 or ctranslate2, of which an ensemble has eager alone.
     """
     if isinstance(folder, str | Path):
         return predict.load(folder, options, device, engine)

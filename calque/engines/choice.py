@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from calque.engines import compiled, fused
 from calque.engines.compiled import CompiledTransformer
 from calque.engines.compiled_search import Compiled
 from calque.engines.ctranslate2 import Setting
@@ -13,7 +14,7 @@ from calque.engines.ctranslate2_folder import Place, open_engine
 from calque.engines.ctranslate2_spec import can_take
 from calque.engines.dense import int8, laid_out, transposed
 from calque.engines.eager import Eager, Engine
-from calque.engines.fused import FusedTransformer, why_not
+from calque.engines.fused import FusedTransformer
 from calque.errors import ResourceError, UsageError, did_you_mean
 from calque.model import ModelConfig, Seq2Seq
 
@@ -41,13 +42,12 @@ def check_engine(name: str) -> None:
 
 
 def choose_engine(name: str, opened: Opened) -> tuple[Engine, str]:
-    """Return the engine of a name, and in words which it is; UsageError where it cannot take the model."""
-    check_engine(name)
+    """Return the engine of a checked name, and in words which it is; UsageError where it cannot take the model."""
     return ENGINES[name](opened)
 
 
 def _auto(opened: Opened) -> tuple[Engine, str]:
-    reason = _not_fused(opened)
+    reason = _not_on_cpu(opened) or compiled.why_not(opened.model)
     return (Eager(opened.model), f"eager: {reason}") if reason else _compiled(opened)
 
 
@@ -56,28 +56,31 @@ def _eager(opened: Opened) -> tuple[Engine, str]:
 
 
 def _fused(opened: Opened) -> tuple[Engine, str]:
-    _refuse("fused", _not_fused(opened))
+    _refuse("fused", _not_on_cpu(opened) or fused.why_not(opened.model))
     scorer = FusedTransformer(opened.model, opened.model.encoder, transposed)
     return Eager(scorer), "fused: the steps of a Transformer written out"
 
 
 def _compiled(opened: Opened) -> tuple[Engine, str]:
-    _refuse("compiled", _not_fused(opened))
+    model = opened.model
+    _refuse("compiled", _not_on_cpu(opened) or compiled.why_not(model))
     try:
-        return Compiled(CompiledTransformer(opened.model, is_narrow=False)), "compiled: a Transformer's steps in C"
+        return Compiled(CompiledTransformer(model, is_narrow=False)), "compiled: a Transformer's steps in C"
     except ResourceError as error:
-        return _fused(opened)[0], f"fused: {error}"
+        return (Eager(model), f"eager: {error}") if fused.why_not(model) else (_fused(opened)[0], f"fused: {error}")
 
 
 def _int8(opened: Opened) -> tuple[Engine, str]:
-    _refuse("int8", "" if opened.on_cpu else "the model is on a GPU")
+    _refuse("int8", _not_on_cpu(opened))
     model, what = opened.model, "int8: weights of 8 bits, so that some answers differ a little from the model's own"
-    if why_not(model):
-        return Eager(laid_out(model, int8)), what
     try:
-        return Compiled(CompiledTransformer(model, is_narrow=True)), what
+        if not compiled.why_not(model):
+            return Compiled(CompiledTransformer(model, is_narrow=True)), what
     except ResourceError as error:
-        return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), f"{what}; not compiled: {error}"
+        what = f"{what}; not compiled: {error}"
+    if fused.why_not(model):
+        return Eager(laid_out(model, int8)), what
+    return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), what
 
 
 def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
@@ -87,8 +90,8 @@ def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
     return open_engine(opened.model, opened.config, Place.of(opened.folder), setting), "ctranslate2: its kernels"
 
 
-def _not_fused(opened: Opened) -> str:
-    return why_not(opened.model) if opened.on_cpu else "the model is on a GPU"
+def _not_on_cpu(opened: Opened) -> str:
+    return "" if opened.on_cpu else "the model is on a GPU"
 
 
 def _refuse(name: str, reason: str) -> None:

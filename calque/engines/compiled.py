@@ -5,6 +5,7 @@ grew, so that reordering a beam copies a few numbers.
 """
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ import torch
 from torch import Tensor
 
 from calque.batch import Source
-from calque.engines.compiled_layout import Int, Packing, Pointer, Step
+from calque.engines import fused
+from calque.engines.compiled_layout import SSRU, Int, Packing, Pointer, Step
 from calque.engines.compiler import compiled
 from calque.model import Seq2Seq
 from calque.nn.heads import SoftmaxHead
+from calque.nn.mixers import Mixer
+from calque.nn.multihead import SelfAttention
 from calque.nn.parts import Encoder
 from calque.nn.positions import Positions
+from calque.nn.ssru import Ssru
 from calque.nn.transformer import TransformerDecoder, TransformerEncoder
 
+MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention, "ssru": Ssru}
 SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
 
 
@@ -41,8 +47,8 @@ class Read:
 
 @dataclass(frozen=True)
 class Written:
-    """Hold what each step left, blocks [L, R then, (H + 2·G)·d], and of each row the one it grew from at each step
-    `ancestors` [R, T] and its `sentence` [R].
+    """Hold what each step left, blocks [L, R then, (H + 2·G)·d] or cells of units [L, R then, D]; and of each row the
+    one it grew from at each step, `ancestors` [R, T], and its `sentence` [R].
     """
 
     blocks: tuple[Tensor, ...]
@@ -80,6 +86,11 @@ class Scratch:
         return self._room
 
 
+def why_not(model: Seq2Seq) -> str:
+    """Return why there is no C for a model, naming the field of its recipe; nothing where there is."""
+    return fused.why_not(model, MIXERS)
+
+
 class CompiledTransformer:
     """Score the next token of a plain Transformer decoder, as the model does but for rounding.
 
@@ -87,7 +98,7 @@ class CompiledTransformer:
     """
 
     def __init__(self, model: Seq2Seq, is_narrow: bool) -> None:
-        """Lay weights out, in 8 bits or as they are; `fused.why_not` must have nothing against the model.
+        """Lay weights out, in 8 bits or as they are; `why_not` must have nothing against the model.
 
         Raises ResourceError where nothing can be compiled.
         """
@@ -103,7 +114,8 @@ class CompiledTransformer:
             else _Encoder(model.encoder)
         )
         self.stack = self.packing.stack(decoder, list(decoder.layers), head.projection)  # type: ignore[arg-type]
-        self.block_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        attended = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        self.block_width = self.stack.width if self.stack.mixer == SSRU else attended
         self.read_width = 2 * self.stack.groups * self.stack.head_width
         self.vocab_size = head.projection.weight.shape[0]
         self.positions = _PositionRows(decoder.positions, decoder.width)

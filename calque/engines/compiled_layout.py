@@ -15,12 +15,14 @@ from calque.engines.fused import joined, scaled
 from calque.nn.feed_forward import FeedForward, GatedFeedForward, gelu_tanh
 from calque.nn.multihead import MultiHeadAttention, SelfAttention
 from calque.nn.norms import normed
+from calque.nn.ssru import Ssru
 from calque.nn.transformer import TransformerDecoder, TransformerEncoder
 from calque.nn.transformer_layers import DecoderLayer, EncoderLayer
 
 # By their numbers in the source.
 FUNCTIONS = (None, torch.relu, nn.functional.gelu, gelu_tanh, nn.functional.silu)
 NO_NORM, LAYER_NORM, RMS_NORM = range(3)
+SELF_ATTENTION, SSRU = range(2)
 Pointer, Int, Float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 Side: TypeAlias = TransformerEncoder | TransformerDecoder
 
@@ -52,7 +54,7 @@ class Stack(ctypes.Structure):
 
     _fields_ = (
         *((name, Int) for name in ("layers", "width", "heads", "groups", "head_width", "units", "function")),
-        *((name, Int) for name in ("gated", "norm_before")),
+        *((name, Int) for name in ("gated", "norm_before", "mixer")),
         ("embedding_scale", Float),
         ("table", Pointer),
         ("embedding_norm", Norm),
@@ -82,11 +84,13 @@ class Packing:
 
     def stack(self, side: Side, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None) -> Stack:
         """Lay out the layers of one side, and the projection to the vocabulary where it has one."""
-        own, network = attention_of(layers[0]), layers[0].feed_forward
+        network, mixer = layers[0].feed_forward, mixer_of(layers[0])
+        heads = heads_of(layers[0])
         laid = (Layer * len(layers))(*map(self._layer, layers))
         self.kept.append(laid)
         width = side.embedding.weight.shape[1]
-        stack = Stack(len(layers), width, own.heads, own.groups, own.head_width, network.inner.out_features)
+        stack = Stack(len(layers), width, heads.heads, heads.groups, heads.head_width, network.inner.out_features)
+        stack.mixer = SSRU if isinstance(mixer, Ssru) else SELF_ATTENTION
         stack.function = FUNCTIONS.index(network.function)
         stack.gated = isinstance(network, GatedFeedForward)
         stack.norm_before = layers[0].before is normed
@@ -107,8 +111,11 @@ class Packing:
     def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
         made = Layer(units_norm=self._norm(layer.feed_forward_norm))
         made.own_norm = self._norm(layer.attention_norm if isinstance(layer, EncoderLayer) else layer.self_norm)
-        own = attention_of(layer)
-        made.read_own, made.write_own = self._dense(*joined(own)), self._linear(own.output)
+        mixer = mixer_of(layer)
+        if isinstance(mixer, Ssru):
+            made.read_own = self._dense(*joined_unit(mixer))
+        else:
+            made.read_own, made.write_own = self._dense(*joined(mixer)), self._linear(mixer.output)
         if isinstance(layer, DecoderLayer):
             self._add_memory(made, layer.memory_attention, layer.memory_norm)
         network: FeedForward = layer.feed_forward
@@ -151,8 +158,23 @@ class Packing:
         return Norm(kind, norm.eps, self.address(norm.weight), self.address(shift))
 
 
-def attention_of(layer: EncoderLayer | DecoderLayer) -> SelfAttention:
-    """Return what looks at the layer's own side."""
+def mixer_of(layer: EncoderLayer | DecoderLayer) -> SelfAttention | Ssru:
+    """Return what mixes the positions of the layer's own side."""
     own = layer.attention if isinstance(layer, EncoderLayer) else layer.self_attention
-    assert isinstance(own, SelfAttention)
+    assert isinstance(own, SelfAttention | Ssru)
     return own
+
+
+def heads_of(layer: EncoderLayer | DecoderLayer) -> MultiHeadAttention:
+    """Return an attention of a layer; all of them have as many heads."""
+    mixer = mixer_of(layer)
+    if isinstance(mixer, SelfAttention):
+        return mixer
+    assert isinstance(layer, DecoderLayer)
+    return layer.memory_attention
+
+
+def joined_unit(unit: Ssru) -> tuple[Tensor, Tensor]:
+    """Return weights and bias that give what a unit forgets and what is new to it at once."""
+    bias = torch.cat([unit.forget.bias, torch.zeros_like(unit.forget.bias)])
+    return torch.cat([unit.forget.weight, unit.value.weight]), bias

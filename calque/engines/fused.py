@@ -4,7 +4,7 @@ A beam's keys and values stay where they were written. Each of the K hypotheses 
 all K, and a bias hides those that are not its own ancestors: a few more products instead of copying the whole cache.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from calque.engines.dense import Dense, Layout
 from calque.model import Seq2Seq
 from calque.nn.feed_forward import FeedForward, GatedFeedForward
 from calque.nn.heads import SoftmaxHead
+from calque.nn.mixers import Mixer
 from calque.nn.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
 from calque.nn.norms import normed
 from calque.nn.parts import Encoder
@@ -23,6 +24,7 @@ from calque.nn.transformer import TransformerDecoder
 from calque.nn.transformer_layers import DecoderLayer
 
 HIDDEN = float("-inf")
+MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention}
 Step = Callable[[Tensor], Tensor]
 
 
@@ -190,8 +192,11 @@ class _Norms:
         self.before, self.after = (_norm(norm), as_is) if is_before else (as_is, _norm(norm))
 
 
-def why_not(model: Seq2Seq) -> str:
-    """Return why a model cannot be written out so, naming the field of its recipe; nothing where it can."""
+def why_not(model: Seq2Seq, mixers: Mapping[str, type[Mixer]] = MIXERS) -> str:
+    """Return why a model cannot be written out so, naming the field of its recipe; nothing where it can.
+
+    `mixers` are what may mix the target's own positions, by their kinds.
+    """
     decoder = model.decoder
     if not isinstance(decoder, TransformerDecoder):
         return "model.decoder.kind is not transformer"
@@ -201,8 +206,8 @@ def why_not(model: Seq2Seq) -> str:
         return "model.decoder.positions act on attention"
     for layer in decoder.layers:
         assert isinstance(layer, DecoderLayer)
-        if not isinstance(layer.self_attention, SelfAttention):
-            return "model.decoder.mixer.kind is not attention"
+        if not isinstance(layer.self_attention, tuple(mixers.values())):
+            return f"model.decoder.mixer.kind is not {' or '.join(mixers)}"
     return ""
 
 

@@ -1,12 +1,12 @@
 """A run: the caller of the generator of updates, which logs, validates, saves, stops and resumes."""
 
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from calque.data.store import TokenStore
+from calque.engines.eager import Engine
 from calque.model import Seq2Seq
 from calque.nn.objectives import smoothed
 from calque.optim import build_optimizer, learning_rate
@@ -34,7 +34,6 @@ from calque.training.team import gradients_shared
 from calque.training.updates import Gradients, Update, arithmetic, count_updates, read_batches, updates
 from calque.training.validation import Development, validate
 from calque.weights import save_weights
-from calque.workers import spread
 
 TIMING_EVERY = 10.0
 
@@ -52,7 +51,9 @@ class Outcome:
 
 @dataclass
 class Run:
-    """Hold everything one run works with. `predictor` shares the model and searches as validations do."""
+    """Hold everything one run works with. `predictor` shares the model and searches as validations do, with what
+    `make_engine` makes of its weights.
+    """
 
     folder: Path
     config: TrainConfig
@@ -60,6 +61,7 @@ class Run:
     store: TokenStore
     dev: Development
     predictor: Predictor
+    make_engine: Callable[[], Engine]
     display: Display
     position: Position = field(default_factory=Position)
     patience: Patience = field(default_factory=Patience)
@@ -183,8 +185,9 @@ class Run:
 
     def _validate(self, metrics: Journal) -> None:
         start = time.monotonic()
-        searching = spread(self.predictor) if self.config.parallel == "processes" else nullcontext()
-        with arithmetic(self.config), searching:
+        # An engine may lay weights out for itself: it is made anew, of what they are now.
+        self.predictor.engine = self.make_engine()
+        with arithmetic(self.config):
             result = validate(self.predictor, self.dev, self.config.device)
         first = self.dev.metrics[0]
         score = result.scores[first.name] * (1 if first.higher_is_better else -1)

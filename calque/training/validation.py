@@ -13,6 +13,7 @@ from calque.metrics.score import Metric
 from calque.nn.objectives import likelihood
 from calque.predict import Predictor
 from calque.text.pair import TextPair
+from calque.workers import spread
 
 BATCH_PAIRS = 64
 NUM_SAMPLES = 5
@@ -51,7 +52,8 @@ def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[M
 
 def validate(predictor: Predictor, dev: Development, device: str) -> Validation:
     """Score the model that `predictor` holds."""
-    outputs = predictor.best([example.source for example in dev.examples])
+    with spread(predictor):
+        outputs = predictor.best([example.source for example in dev.examples])
     references = [example.targets for example in dev.examples]
     scores = {metric.name: metric.score(outputs, references).value for metric in dev.metrics}
     samples = [

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,30 +40,44 @@ def steps(run: Path) -> list[int]:
     return [row["step"] for row in rows if row["kind"] == "train"]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return data and folder of the whole run."""
+@dataclass(frozen=True)
+class Whole:
+    """Hold a whole run: its data, its folder, and how many processes shared its updates."""
+
+    data: Path
+    run: Path
+    threads: str
+
+    def arguments(self, run: Path) -> list[str]:
+        """Return the command that repeats it in another folder."""
+        return [*train_command(self.data, run, LONG), "--threads", self.threads]
+
+
+@pytest.fixture(scope="module", params=["1", "2"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Train without interruption."""
     from calque.cli import main
 
     folder = tmp_path_factory.mktemp("whole")
-    data = write_pairs(folder / "digits.en-zh.tsv", 400)
+    made = Whole(write_pairs(folder / "digits.en-zh.tsv", 400), folder / "run", request.param)
     with pytest.raises(SystemExit) as ended:
-        main([*train_command(data, folder / "run", LONG), "--quiet"])
+        main([*made.arguments(folder / "run"), "--quiet"])
     assert ended.value.code == 0
-    return data, folder / "run"
+    recipe = json.loads((folder / "run/recipe.json").read_text(encoding="utf-8"))
+    assert recipe["train"]["parallel"] == ("threads" if request.param == "1" else "processes")
+    return made
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
     number: signal.Signals,
     code: int,
-    uninterrupted: tuple[Path, Path],
+    whole: Whole,
     tmp_path: Path,
     command: Callable[..., Finished],
 ) -> None:
     """Exit with the signal's code after saving; go on from there to the same bytes."""
-    data, whole = uninterrupted
-    arguments = train_command(data, tmp_path / "run", LONG)
+    arguments = whole.arguments(tmp_path / "run")
     process, said = started(arguments)
     process.send_signal(number)
     ended = finish(process)
@@ -79,15 +94,12 @@ def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
     assert int(found[1]) == before[-1]
     assert steps(tmp_path / "run") == list(range(1, 161))
     for name in ("model.safetensors", "metrics.jsonl"):
-        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (whole.run / name).read_bytes(), name
 
 
-def test_metrics_stay_readable_after_a_kill(
-    uninterrupted: tuple[Path, Path], tmp_path: Path, command: Callable[..., Finished]
-) -> None:
+def test_metrics_stay_readable_after_a_kill(whole: Whole, tmp_path: Path, command: Callable[..., Finished]) -> None:
     """Kill at an arbitrary moment: each line is JSON, no lock stays, and the same command ends as if nothing was."""
-    data, whole = uninterrupted
-    arguments = train_command(data, tmp_path / "run", LONG)
+    arguments = whole.arguments(tmp_path / "run")
     process, _ = started(arguments)
     process.kill()
     process.communicate()
@@ -95,15 +107,14 @@ def test_metrics_stay_readable_after_a_kill(
     killed = steps(tmp_path / "run")
     assert killed == list(range(1, len(killed) + 1))
     assert command(*arguments).code == 0
-    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (whole.run / "metrics.jsonl").read_bytes()
 
 
-def test_a_second_trainer_is_refused(
-    uninterrupted: tuple[Path, Path], tmp_path: Path, command: Callable[..., Finished]
-) -> None:
+def test_a_second_trainer_is_refused(whole: Whole, tmp_path: Path, command: Callable[..., Finished]) -> None:
     """Exit 4 naming the process that holds the folder, and leave that one in peace."""
-    data, _ = uninterrupted
-    arguments = train_command(data, tmp_path / "run", (*LONG, "train.max_updates=100000", "train.max_epochs=100000"))
+    arguments = train_command(
+        whole.data, tmp_path / "run", (*LONG, "train.max_updates=100000", "train.max_epochs=100000")
+    )
     process, _ = started(arguments)
     try:
         second = command(*arguments)

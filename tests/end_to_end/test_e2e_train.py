@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from toy_language import BRIEF, LEARNING, Finished, pairs, settings, train_command, write_pairs
 
+from calque import api
+
 Command = Callable[..., Finished]
 FOLDER = {"model.safetensors", "recipe.json", "metrics.jsonl", "timing.jsonl", "run.json", "README.md", "report.html"}
 
@@ -206,6 +208,23 @@ def test_run_json_says_how_to_repeat_the_run(copied: tuple[Path, Path], command:
     assert command(*train_command(data, tmp_path / "again")).code == 0
     for name in ("model.safetensors", "metrics.jsonl", "recipe.json"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_a_validation_scores_the_weights_of_its_moment(tmp_path: Path, command: Command) -> None:
+    """Find the score of the best validation again in the model that it left, whatever engine searched then."""
+    data, valid = write_pairs(tmp_path / "digits.en-zh.tsv", 400), write_pairs(tmp_path / "valid.tsv", 50, seed=9)
+    changed = ("train.max_updates=60", "train.validate_every=20", "train.validation_sentences=50", "train.lr=0.003")
+    values = (*BRIEF, *changed, 'task.metrics=["chrf"]')
+    named = ["--model", "transformer", "--size", "tiny", "--threads", "1", "--valid", str(valid)]
+    done = command("train", data, "--out", tmp_path / "run", *named, *settings(values))
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    scores = [row["scores"]["chrf"] for row in rows if row["kind"] == "valid"]
+    assert len(set(scores)) == 3
+    (best,) = [row["scores"]["chrf"] for row in rows if row["kind"] == "valid" and row["best"]][-1:]
+    model = api.load(tmp_path / "run", api.search_options(tmp_path / "run", beam=1), engine="eager")
+    (score,) = api.evaluate(model, valid)
+    assert score.value == pytest.approx(best)
 
 
 def test_another_seed_gives_another_model(copied: tuple[Path, Path], command: Command, tmp_path: Path) -> None:

@@ -9,22 +9,29 @@ from parts import AXES, PRODUCT, SAMPLE, Case, batch, model
 
 from calque import rows
 from calque.engines.compiled import CompiledTransformer
+from calque.engines.compiled import why_not as why_not_compiled
 from calque.engines.compiled_search import Compiled
 from calque.engines.dense import laid_out, rounded, transposed
 from calque.engines.eager import Eager, Engine
-from calque.engines.fused import FusedTransformer, why_not
+from calque.engines.fused import FusedTransformer
+from calque.engines.fused import why_not as why_not_fused
 from calque.model import Seq2Seq
 from calque.search.options import SearchConfig
 from calque.search.scorer import Scorer
 
 # Whatever can be chosen of a Transformer that the engine takes.
-FREE = ("norm_position", "norm", "activation", "positions", "groups", "frame", "tie")
+FREE = ("mixer", "norm_position", "norm", "activation", "positions", "groups", "frame", "tie")
 PLAIN = {name: axis.options[0] for name, axis in AXES.items()} | {"encoder": "transformer", "decoder": "transformer"}
-KINDS = {
-    name: Axis(tuple(option for option in AXES[name].options if option not in ("relative", "rotary", "alibi")))
-    for name in FREE
-}
+NOT_TAKEN = ("relative", "rotary", "alibi", "average")
+KINDS = {name: Axis(tuple(option for option in AXES[name].options if option not in NOT_TAKEN)) for name in FREE}
 TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, lambda choice: True)]
+
+
+def attends(case: Case) -> bool:
+    """Say whether the target's own positions are mixed by attention, and not by a unit."""
+    return dict(case.options)["mixer"] == "attention"
+
+
 each_taken = pytest.mark.parametrize("case", TAKEN, ids=str)
 
 
@@ -43,7 +50,16 @@ def engine_of(scorer: Scorer) -> Engine:
     return Compiled(scorer) if isinstance(scorer, CompiledTransformer) else Eager(scorer)
 
 
-each_engine = pytest.mark.parametrize("engine", [fused, in_c])
+def id_of(value: Case | Callable[[Seq2Seq], Scorer]) -> str:
+    """Name a case or an engine in the name of a test."""
+    return str(value) if isinstance(value, Case) else value.__name__
+
+
+each_pair = pytest.mark.parametrize(
+    ("case", "engine"),
+    [(case, engine) for case in TAKEN for engine in ([fused, in_c] if attends(case) else [in_c])],
+    ids=id_of,
+)
 pytestmark = pytest.mark.usefixtures("compiler")
 
 
@@ -52,19 +68,19 @@ def test_what_is_refused_is_named() -> None:
         if not isinstance(case, Case):
             continue
         choice = dict(case.options)
-        taken = (
+        plain = (
             choice["decoder"] == "transformer"
-            and choice["mixer"] == "attention"
             and choice["head"] == "softmax"
             and choice["positions"] not in ("relative", "rotary", "alibi")
         )
-        reason = why_not(model(case))
-        assert (reason == "") == taken
-        assert taken or reason.startswith("model.")
+        for why_not, mixers in ((why_not_fused, ("attention",)), (why_not_compiled, ("attention", "ssru"))):
+            taken = plain and choice["mixer"] in mixers
+            reason = why_not(model(case))
+            assert (reason == "") == taken
+            assert taken or reason.startswith("model.")
 
 
-@each_taken
-@each_engine
+@each_pair
 @pytest.mark.parametrize("beam", [1, 4])
 @torch.no_grad()
 def test_engines_find_what_the_model_finds(case: Case, engine: Callable[[Seq2Seq], Scorer], beam: int) -> None:
@@ -80,8 +96,7 @@ def test_engines_find_what_the_model_finds(case: Case, engine: Callable[[Seq2Seq
         assert torch.allclose(found.scores, expected.scores, atol=1e-4)
 
 
-@each_taken
-@each_engine
+@each_pair
 @torch.no_grad()
 def test_engines_score_forced_tokens_as_the_model_does(case: Case, engine: Callable[[Seq2Seq], Scorer]) -> None:
     """Follow random hypotheses, reordered at every step and with a sentence left out, on both sides."""

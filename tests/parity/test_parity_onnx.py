@@ -102,6 +102,9 @@ def shallow(section: dict[str, Any]) -> dict[str, Any]:
 # Layers stand on each other in one of the kinds, and in others below.
 DEEP = "lstm"
 MODELS = {name: narrow(name) if name == DEEP else shallow(narrow(name)) for name in ARCHITECTURES} | OTHERS
+# What takes longest to trace, beyond the catalog, is left to `make test-long`.
+LONG = ("graph attention to a normed lstm", "heads with coverage, copying", "rotary to relative, copying")
+NAMES = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in MODELS]
 
 
 def random_model(section: dict[str, Any]) -> Seq2Seq:
@@ -146,7 +149,7 @@ def both_paths(model: Seq2Seq, runtime: Runtime, source: Source, sizes: Sizes) -
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_step_of_the_graphs_has_the_models_log_probabilities(name: str, call: str) -> None:
     model, runtime = exported(name)
     sizes = CALLS[call]

@@ -49,7 +49,7 @@ static void look_through(Candidates *found, const float *scores, float shift, fl
   int at = 0;
   for (; at + LANES <= count; at += LANES) {
     floats values = load(scores + at) - shift + sum;
-    if (!any_above(values, lowest(found))) continue;
+    if (!any(values > lowest(found))) continue;
     for (int lane = 0; lane < LANES; ++lane) insert(found, (Candidate){values[lane], row, at + lane});
   }
   for (; at < count; ++at) insert(found, (Candidate){scores[at] - shift + sum, row, at});

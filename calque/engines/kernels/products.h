@@ -52,7 +52,7 @@ ALWAYS floats weights(const void *panel, long at, int narrow) {
   return narrow ? widened((const int8_t *)panel + at) : load((const float *)panel + at);
 }
 
-// Take the sums of some rows by the columns from `first` on to where they belong.
+// Take the sums of some rows by the columns from `first` on to where they belong, whatever becomes of them.
 static __attribute__((noinline)) void finish(const Dense *dense, const float *sums, int first, int rows, float *to,
                                              Finish how) {
   const int outputs = dense->outputs;
@@ -96,6 +96,22 @@ ALWAYS void block(const Dense *dense, const void *panel, int narrow, int first, 
     for (int row = 0; row < count; ++row)
 #pragma GCC unroll 8
       for (int part = 0; part < VECTORS; ++part) total[row][part] += weight[part] * from[(long)row * inputs + input];
+  }
+  if (first + COLUMNS <= dense->outputs && how.function <= RELU) {
+    // The usual case, without leaving the registers.
+    const floats at_least = how.function ? (floats){0} : (floats){0} - INFINITY;
+#pragma GCC unroll 8
+    for (int part = 0; part < VECTORS; ++part) {
+      const int column = first + part * LANES;
+      const floats bias = load(dense->bias + column), scale = narrow ? load(dense->scales + column) : (floats){0};
+#pragma GCC unroll 16
+      for (int row = 0; row < count; ++row) {
+        float *there = to + (long)row * dense->outputs + column;
+        floats value = larger(narrow ? total[row][part] * scale + bias : total[row][part] + bias, at_least);
+        store(there, how.add ? value + load(there) : value);
+      }
+    }
+    return;
   }
   float sums[ROWS * COLUMNS];
 #pragma GCC unroll 16

@@ -23,9 +23,7 @@ void decoder_choose(const Stack *stack, const Step *step, const int64_t *banned,
     end_log_probs[row] = scores[end] - shift;
     for (int number = 0; number < num_banned; ++number) scores[banned[number]] = HIDDEN;
     const float most = highest(scores, count);
-    int64_t place = 0;
-    while (place < count - 1 && scores[place] != most) ++place;
-    best[row] = place;
+    best[row] = place_of(scores, most, count);
     best_log_probs[row] = most - shift;
   }
 }

@@ -8,6 +8,7 @@
 #include "products.h"
 
 enum { NO_NORM, LAYER_NORM, RMS_NORM };
+enum { SELF_ATTENTION, SSRU };
 
 typedef struct {
   int32_t kind;
@@ -15,14 +16,15 @@ typedef struct {
   const float *weight, *bias;
 } Norm;
 
-// Self-attention and feed-forward; `read_own` gives queries, keys and values side by side. The rest is a decoder's.
+// What mixes the positions of a side, and the feed-forward network; `read_own` gives queries, keys and values side by
+// side, or what a unit forgets and what is new to it. The rest is a decoder's.
 typedef struct {
   Norm own_norm, memory_norm, units_norm;
   Dense read_own, write_own, read_memory, query, write_memory, inner, gate, outer;
 } Layer;
 
 typedef struct {
-  int32_t layers, width, heads, groups, head_width, units, function, gated, norm_before;
+  int32_t layers, width, heads, groups, head_width, units, function, gated, norm_before, mixer;
   float embedding_scale;
   const float *table;
   Norm embedding_norm, last_norm;
@@ -31,7 +33,8 @@ typedef struct {
 } Stack;
 
 // What the step is given: tokens [R]; the vector [D] of their position; the row of each earlier step that a row grew
-// from, [R, time]; the blocks [layers, R then, read] that `read_own` gave then, with their R; the sentence of each row;
+// from, [R, time]; the blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit
+// [layers, R then, D], with their R; the sentence of each row;
 // keys and values of the memory [layers, B, places, 2 * groups * head_width] and which places count [B, places].
 typedef struct {
   int32_t rows, time, sentences, places;
@@ -73,13 +76,13 @@ static void after(const Stack *stack, const Norm *norm, float *values, int rows)
 
 // Scratch, in floats; whoever calls gives as much as `room_needed` says.
 typedef struct {
-  float *values, *normed, *mixed, *query, *units, *gate, *scores;
+  float *values, *normed, *mixed, *query, *units, *gate, *forgets, *scores;
 } Room;
 
 static long mixed_width(const Stack *stack) { return (long)stack->heads * stack->head_width; }
 
 int64_t room_needed(const Stack *stack, int32_t rows, int32_t places) {
-  long each = 2L * stack->width + 2 * mixed_width(stack) + 2L * stack->units;
+  long each = 4L * stack->width + 2 * mixed_width(stack) + 2L * stack->units;
   return rows * each + places + LANES;
 }
 
@@ -91,7 +94,8 @@ static Room divided(const Stack *stack, int rows, float *room) {
   parts.query = parts.mixed + rows * mixed_width(stack);
   parts.units = parts.query + rows * mixed_width(stack);
   parts.gate = parts.units + (long)rows * stack->units;
-  parts.scores = parts.gate + (long)rows * stack->units;
+  parts.forgets = parts.gate + (long)rows * stack->units;
+  parts.scores = parts.forgets + 2L * rows * stack->width;
   return parts;
 }
 
@@ -172,6 +176,29 @@ static void look_back(const Stack *stack, const Step *step, int number, Room *ro
   after(stack, &layer->own_norm, room->values, rows);
 }
 
+// What came before is one vector a row: its cell forgets some of it for what is new (Kim et al. 2019).
+static void remember(const Stack *stack, const Step *step, int number, Room *room) {
+  const Layer *layer = stack->layer + number;
+  const int rows = step->rows, time = step->time, width = stack->width;
+  const float *given = before(stack, &layer->own_norm, room->values, rows, room->normed);
+  multiply(&layer->read_own, given, rows, room->forgets, PLAIN);
+  for (int row = 0; row < rows; ++row) {
+    const float *forget = room->forgets + 2L * row * width, *new = forget + width;
+    float *cell = step->blocks[time] + ((long)number * rows + row) * width, *values = room->values + (long)row * width;
+    const float *last = 0;
+    if (time) {
+      const int grown = step->ancestors[(long)row * time + time - 1];
+      last = step->blocks[time - 1] + ((long)number * step->block_rows[time - 1] + grown) * width;
+    }
+    for (int at = 0; at < width; ++at) {
+      const float kept = 1 / (1 + expf(-forget[at]));
+      cell[at] = new[at] + kept * ((last ? last[at] : 0) - new[at]);
+      values[at] += cell[at] > 0 ? cell[at] : 0;
+    }
+  }
+  after(stack, &layer->own_norm, room->values, rows);
+}
+
 static void look_over(const Stack *stack, const Step *step, int number, Room *room) {
   const Layer *layer = stack->layer + number;
   const int rows = step->rows, places = step->places;
@@ -193,7 +220,8 @@ static void score(const Stack *stack, const Step *step) {
   Room room = divided(stack, step->rows, step->room);
   embed(stack, step->tokens, step->rows, step->position, 1, room.values);
   for (int number = 0; number < stack->layers; ++number) {
-    look_back(stack, step, number, &room);
+    if (stack->mixer == SSRU) remember(stack, step, number, &room);
+    else look_back(stack, step, number, &room);
     look_over(stack, step, number, &room);
     feed_forward(stack, stack->layer + number, step->rows, &room);
   }

@@ -41,14 +41,19 @@ ALWAYS float across(floats values) {
   return total;
 }
 
-ALWAYS int any_above(floats values, float bound) {
+ALWAYS floats larger(floats left, floats right) {
+  const integers is_left = left > right;
+  return (floats)(((integers)left & is_left) | ((integers)right & ~is_left));
+}
+
+ALWAYS int any(integers is_so) {
 #ifdef __AVX512F__
-  return _mm512_cmp_ps_mask((__m512)values, _mm512_set1_ps(bound), _CMP_GT_OQ) != 0;
+  return _mm512_test_epi32_mask((__m512i)is_so, (__m512i)is_so) != 0;
 #elif defined __AVX2__
-  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)values, _mm256_set1_ps(bound), _CMP_GT_OQ)) != 0;
+  return !_mm256_testz_si256((__m256i)is_so, (__m256i)is_so);
 #endif
   for (int lane = 0; lane < LANES; ++lane)
-    if (values[lane] > bound) return 1;
+    if (is_so[lane]) return 1;
   return 0;
 }
 
@@ -101,14 +106,21 @@ static float highest(const float *values, int count) {
   if (count >= LANES) {
     floats most = load(values);
     for (at = LANES; at + LANES <= count; at += LANES) {
-      floats next = load(values + at);
-      integers larger = next > most;
-      most = (floats)(((integers)next & larger) | ((integers)most & ~larger));
+      most = larger(load(values + at), most);
     }
     for (int lane = 0; lane < LANES; ++lane) best = most[lane] > best ? most[lane] : best;
   }
   for (; at < count; ++at) best = values[at] > best ? values[at] : best;
   return best;
+}
+
+// Return the place of the first of the values that equals `value`; the last one where none does.
+static int place_of(const float *values, float value, int count) {
+  int at = 0;
+  while (at + LANES <= count && !any(load(values + at) == value)) at += LANES;
+  for (; at < count; ++at)
+    if (values[at] == value) return at;
+  return count - 1;
 }
 
 // Write exp(values - shift) to `to`, and return the sum.

@@ -27,14 +27,29 @@ def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random(tmp_path_factory.mktemp("models") / "gru", narrow("gru"))
 
 
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a Transformer that decodes by simple recurrent units."""
+    return write_random(tmp_path_factory.mktemp("models") / "fast", narrow("fast"))
+
+
 @pytest.mark.parametrize(
-    ("name", "taken"), [("auto", "compiled"), ("eager", "eager"), ("fused", "fused"), ("compiled", "compiled")]
+    ("folder", "name", "taken"),
+    [
+        ("transformer", "auto", "compiled"),
+        ("transformer", "eager", "eager"),
+        ("transformer", "fused", "fused"),
+        ("transformer", "compiled", "compiled"),
+        ("fast", "auto", "compiled"),
+        ("fast", "compiled", "compiled"),
+    ],
 )
 @pytest.mark.usefixtures("compiler")
-def test_exact_engines_answer_alike(transformer: Path, name: str, taken: str) -> None:
-    chosen = load(transformer, device="cpu", engine=name)
+def test_exact_engines_answer_alike(folder: str, name: str, taken: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(folder)
+    chosen = load(path, device="cpu", engine=name)
     assert chosen.engine_said.startswith(f"{taken}: ")
-    found, expected = chosen.answers(LINES), load(transformer, device="cpu").answers(LINES)
+    found, expected = chosen.answers(LINES), load(path, device="cpu").answers(LINES)
     assert [[answer.text for answer in answers] for answers in found] == [
         [answer.text for answer in answers] for answers in expected
     ]
@@ -43,20 +58,37 @@ def test_exact_engines_answer_alike(transformer: Path, name: str, taken: str) ->
 
 
 @pytest.mark.parametrize(("named", "reason"), [("", "no C compiler"), ("false", "exit code 1")])
-@pytest.mark.parametrize(("name", "taken"), [("auto", "fused: "), ("compiled", "fused: "), ("int8", "int8: ")])
+@pytest.mark.parametrize(
+    ("folder", "name", "taken"),
+    [
+        ("transformer", "auto", "fused: "),
+        ("transformer", "compiled", "fused: "),
+        ("transformer", "int8", "int8: "),
+        ("fast", "auto", "eager: "),
+        ("fast", "int8", "int8: "),
+    ],
+)
 def test_without_a_compiler_another_engine_steps_in_and_says_so(
-    transformer: Path, name: str, taken: str, named: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str,
+    name: str,
+    taken: str,
+    named: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    path = request.getfixturevalue(folder)
     monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
     monkeypatch.setenv("CC", named)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compiler.compiled.cache_clear()
-    chosen = load(transformer, device="cpu", engine=name)
+    chosen = load(path, device="cpu", engine=name)
     assert chosen.engine_said.startswith(taken)
     assert reason in chosen.engine_said
     assert len(chosen.best(LINES)) == len(LINES)
-    if taken == "fused: ":
-        assert chosen.best(LINES) == load(transformer, device="cpu", engine="eager").best(LINES)
+    if taken != "int8: ":
+        assert chosen.best(LINES) == load(path, device="cpu", engine="eager").best(LINES)
     assert not list(tmp_path.rglob("*.so"))
 
 
@@ -73,7 +105,7 @@ def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [path.name for path in library.parent.iterdir()] == [library.name]
 
 
-@pytest.mark.parametrize("folder", ["transformer", "gru"])
+@pytest.mark.parametrize("folder", ["transformer", "fast", "gru"])
 def test_eight_bits_stay_near(folder: str, request: pytest.FixtureRequest) -> None:
     """Differ a little, so that it is known to be another engine, and not much."""
     path = request.getfixturevalue(folder)

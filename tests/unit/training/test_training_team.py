@@ -116,6 +116,16 @@ def test_dropout_follows_from_the_generator_here() -> None:
     assert found[1] != found[2]
 
 
+def test_dropout_of_a_helper_follows_from_the_seed_that_it_is_given() -> None:
+    with Team(network("transformer", 0.3), OBJECTIVE, of_team(2)) as team:
+        answers = []
+        for seed in (1, 1, 2):
+            team.helpers[0].ask(pieces([6]), 50, seed)
+            answers.append(team.helpers[0].answer())
+    assert answers[0] == answers[1]
+    assert answers[1] != answers[2]
+
+
 def test_processes_are_asked_for_by_the_recipe() -> None:
     model = network("lstm", 0.0)
     for config in (TrainConfig(threads=2), TrainConfig(threads=1, parallel="processes")):
@@ -135,6 +145,15 @@ def test_a_killed_helper_is_told() -> None:
         os.kill(team.helpers[1].process.pid, signal.SIGKILL)
         with pytest.raises(ResourceError, match=r"train\.parallel=threads"):
             team(pieces([6]))
+
+
+def test_an_interruption_is_not_a_helpers_to_answer() -> None:
+    """Ctrl-C reaches every process of a terminal, and a service's end every process of a service."""
+    with Team(network("lstm", 0.0), OBJECTIVE, of_team(2)) as team:
+        expected = team(pieces([6]))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(team.helpers[0].process.pid, number)
+        assert team(pieces([6])) == expected
 
 
 def test_a_fault_in_a_helper_comes_here() -> None:
