@@ -39,6 +39,7 @@ from calque.training.run import Outcome, Run
 from calque.training.start import start_from_model
 from calque.training.validation import development
 from calque.training.vectors import start_from_vectors
+from calque.workers import spread
 
 EVERYTHING = 10**9
 # Options of `train` that are fields of the recipe, and their sections.
@@ -234,8 +235,8 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
     options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
     predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
 
-    def make_engine() -> Engine:
-        return choose_engine("auto", Opened(model, recipe.model, folder))[0]
+    def make_engine() -> tuple[Engine, str]:
+        return choose_engine("auto", Opened(model, recipe.model, folder))
 
     return Run(folder, recipe.train, model, prepared.store, dev, predictor, make_engine, display)
 
@@ -252,10 +253,12 @@ def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, displa
     predictor = load(folder, device=recipe.train.device)
     metrics = task_metrics(recipe.task)
     display.note(f"scoring the best model with beam {recipe.search.beam}")
-    found, outputs = score_examples(predictor, prepared.dev, metrics)
-    scores = {"validation": found}
-    if "test" in prepared.sets:
-        scores["test"], _ = score_examples(predictor, development_sample(prepared.sets["test"], EVERYTHING), metrics)
+    with spread(predictor):
+        found, outputs = score_examples(predictor, prepared.dev, metrics)
+        scores = {"validation": found}
+        if "test" in prepared.sets:
+            test = development_sample(prepared.sets["test"], EVERYTHING)
+            scores["test"], _ = score_examples(predictor, test, metrics)
     for data, part in scores.items():
         display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
     write_record(

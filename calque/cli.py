@@ -182,13 +182,15 @@ def evaluate(
     require_folder(*models)
     require_files(*data)
     from calque import api
+    from calque.workers import spread
 
     api.use_threads(threads)
     predictor = api.load(models, api.search_options(model, beam=beam), space=space.value, engine=engine.value)
     api.say_place(predictor)
     if engine is not EngineName.auto:
         typer.echo(predictor.engine_said, err=True)
-    found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
+    with spread(predictor):
+        found = api.evaluate(predictor, data, metric or (), tokenize, columns=api.own_columns(model))
     if as_json:
         named = {"model": model} | ({"with": others} if others else {})
         typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))

@@ -18,7 +18,6 @@ from calque.report.progress import duration
 from calque.report.training import training_page
 from calque.training.journal import read_journal
 from calque.training.record import read_record
-from calque.workers import spread
 
 NUM_SAMPLES = 12
 SHOWN_SETTINGS = (
@@ -31,7 +30,7 @@ def score_examples(
     predictor: Predictor, examples: Sequence[Example], metrics: Sequence[Metric], batch_size: int = 0
 ) -> tuple[list[Score], list[str]]:
     """Answer the sources and score the answers, with 95 % intervals; return the answers too."""
-    with lines_named(examples), spread(predictor):
+    with lines_named(examples):
         outputs = predictor.best([example.source for example in examples], batch_size)
     references = [example.targets for example in examples]
     return [bootstrap(metric, outputs, references) for metric in metrics], outputs

@@ -14,6 +14,7 @@ from calque.predict import Predictor
 from calque.report.attention import attention_page, attention_png
 from calque.report.progress import Display, display_for
 from calque.tasks.kinds import task_metrics
+from calque.workers import spread
 
 NUM_TRAIN = 24_000
 NUM_TEST = 1_000
@@ -50,9 +51,9 @@ def run_demo(out: str, fresh: bool, quiet: bool, say: Say) -> int:
     if outcome and outcome.signal:
         return 128 + outcome.signal
     predictor = load(folder)
-    scores, _ = score_examples(
-        predictor, [Example(source, (target,), 0) for source, target in test], task_metrics(predictor.task)
-    )
+    unseen = [Example(source, (target,), 0) for source, target in test]
+    with spread(predictor):
+        scores, _ = score_examples(predictor, unseen, task_metrics(predictor.task))
     for line in _result(predictor, scores):
         say(line)
     for line in [*_draw_attention(predictor, folder), *_next_steps(folder, train_file, test_file)]:

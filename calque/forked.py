@@ -17,6 +17,11 @@ import torch
 PR_SET_PDEATHSIG = 1
 
 
+def can_fork() -> bool:
+    """Say whether this process may have children that it forks: on Linux, where it is no daemon's child itself."""
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with one thread while entered."""

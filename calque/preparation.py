@@ -31,11 +31,9 @@ from calque.report.progress import Display
 from calque.text.pair import TextPair, train_text
 from calque.text.subword import SentencePieceTokenizer
 from calque.text.tags import TaggedTokenizer
-from calque.training.record import read_record, versions, write_record
+from calque.training.record import MAY_CHANGE, read_record, versions, write_record
 from calque.training.vectors import open_vectors
 
-# Settings that may change between two starts of one run: they only say when it ends.
-LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
 DATA_PATHS = ("data.valid", "data.test")
 # Enough for a quantile of 99.9 %.
 SAMPLE_LINES = 5_000
@@ -177,7 +175,9 @@ def _go_on(
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), record["request"]
     differing = [key for key in sorted(asked.keys() | before.keys()) if asked.get(key) != before.get(key)]
-    lines = [f"  {key}: {before.get(key)!r} before, {asked.get(key)!r} now" for key in differing if key not in LIMITS]
+    lines = [
+        f"  {key}: {before.get(key)!r} before, {asked.get(key)!r} now" for key in differing if key not in MAY_CHANGE
+    ]
     for role in sorted(digests.keys() | record["data"].keys()):
         if digests.get(role) != record["data"].get(role, {}).get("sha256"):
             lines.append(f"  {role} data: not the same as before")
@@ -188,7 +188,7 @@ def _go_on(
     saved = read_sections(request.out)
     changed = {key: asked[key] for key in differing if key in asked}
     for key in differing:
-        display.note(f"{key} is now {asked.get(key)!r}; the learning rate follows the new length of the run")
+        display.note(f"{key} is now {asked.get(key)!r}; {MAY_CHANGE[key]}")
         write_record(request.out, {"status": "running", "request": asked})
     for key, value in changed.items():
         saved.setdefault("train", {})[key.removeprefix("train.")] = value

@@ -1,10 +1,12 @@
 """Answer batches in several processes of one thread each, which share the weights loaded before they were forked."""
 
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 
 from calque.engines.ctranslate2 import CTranslate2
 from calque.errors import ResourceError
-from calque.forked import begin, forking, one_thread
+from calque.forked import begin, can_fork, forking, one_thread
 from calque.predict import Answer, Predictor
 
 # Below so many batches for each process, forking costs more than it gives.
@@ -23,10 +25,10 @@ WORTH_FORKING = 2
 def spread(predictor: Predictor) -> Iterator[None]:
     """Let a predictor answer in as many processes as torch has threads, while entered.
 
-    A GPU, a single thread, and an engine with workers of its own are left as they are.
+    A GPU, a single thread, an engine with workers of its own, and a process that cannot fork are left as they are.
     """
     count = torch.get_num_threads()
-    if count < 2 or predictor.device.type != "cpu" or isinstance(predictor.engine, CTranslate2):
+    if count < 2 or not can_fork() or predictor.device.type != "cpu" or isinstance(predictor.engine, CTranslate2):
         yield
         return
     with one_thread(), Workers(predictor, count):
@@ -43,6 +45,7 @@ class Workers:
         self.predictor = predictor
         self.count = count
         self.pool: ProcessPoolExecutor | None = None
+        self.children: set[BaseProcess] = set()
 
     def __enter__(self) -> "Workers":
         self.predictor.workers = self
@@ -52,6 +55,9 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.predictor.workers = None
+        if kind is not None:
+            # Nobody waits for what is left.
+            self._kill()
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
 
@@ -63,13 +69,21 @@ class Workers:
         self.pool = self.pool or self._fork()
         try:
             with forking():
+                before = set(multiprocessing.active_children())
                 answered = self.pool.map(_answer, batches)
+                self.children |= set(multiprocessing.active_children()) - before
             yield from answered
         except BrokenProcessPool as error:
+            self._kill()
             raise ResourceError(
                 "a process that answered lines was killed, perhaps for memory: a smaller --batch takes less,"
                 " --threads 1 takes one process"
             ) from error
+
+    def _kill(self) -> None:
+        """End the processes at once: a signal that asks them to leave is not theirs to answer."""
+        for child in self.children:
+            child.kill()
 
     def _fork(self) -> ProcessPoolExecutor:
         # The predictor reaches the children through the fork, so that nothing is copied.
@@ -82,7 +96,7 @@ _predictor: Predictor
 
 def _begin(predictor: Predictor) -> None:
     global _predictor
-    begin(signal.SIGINT)
+    begin(signal.SIGINT, signal.SIGTERM)
     _predictor = predictor
 
 

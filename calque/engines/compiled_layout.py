@@ -1,4 +1,4 @@
-"""What the compiled Transformer reads: the structures of `kernels/transformer.c`, field by field, weights in panels.
+"""What the compiled Transformer reads: the structures of `kernels/transformer.h`, field by field, weights in panels.
 
 A panel holds the weights of some outputs side by side, so that a product reads memory in its order.
 """

@@ -76,7 +76,9 @@ def beam_search(scorer: CompiledTransformer, source: Any, limits: Tensor, option
     beam, results = _Beam.of(limits, options), nothing_ended(limits, options.n_best)
     banned, spare = _banned(options), torch.empty(width, int(limits.max()), dtype=torch.int64)
     choice = _Choice(width=1, beam=width, n_best=options.n_best, length=spare.shape[1], num_banned=len(banned), end=EOS)
+    candidates = torch.empty(2 * width, 3, dtype=torch.int32)
     choice.banned, choice.spare = ctypes.addressof(banned), spare.data_ptr()
+    choice.candidates = candidates.data_ptr()
     choice.point(beam)
     context, state = scorer.start(source)
     token = torch.full_like(limits, BOS)
@@ -110,7 +112,7 @@ class _Choice(ctypes.Structure):
         *((name, Float) for name in ("divisor", "next_divisor")),
         *((name, Pointer) for name in ("last_divisor", "sums", "ended_scores", "ended_sums")),
         *((name, Pointer) for name in ("history", "ended_lengths", "ended_tokens", "spare", "tokens", "grown")),
-        ("finished", Pointer),
+        *((name, Pointer) for name in ("finished", "candidates")),
     )
 
     def point(self, beam: "_Beam") -> None:

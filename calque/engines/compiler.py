@@ -19,22 +19,33 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-
 SECONDS = 120.0
 
 
-@cache
 def compiled(source: Path) -> ctypes.CDLL:
     """Return the library of a source and the headers beside it.
 
     Raises ResourceError where there is no compiler, or it refuses.
     """
-    compiler = find_compiler()
+    made = _tried(source)
+    if isinstance(made, str):
+        raise ResourceError(made)
+    return made
+
+
+@cache
+def _tried(source: Path) -> ctypes.CDLL | str:
+    """Return the library, or why there is none: it is not tried again."""
+    try:
+        compiler = find_compiler()
+    except ResourceError as error:
+        return str(error)
     texts = [part.read_bytes() for part in sorted(source.parent.iterdir()) if part.is_file()]
     name = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS)), _processor()])).hexdigest()
-    path = cache_folder() / f"{source.stem}-{name[:20]}.so"
     try:
+        path = cache_folder() / f"{source.stem}-{name[:20]}.so"
         if not path.exists():
             _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ResourceError(f"{compiler} made nothing that can be loaded: {_reason(error)}") from error
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        return f"{compiler} made nothing that can be loaded: {_reason(error)}"
 
 
 def find_compiler() -> str:

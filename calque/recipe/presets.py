@@ -1,12 +1,12 @@
 """Defaults from the data and the machine, each with the reason that is printed with it."""
 
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from calque.catalog import architecture
 from calque.data.survey import Survey
 from calque.errors import UsageError, did_you_mean
+from calque.forked import can_fork
 from calque.machine import Machine, place
 from calque.model import ModelConfig
 from calque.recipe.copying import copies
@@ -201,8 +201,9 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
     ratio = f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32"
     made.say(precision, ratio, "train.precision")
     parallel = _parallel(machine, int(made.settings.get("train", {}).get("threads", machine.cores)))
-    apart = ", each a process" if parallel == "processes" and not made.is_set("train.parallel") else ""
-    made.say(f"{machine.cores} threads{apart}", "the cores at hand", "train.threads")
+    made.say(f"{machine.cores} threads", "the cores at hand", "train.threads")
+    if parallel == "processes":
+        made.say("an update shared out to processes", "they wait for each other only at its end", "train.parallel")
     made.say(*place(machine.gpu), "train.device")
     return {
         "threads": machine.cores,
@@ -221,8 +222,7 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
 
 def _parallel(machine: Machine, threads: int) -> str:
     """Say how threads share an update. One process adds the gradients of all, which many would wait for."""
-    can_fork = sys.platform == "linux" and not machine.gpu
-    return "processes" if can_fork and 1 < threads <= MOST_PROCESSES else "threads"
+    return "processes" if can_fork() and not machine.gpu and 1 < threads <= MOST_PROCESSES else "threads"
 
 
 def _target_tokens(survey: Survey) -> float:

@@ -11,6 +11,14 @@ from calque.files import write_atomic
 
 PACKAGES = ("calque", "torch", "numpy", "safetensors", "sentencepiece", "sacrebleu", "pydantic")
 
+# Settings that may change between two starts of one run, and what follows.
+MAY_CHANGE = {
+    **dict.fromkeys(
+        ("train.max_updates", "train.max_epochs", "train.time"), "the learning rate follows the new length of the run"
+    ),
+    "train.parallel": "the result is no longer the same bit for bit",
+}
+
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return run.json, or None where no run was started."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calque.data.store import TokenStore
-from calque.engines.eager import Engine
+from calque.engines.eager import Eager, Engine
 from calque.model import Seq2Seq
 from calque.nn.objectives import smoothed
 from calque.optim import build_optimizer, learning_rate
@@ -31,8 +31,8 @@ from calque.training.state import (
     take,
 )
 from calque.training.team import gradients_shared
-from calque.training.updates import Gradients, Update, arithmetic, count_updates, read_batches, updates
-from calque.training.validation import Development, validate
+from calque.training.updates import Gradients, Update, count_updates, read_batches, updates
+from calque.training.validation import Development, Validation, validate
 from calque.weights import save_weights
 
 TIMING_EVERY = 10.0
@@ -51,8 +51,8 @@ class Outcome:
 
 @dataclass
 class Run:
-    """Hold everything one run works with. `predictor` shares the model and searches as validations do, with what
-    `make_engine` makes of its weights.
+    """Hold everything one run works with. `predictor` shares the model and searches as validations do, by the engine
+    that `make_engine` makes of its weights, and tells in words.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Run:
     store: TokenStore
     dev: Development
     predictor: Predictor
-    make_engine: Callable[[], Engine]
+    make_engine: Callable[[], tuple[Engine, str]]
     display: Display
     position: Position = field(default_factory=Position)
     patience: Patience = field(default_factory=Patience)
@@ -185,10 +185,7 @@ class Run:
 
     def _validate(self, metrics: Journal) -> None:
         start = time.monotonic()
-        # An engine may lay weights out for itself: it is made anew, of what they are now.
-        self.predictor.engine = self.make_engine()
-        with arithmetic(self.config):
-            result = validate(self.predictor, self.dev, self.config.device)
+        result = self._score()
         first = self.dev.metrics[0]
         score = result.scores[first.name] * (1 if first.higher_is_better else -1)
         is_best = self.patience.judge(self.position.step, score, result.loss)
@@ -200,6 +197,17 @@ class Run:
         event = ValidEvent(self.position.step, result.loss, result.scores, is_best, **sample)
         self.display.validated(event)
         self.clock.paused(time.monotonic() - start)
+
+    def _score(self) -> Validation:
+        """Validate with an engine made of the weights as they are now; what it has laid out does not stay."""
+        engine, said = self.make_engine()
+        if said != self.predictor.engine_said:
+            self.display.note(f"validations search by {said}")
+        self.predictor.engine, self.predictor.engine_said = engine, said
+        try:
+            return validate(self.predictor, self.dev, self.config)
+        finally:
+            self.predictor.engine = Eager(self.model)
 
     def _save(self) -> None:
         start = time.monotonic()

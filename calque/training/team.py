@@ -8,7 +8,7 @@ import pickle
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 
@@ -17,20 +17,33 @@ from torch import Tensor, nn
 
 from calque import rows
 from calque.batch import Batch
-from calque.errors import ResourceError
-from calque.forked import begin, forking, one_thread
+from calque.errors import ResourceError, UsageError
+from calque.forked import begin, can_fork, forking, one_thread
 from calque.model import Seq2Seq
 from calque.nn.objectives import Objective
 from calque.training.config import TrainConfig
 from calque.training.updates import Gradients, accumulate, count_tokens, gradients_here
 
+KILLED = (
+    "The same command goes on from the last checkpoint; with --set train.parallel=threads it takes one process and"
+    " less memory"
+)
+
 
 @contextmanager
 def gradients_shared(model: Seq2Seq, objective: Objective, config: TrainConfig) -> Iterator[Gradients]:
-    """Give what computes the gradients of an update, in as many processes as the recipe says."""
+    """Give what computes the gradients of an update, in as many processes as the recipe says.
+
+    Raises UsageError where this process cannot have children.
+    """
     if config.parallel == "threads" or config.threads == 1 or config.device != "cpu":
         yield gradients_here(model, objective, config)
         return
+    if not can_fork():
+        raise UsageError(
+            "train.parallel is processes, and this process can fork none: it is a daemon itself, or this is not Linux;"
+            " --set train.parallel=threads goes on with threads"
+        )
     with Team(model, objective, config) as team:
         yield team
 
@@ -51,20 +64,30 @@ class Team:
         """Move the weights into shared memory, and fork."""
         for parameter in self.parameters:
             parameter.data = shared(parameter.data.shape).copy_(parameter.data)
-        for _ in range(self.config.threads - 1):
-            self.helpers.append(Helper(self))
+        try:
+            for _ in range(self.config.threads - 1):
+                self.helpers.append(Helper(self))
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the helpers: they hold nothing that is not here."""
+        """End the helpers: they hold nothing that is not here. The weights are this process's alone again."""
+        self._stop()
+        for parameter in self.parameters:
+            parameter.data = parameter.data.clone()
+
+    def _stop(self) -> None:
         for helper in self.helpers:
-            helper.stop()
-        self.helpers.clear()
+            helper.process.kill()
+        while self.helpers:
+            self.helpers.pop().close()
 
     def __call__(self, pieces: Sequence[Batch]) -> tuple[float, int]:
-        """Add the gradients of all pieces; ResourceError where a process was killed."""
+        """Add the gradients of all pieces; ResourceError where a process was killed. After an error it is of no use."""
         tokens = count_tokens(pieces)
         own, *others = share_out(pieces, 1 + len(self.helpers))
         seeds = torch.randint(2**62, (len(others),)).tolist()
@@ -108,18 +131,14 @@ class Helper:
             raise RuntimeError(f"a process that helps to train failed:\n{answer}")
         return answer
 
-    def stop(self) -> None:
-        """End the process, in the midst of its work or not."""
-        self.connection.close()
-        self.process.kill()
+    def close(self) -> None:
+        """Wait for a process that was told to end."""
         self.process.join()
         self.process.close()
+        self.connection.close()
 
     def _killed(self) -> ResourceError:
-        return ResourceError(
-            "a process that helped to train was killed, perhaps for memory. The same command goes on from the last"
-            " checkpoint; --set train.parallel=threads takes one process and less memory"
-        )
+        return ResourceError(f"a process that helped to train was killed, perhaps for memory. {KILLED}")
 
 
 def share_out(pieces: Sequence[Batch], count: int) -> list[list[Batch]]:
@@ -139,12 +158,12 @@ def share_out(pieces: Sequence[Batch], count: int) -> list[list[Batch]]:
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Add gradients from elsewhere to those of the parameters."""
+    """Add gradients from elsewhere to those of the parameters; what none has reached, a dropped layer, stays without."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        if parameter.grad is None:
-            parameter.grad = gradient.clone()
-        else:
+        if parameter.grad is not None:
             parameter.grad += gradient
+        elif gradient.any():
+            parameter.grad = gradient.clone()
 
 
 def shared(shape: torch.Size) -> Tensor:
@@ -160,17 +179,19 @@ def _help(team: Team, gradients: list[Tensor], connection: Connection, foreign: 
         other.close()
     for parameter, gradient in zip(team.parameters, gradients, strict=True):
         parameter.grad = gradient
-    while True:
-        try:
-            share, tokens, seed = pickle.loads(connection.recv_bytes())
-        except EOFError:
-            return
+    # The pipe ends with the parent.
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send_bytes(pickle.dumps(_answer(team, gradients, connection.recv_bytes())))
+
+
+def _answer(team: Team, gradients: Sequence[Tensor], asked: bytes) -> float | str:
+    """Compute a share, and return its loss, or what went wrong."""
+    try:
+        share, tokens, seed = pickle.loads(asked)
         for gradient in gradients:
             gradient.zero_()
         torch.manual_seed(seed)
-        answer: float | str
-        try:
-            answer = accumulate(team.model, share, tokens, team.objective, team.config)
-        except Exception:
-            answer = traceback.format_exc()
-        connection.send_bytes(pickle.dumps(answer))
+        return accumulate(team.model, share, tokens, team.objective, team.config)
+    except Exception:
+        return traceback.format_exc()

@@ -1,6 +1,7 @@
 """Validation: the loss of the development set, and the task's measures of its translations by the Predictor."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,14 @@ from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.data.readers import Example, lines_named
+from calque.errors import ResourceError
 from calque.metrics.score import Metric
 from calque.nn.objectives import likelihood
 from calque.predict import Predictor
 from calque.text.pair import TextPair
+from calque.training.config import TrainConfig
+from calque.training.team import KILLED
+from calque.training.updates import arithmetic
 from calque.workers import spread
 
 BATCH_PAIRS = 64
@@ -50,17 +55,25 @@ def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[M
     return Development(examples, batches, metrics, _typical(examples))
 
 
-def validate(predictor: Predictor, dev: Development, device: str) -> Validation:
-    """Score the model that `predictor` holds."""
-    with spread(predictor):
-        outputs = predictor.best([example.source for example in dev.examples])
+def validate(predictor: Predictor, dev: Development, config: TrainConfig) -> Validation:
+    """Score the model that `predictor` holds; answers are searched in fp32, as they are once it is trained.
+
+    ResourceError where a process that searched was killed.
+    """
+    try:
+        with spread(predictor) if config.parallel == "processes" else nullcontext():
+            outputs = predictor.best([example.source for example in dev.examples])
+    except ResourceError as error:
+        raise ResourceError(f"a process that translated for a validation was killed. {KILLED}") from error
     references = [example.targets for example in dev.examples]
     scores = {metric.name: metric.score(outputs, references).value for metric in dev.metrics}
     samples = [
         {"source": dev.examples[number].source, "reference": references[number][0], "output": outputs[number]}
         for number in dev.shown
     ]
-    return Validation(_loss(predictor, dev.batches, device), scores, samples)
+    with arithmetic(config):
+        loss = _loss(predictor, dev.batches, config.device)
+    return Validation(loss, scores, samples)
 
 
 @torch.inference_mode()

@@ -93,7 +93,7 @@ def test_a_default_that_was_set_is_not_told(tmp_path: Path, command: Callable[..
     data = write_pairs(tmp_path / "digits.tsv")
     told = command("train", data, "--dry-run").err
     assert " epochs: " in told
-    assert " threads, each a process: " in told
+    assert " threads: " in told
     options = ["--threads", "1", "--set", "train.max_epochs=3", "--set", "text.kind=character"]
     told = command("train", data, "--dry-run", *options).err
     for line in ("train.threads = 1", "train.max_epochs = 3", "text.kind = character"):

@@ -155,6 +155,15 @@ def test_a_raised_limit_goes_on(copied: tuple[Path, Path], command: Command) -> 
     assert json.loads((run / "recipe.json").read_text())["train"]["max_updates"] == 7
 
 
+def test_an_update_may_be_shared_otherwise_from_now_on(copied: tuple[Path, Path], command: Command) -> None:
+    """Whoever lacks memory for processes goes on with threads."""
+    data, run = copied
+    done = command(*train_command(data, run, (*BRIEF, "train.max_updates=6", "train.parallel=threads")))
+    assert done.code == 0, done.err
+    assert "train.parallel is now 'threads'; the result is no longer the same bit for bit" in done.err
+    assert "resumed from step-000004" in done.err
+
+
 def test_fresh_starts_anew_and_spares_other_files(copied: tuple[Path, Path], command: Command) -> None:
     """Take other settings in the same folder with --fresh; what calque did not write stays."""
     data, run = copied

@@ -1,7 +1,9 @@
 """Worker processes: the same answers in the same order as in one process, and a word for a process that was killed."""
 
+import multiprocessing
 import os
 import signal
+import threading
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from calque.model import ModelConfig, build
 from calque.predict import Predictor
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig
+from calque.training.signals import Interruption
 from calque.workers import Workers, spread
 
 LINES = [f"s{number % 19} s{number % 7} s{number % 3}"[: 2 + number % 9] for number in range(60)]
@@ -52,6 +55,35 @@ def test_a_killed_process_is_told(predictor: Predictor) -> None:
             os.kill(process, signal.SIGKILL)
         with pytest.raises(ResourceError, match="--batch"):
             predictor.answers(LINES, batch_size=7)
+
+
+def test_a_process_killed_beside_a_busy_one_is_told_during_a_training(predictor: Predictor) -> None:
+    """A training catches the signal that asks to leave, and so would its children: they are not asked."""
+
+    def kill_one() -> None:
+        os.kill(next(iter(workers.children)).pid, signal.SIGKILL)
+
+    with Interruption(), Workers(predictor, 2) as workers:
+        predictor.answers(LINES, batch_size=7)
+        assert len(workers.children) == 2
+        timer = threading.Timer(0.3, kill_one)
+        timer.start()
+        with pytest.raises(ResourceError, match="--batch"):
+            predictor.answers(LINES * 1000, batch_size=7)
+        timer.join()
+    assert not any(child.is_alive() for child in workers.children)
+
+
+def test_what_cannot_fork_answers_alone(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with spread(predictor):
+            assert predictor.workers is None
+            assert len(predictor.answers(LINES)) == len(LINES)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_spread_takes_as_many_processes_as_there_are_threads(predictor: Predictor) -> None:

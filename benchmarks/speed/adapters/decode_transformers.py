@@ -28,6 +28,8 @@ def load(job: Job) -> Translate:
                     attention_mask=inputs["attention_mask"],
                     num_beams=job["beam"],
                     do_sample=False,
+                    # As many as calque allows the longest of them.
+                    max_new_tokens=2 * inputs["input_ids"].shape[1] + 20,
                 )
             for number, text in zip(chosen, tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
                 answers[number] = text

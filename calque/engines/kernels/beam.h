@@ -4,11 +4,17 @@
 
 #include "transformer.h"
 
+typedef struct {
+  float score;
+  int32_t row, token;
+} Candidate;
+
 // What beam search knows of B sentences that have W hypotheses each, 1 at the first step and K after it: the most tokens
 // of each; what the sums of those that end now, of those that end next, and of those that end as late as they can [B]
 // are divided by. `sums` [B, K], HIDDEN where there is no hypothesis, and their tokens, `history` [B, K, length]; of the
 // K best that ended, best first, what ranked them, sums, numbers of tokens, and tokens. Out: `finished` [B]; of each
-// living hypothesis its last token [B, K] and its ancestors, `grown` [B * K, time + 1]. `spare` has room [K, length].
+// living hypothesis its last token [B, K] and its ancestors, `grown` [B * K, time + 1]. `spare` has room [K, length],
+// `candidates` for 2 K.
 typedef struct {
   int32_t sentences, width, beam, n_best, length, num_banned, num_finished;
   int64_t end;
@@ -19,12 +25,8 @@ typedef struct {
   int64_t *history, *ended_lengths, *ended_tokens, *spare, *tokens;
   int32_t *grown;
   uint8_t *finished;
+  Candidate *candidates;
 } Beam;
-
-typedef struct {
-  float score;
-  int32_t row, token;
-} Candidate;
 
 // The best so far, best first; of equals the first one stays before.
 typedef struct {

@@ -33,8 +33,7 @@ void decoder_branch(const Stack *stack, const Step *step, Beam *beam) {
   score(stack, step);
   beam->num_finished = 0;
   for (int sentence = 0; sentence < beam->sentences; ++sentence) {
-    Candidate best[2 * beam->beam];
-    Candidates found = {0, 2 * beam->beam, best};
+    Candidates found = {0, 2 * beam->beam, beam->candidates};
     look_for(stack, step, beam, sentence, &found);
     branch(step, beam, sentence, &found);
     beam->finished[sentence] = is_finished(beam, sentence, step->time);

@@ -82,7 +82,7 @@ def test_without_a_compiler_another_engine_steps_in_and_says_so(
     monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
     monkeypatch.setenv("CC", named)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler.compiled.cache_clear()
+    compiler._tried.cache_clear()
     chosen = load(path, device="cpu", engine=name)
     assert chosen.engine_said.startswith(taken)
     assert reason in chosen.engine_said
@@ -97,7 +97,7 @@ def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = []
     for _ in range(2):
-        compiler.compiled.cache_clear()
+        compiler._tried.cache_clear()
         compiler.compiled(SOURCE)
         (library,) = tmp_path.rglob("*.so")
         found.append((library.name, library.stat().st_mtime_ns))

@@ -1,5 +1,6 @@
 """Processes that share an update: gradients of one process, draws that resume, no orphan and no hang when one dies."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -13,17 +14,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from calque.batch import Batch
 from calque.catalog import architecture
 from calque.data.collate import collate_pairs
-from calque.errors import ResourceError
+from calque.errors import ResourceError, UsageError
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import smoothed
 from calque.recipe.layers import merge
 from calque.text.source_ids import plain_sources
 from calque.training.config import TrainConfig
-from calque.training.team import Team, gradients_shared, share_out
+from calque.training.team import Team, add_gradients, gradients_shared, share_out
 from calque.training.updates import gradients_here
 
 VOCAB_SIZE = 23
@@ -137,6 +139,25 @@ def test_processes_are_asked_for_by_the_recipe() -> None:
         assert len(gradients.helpers) == 2
         gradients(pieces([4]))
         assert torch.get_num_threads() == before
+
+
+def test_a_process_that_cannot_fork_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with (
+        pytest.raises(UsageError, match=r"train\.parallel=threads"),
+        gradients_shared(network("lstm", 0.0), OBJECTIVE, of_team(2)),
+    ):
+        raise AssertionError("it was entered")
+
+
+def test_what_no_process_reached_stays_without_a_gradient() -> None:
+    """An optimizer passes over what has none, and would decay what has zeros: so does a layer that was dropped."""
+    reached, missed, both = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    both.grad = torch.ones(2)
+    add_gradients([reached, missed, both], [torch.ones(2), torch.zeros(2), torch.ones(2)])
+    assert missed.grad is None
+    assert reached.grad is not None
+    assert both.grad.tolist() == [2.0, 2.0]
 
 
 def test_a_killed_helper_is_told() -> None:

@@ -1,0 +1,71 @@
+"""Search in C against search over tensors: the same hypotheses for vocabularies, beams and options of every kind."""
+
+import pytest
+import torch
+from random_models import narrow, redrawn, sentences
+
+from calque.data.collate import collate_sources
+from calque.engines.compiled import CompiledTransformer
+from calque.engines.compiled_search import Compiled
+from calque.engines.eager import Eager
+from calque.model import ModelConfig, Seq2Seq
+from calque.search.options import SearchConfig
+from calque.text.source_ids import plain_sources
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+# Fewer tokens than a beam, fewer than a vector's lanes, and more than are summed at once.
+VOCAB_SIZES = (5, 17, 700)
+OPTIONS = {
+    "greedy": SearchConfig(beam=1),
+    "as it comes": SearchConfig(),
+    "all of a beam": SearchConfig(beam=4, n_best=4),
+    "some of a beam": SearchConfig(beam=6, n_best=2),
+    "wide": SearchConfig(beam=40, n_best=3),
+    "gnmt": SearchConfig(beam=4, n_best=4, normalisation="gnmt", length_penalty=0.6),
+    "plain sums": SearchConfig(beam=4, n_best=4, normalisation="none"),
+    "length does not count": SearchConfig(beam=4, n_best=4, length_penalty=0.0),
+    "shorter is better": SearchConfig(beam=4, n_best=4, length_penalty=-0.5),
+    "longer is better": SearchConfig(beam=4, n_best=4, length_penalty=2.0),
+    "nothing unknown": SearchConfig(beam=4, n_best=4, unknown=False),
+    "as long as the source": SearchConfig(beam=4, n_best=4, max_length_ratio=1.0, max_length_extra=0),
+    "empty": SearchConfig(beam=3, n_best=3, max_length_ratio=0.0, max_length_extra=0),
+}
+
+
+@pytest.fixture(scope="module", params=VOCAB_SIZES)
+def model(request: pytest.FixtureRequest) -> Seq2Seq:
+    """Return a Transformer over a vocabulary, whose feed-forward layers fill whole panels."""
+    section = narrow("transformer")
+    wide = {side: section[side] | {"feed_forward": 96} for side in ("encoder", "decoder")}
+    return redrawn(ModelConfig.model_validate(section | wide | {"tie_embeddings": "target"}), 19, request.param).eval()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@torch.no_grad()
+def test_the_same_hypotheses(model: Seq2Seq, name: str) -> None:
+    source = collate_sources(plain_sources(sentences(9, 19)))
+    lengths, prefixes = source.mask.sum(1), torch.empty(9, 0, dtype=torch.int64)
+    expected = Eager(model)(source, lengths, prefixes, OPTIONS[name])
+    found = Compiled(CompiledTransformer(model, is_narrow=False))(source, lengths, prefixes, OPTIONS[name])
+    assert torch.equal(found.lengths, expected.lengths)
+    assert torch.equal(found.tokens, expected.tokens)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.log_probs, expected.log_probs, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_numbers_that_are_none_end_the_search(model: Seq2Seq) -> None:
+    """A model whose weights are broken gives nothing, and breaks nothing else."""
+    source = collate_sources(plain_sources(sentences(3, 19)))
+    prefixes = torch.empty(3, 0, dtype=torch.int64)
+    head = model.head.projection
+    whole = head.bias.clone()
+    head.bias.fill_(float("nan"))
+    try:
+        scorer = CompiledTransformer(model, is_narrow=False)
+        for beam in (1, 4):
+            found = Compiled(scorer)(source, source.mask.sum(1), prefixes, SearchConfig(beam=beam, n_best=beam))
+            assert found.tokens.shape[:2] == (3, beam)
+    finally:
+        head.bias.copy_(whole)
