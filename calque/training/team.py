@@ -158,7 +158,7 @@ def share_out(pieces: Sequence[Batch], count: int) -> list[list[Batch]]:
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Add gradients from elsewhere to those of the parameters; what none has reached, a dropped layer, stays without."""
+    """Add gradients from elsewhere to those of the parameters; what none has reached (a dropped layer) has none."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.grad is not None:
             parameter.grad += gradient

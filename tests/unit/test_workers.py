@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +74,35 @@ def test_a_process_killed_beside_a_busy_one_is_told_during_a_training(predictor:
             predictor.answers(LINES * 1000, batch_size=7)
         timer.join()
     assert not any(child.is_alive() for child in workers.children)
+
+
+def test_processes_do_not_outlive_a_killed_parent(predictor: Predictor) -> None:
+    """They wait for work at a pipe that they hold open themselves: only the system tells them."""
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        with Workers(predictor, 2) as workers:
+            predictor.answers(LINES, batch_size=7)
+            os.write(writer, " ".join(str(child.pid) for child in workers.children).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    numbers = [int(number) for number in os.read(reader, 100).split()]
+    assert len(numbers) == 2
+    deadline = time.monotonic() + 10
+    while any(map(is_running, numbers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    orphans = [number for number in numbers if is_running(number)]
+    for number in orphans:
+        os.kill(number, signal.SIGKILL)
+    assert orphans == []
+
+
+def is_running(number: int) -> bool:
+    """Say whether a process is there and not only waiting to be reaped."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_what_cannot_fork_answers_alone(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

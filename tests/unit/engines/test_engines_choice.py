@@ -1,5 +1,6 @@
 """Which engine is taken for a model folder, what is said of it, and what every engine answers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_exact_engines_answer_alike(folder: str, name: str, taken: str, request:
     assert [answers[0].score for answers in found] == pytest.approx(scores, abs=1e-4)
 
 
+@pytest.fixture
+def tried_anew() -> Iterator[None]:
+    """Forget what was compiled or refused, before and after."""
+    compiler._tried.cache_clear()
+    yield
+    compiler._tried.cache_clear()
+
+
+@pytest.mark.usefixtures("tried_anew")
 @pytest.mark.parametrize(("named", "reason"), [("", "no C compiler"), ("false", "exit code 1")])
 @pytest.mark.parametrize(
     ("folder", "name", "taken"),
@@ -82,7 +92,6 @@ def test_without_a_compiler_another_engine_steps_in_and_says_so(
     monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
     monkeypatch.setenv("CC", named)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler._tried.cache_clear()
     chosen = load(path, device="cpu", engine=name)
     assert chosen.engine_said.startswith(taken)
     assert reason in chosen.engine_said
@@ -92,7 +101,7 @@ def test_without_a_compiler_another_engine_steps_in_and_says_so(
     assert not list(tmp_path.rglob("*.so"))
 
 
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.usefixtures("compiler", "tried_anew")
 def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = []

@@ -1,8 +1,11 @@
 """Search in C against search over tensors: the same hypotheses for vocabularies, beams and options of every kind."""
 
+from typing import Any
+
 import pytest
 import torch
 from random_models import narrow, redrawn, sentences
+from torch import Tensor
 
 from calque.data.collate import collate_sources
 from calque.engines.compiled import CompiledTransformer
@@ -24,6 +27,7 @@ OPTIONS = {
     "wide": SearchConfig(beam=40, n_best=3),
     "gnmt": SearchConfig(beam=4, n_best=4, normalisation="gnmt", length_penalty=0.6),
     "plain sums": SearchConfig(beam=4, n_best=4, normalisation="none"),
+    "the best plain sum": SearchConfig(beam=6, n_best=1, normalisation="none"),
     "length does not count": SearchConfig(beam=4, n_best=4, length_penalty=0.0),
     "shorter is better": SearchConfig(beam=4, n_best=4, length_penalty=-0.5),
     "longer is better": SearchConfig(beam=4, n_best=4, length_penalty=2.0),
@@ -41,13 +45,43 @@ def model(request: pytest.FixtureRequest) -> Seq2Seq:
     return redrawn(ModelConfig.model_validate(section | wide | {"tie_embeddings": "target"}), 19, request.param).eval()
 
 
+class Counted:
+    """Score as a model does, and count the steps."""
+
+    def __init__(self, model: Seq2Seq) -> None:
+        self.model, self.steps = model, 0
+
+    def start(self, source: Any) -> tuple[Any, Any]:
+        return self.model.start(source)
+
+    def step(self, token: Tensor, state: Any, context: Any) -> tuple[Tensor, Any]:
+        self.steps += 1
+        return self.model.step(token, state, context)
+
+
+def count_calls(owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows by one with each call of a method."""
+    method, calls = getattr(owner, name), list[None]()
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(None)
+        return method(*arguments)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 @torch.no_grad()
-def test_the_same_hypotheses(model: Seq2Seq, name: str) -> None:
+def test_the_same_hypotheses(model: Seq2Seq, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = collate_sources(plain_sources(sentences(9, 19)))
     lengths, prefixes = source.mask.sum(1), torch.empty(9, 0, dtype=torch.int64)
-    expected = Eager(model)(source, lengths, prefixes, OPTIONS[name])
-    found = Compiled(CompiledTransformer(model, is_narrow=False))(source, lengths, prefixes, OPTIONS[name])
+    counted, scorer = Counted(model), CompiledTransformer(model, is_narrow=False)
+    expected = Eager(counted)(source, lengths, prefixes, OPTIONS[name])
+    made = count_calls(scorer, "step_with", monkeypatch)
+    found = Compiled(scorer)(source, lengths, prefixes, OPTIONS[name])
+    # It ends as soon as nothing can change, and no sooner.
+    assert len(made) == counted.steps
     assert torch.equal(found.lengths, expected.lengths)
     assert torch.equal(found.tokens, expected.tokens)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
