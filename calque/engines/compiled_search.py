@@ -36,48 +36,18 @@ class Compiled:
         """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
         if prefixes.shape[1] or wishes(options) or not len(lengths):
             return self.rest(source, lengths, prefixes, options)
-        find = greedy if options.beam == 1 else beam_search
-        return find(self.scorer, source, max_lengths(lengths, options), options)
+        return search(self.scorer, source, max_lengths(lengths, options), options)
 
 
-def greedy(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
-    """Return what `search` returns for a beam of 1; outputs have at most `limits` [B] tokens, </s> not counted."""
-    num_sentences, longest = len(limits), int(limits.max())
-    banned = _banned(options)
-    tokens = limits.new_full([num_sentences, longest + 1], PAD)
-    sums, lengths = torch.zeros(num_sentences), torch.zeros_like(limits)
-    context, state = scorer.start(source)
-    rows, token = torch.arange(num_sentences), torch.full_like(limits, BOS)
-    for time in count():
-        best, log_probs, end_log_probs = torch.empty_like(token), torch.empty(len(token)), torch.empty(len(token))
-        wanted = (Pointer(part.data_ptr()) for part in (best, log_probs, end_log_probs))
-        given = (banned, Int(len(banned)), ctypes.c_int64(EOS), *wanted)
-        state = scorer.step_with(scorer.library.decoder_choose, token, state, context, *given).grown()
-        is_full = limits[rows] <= time
-        token = best.masked_fill(is_full, EOS)
-        sums[rows] += torch.where(is_full, end_log_probs, log_probs)
-        tokens[rows, time] = token
-        ended = token == EOS
-        if ended.any():
-            lengths[rows[ended]] = time
-            living = (~ended).nonzero()[:, 0]
-            if not len(living):
-                break
-            rows, token, state = rows[living], token[living], state.select_rows(living)
-    tokens.masked_fill_(torch.arange(longest + 1) >= lengths[:, None], PAD)
-    scores = sums / divisor((lengths + 1).float(), options)
-    longest = int(lengths.max())
-    return Hypotheses(tokens[:, None, :longest], lengths[:, None], scores[:, None], sums[:, None])
-
-
-def beam_search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
-    """Return what `search` returns; outputs have at most `limits` [B] tokens, </s> not counted."""
+def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
+    """Return what `calque.search.beam` returns; outputs have at most `limits` [B] tokens, </s> not counted."""
     width = options.beam
     beam, results = _Beam.of(limits, options), nothing_ended(limits, options.n_best)
-    banned, spare = _banned(options), torch.empty(width, int(limits.max()), dtype=torch.int64)
+    banned = (PAD, BOS) if options.unknown else (PAD, BOS, UNK)
+    numbers, spare = (ctypes.c_int64 * len(banned))(*banned), torch.empty(width, int(limits.max()), dtype=torch.int64)
     choice = _Choice(width=1, beam=width, n_best=options.n_best, length=spare.shape[1], num_banned=len(banned), end=EOS)
     candidates = torch.empty(2 * width, 3, dtype=torch.int32)
-    choice.banned, choice.spare = ctypes.addressof(banned), spare.data_ptr()
+    choice.banned, choice.spare = ctypes.addressof(numbers), spare.data_ptr()
     choice.candidates = candidates.data_ptr()
     choice.point(beam)
     context, state = scorer.start(source)
@@ -148,8 +118,3 @@ class _Beam:
         last_divisor = divisor((limits + 1).float(), options)
         rows = torch.arange(len(limits))
         return _Beam(rows, limits, last_divisor, sums, ended.tokens.clone(), tokens, finished, ended)
-
-
-def _banned(options: SearchConfig) -> ctypes.Array[ctypes.c_int64]:
-    banned = (PAD, BOS) if options.unknown else (PAD, BOS, UNK)
-    return (ctypes.c_int64 * len(banned))(*banned)

@@ -14,9 +14,9 @@ from toy_language import TINY, Finished, finish, start, train_command, write_pai
 LONG = (
     *TINY,
     "train.batch_tokens=64",
-    "train.max_updates=160",
-    "train.validate_every=80",
-    "train.save_every=40",
+    "train.max_updates=80",
+    "train.validate_every=40",
+    "train.save_every=20",
     "train.validation_sentences=8",
     "search.beam=2",
 )
@@ -86,13 +86,13 @@ def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
     assert "\r" not in said + ended.err
     assert "\x1b" not in said + ended.err
     before = steps(tmp_path / "run")
-    assert 0 < len(before) < 160
+    assert 0 < len(before) < 80
     resumed = command(*arguments)
     assert resumed.code == 0, resumed.err
     found = re.search(r"resumed from step-0*(\d+)", resumed.err)
     assert found
     assert int(found[1]) == before[-1]
-    assert steps(tmp_path / "run") == list(range(1, 161))
+    assert steps(tmp_path / "run") == list(range(1, 81))
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (whole.run / name).read_bytes(), name
 

@@ -12,28 +12,13 @@ void decoder_step(const Stack *stack, const Step *step) {
   }
 }
 
-// What greedy search wants of a step: the best of the tokens that are not `banned`, the first of equals, its
-// log-probability, and that of `end`, each [R].
-void decoder_choose(const Stack *stack, const Step *step, const int64_t *banned, int32_t num_banned, int64_t end,
-                    int64_t *best, float *best_log_probs, float *end_log_probs) {
-  score(stack, step);
-  const int count = stack->head.outputs;
-  for (int row = 0; row < step->rows; ++row) {
-    float *scores = step->log_probs + (long)row * count, shift = log_sum(scores, count);
-    end_log_probs[row] = scores[end] - shift;
-    for (int number = 0; number < num_banned; ++number) scores[banned[number]] = HIDDEN;
-    const float most = highest(scores, count);
-    best[row] = place_of(scores, most, count);
-    best_log_probs[row] = most - shift;
-  }
-}
-
-// One step of the model and of beam search over it.
+// One step of the model and of search over it. Greedy search has one candidate: either it ends, and the search with it,
+// or it lives on.
 void decoder_branch(const Stack *stack, const Step *step, Beam *beam) {
   score(stack, step);
   beam->num_finished = 0;
   for (int sentence = 0; sentence < beam->sentences; ++sentence) {
-    Candidates found = {0, 2 * beam->beam, beam->candidates};
+    Candidates found = {0, beam->beam > 1 ? 2 * beam->beam : 1, beam->candidates};
     look_for(stack, step, beam, sentence, &found);
     branch(step, beam, sentence, &found);
     beam->finished[sentence] = is_finished(beam, sentence, step->time);

@@ -114,15 +114,6 @@ static float highest(const float *values, int count) {
   return best;
 }
 
-// Return the place of the first of the values that equals `value`; the last one where none does.
-static int place_of(const float *values, float value, int count) {
-  int at = 0;
-  while (at + LANES <= count && !any(load(values + at) == value)) at += LANES;
-  for (; at < count; ++at)
-    if (values[at] == value) return at;
-  return count - 1;
-}
-
 // Write exp(values - shift) to `to`, and return the sum.
 static float exponentials(float *to, const float *values, float shift, int count) {
   floats total = {0};
