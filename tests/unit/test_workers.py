@@ -5,10 +5,10 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from processes import is_running
 from random_models import words
 
 from calque.catalog import architecture
@@ -95,14 +95,6 @@ def test_processes_do_not_outlive_a_killed_parent(predictor: Predictor) -> None:
     for number in orphans:
         os.kill(number, signal.SIGKILL)
     assert orphans == []
-
-
-def is_running(number: int) -> bool:
-    """Say whether a process is there and not only waiting to be reaped."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_what_cannot_fork_answers_alone(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

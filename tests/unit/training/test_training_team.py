@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import is_running
 from torch import nn
 
 from calque.batch import Batch
@@ -28,6 +29,7 @@ from calque.training.config import TrainConfig
 from calque.training.team import Team, add_gradients, gradients_shared, share_out
 from calque.training.updates import gradients_here
 
+HERE = Path(__file__).parent
 VOCAB_SIZE = 23
 OBJECTIVE = smoothed(0.1)
 
@@ -205,7 +207,7 @@ def test_helpers_do_not_outlive_a_killed_parent() -> None:
         "    print(*(helper.process.pid for helper in team.helpers), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])}
+    place = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ["PYTHONPATH"]])}
     # Read by pipe to its end: an orphan that holds the pipe would keep this waiting.
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | place, capture_output=True, text=True, timeout=60, check=False
@@ -217,11 +219,3 @@ def test_helpers_do_not_outlive_a_killed_parent() -> None:
     while any(is_running(number) for number in numbers):
         assert time.monotonic() < deadline, "a helper outlived its parent"
         time.sleep(0.05)
-
-
-def is_running(number: int) -> bool:
-    """Say whether a process is there and not only waiting to be reaped."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
