@@ -107,7 +107,7 @@ class CompiledTransformer:
         assert isinstance(head, SoftmaxHead)
         self.library = compiled(SOURCE)
         self.library.room_needed.restype = ctypes.c_int64
-        self.packing = Packing(self.library.columns(), is_narrow)
+        self.packing = Packing(self.library.columns(), self.library.most_narrow_inputs() if is_narrow else 0)
         self.encode = (
             _CompiledEncoder(model.encoder, self.packing, self.library)
             if _fits(model.encoder)

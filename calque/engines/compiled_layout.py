@@ -77,9 +77,9 @@ class Step(ctypes.Structure):
 class Packing:
     """Lay weights out, in panels of `columns`, and keep them for as long as structures point to them."""
 
-    def __init__(self, columns: int, is_narrow: bool) -> None:
-        """Take weights as they are, or round those of dense layers to 8 bits where `is_narrow`."""
-        self.columns, self.is_narrow = columns, is_narrow
+    def __init__(self, columns: int, most_narrow: int) -> None:
+        """Round the weights of dense layers to 8 bits where these have at most `most_narrow` inputs."""
+        self.columns, self.most_narrow = columns, most_narrow
         self.kept: list[object] = []
 
     def stack(self, side: Side, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None) -> Stack:
@@ -142,11 +142,14 @@ class Packing:
         weight = nn.functional.pad(weight.detach(), (0, 0, 0, missing))
         bias = weight.new_zeros(outputs) if bias is None else bias.detach()
         made = Dense(inputs, outputs, bias=self.address(nn.functional.pad(bias, (0, missing))))
-        if self.is_narrow:
-            weight, scales = rounded(weight)
+        if inputs <= self.most_narrow:
+            weight, scales = rounded(nn.functional.pad(weight, (0, inputs % 2)))
             made.scales = self.address(scales)
-        # [M, N] -> [M / columns, N, columns]
-        made.panels = self.address(weight.view(-1, self.columns, inputs).transpose(1, 2))
+            # [M, N] -> [M / columns, N / 2, columns, 2]
+            made.panels = self.address(weight.view(len(weight) // self.columns, self.columns, -1, 2).transpose(1, 2))
+        else:
+            # [M, N] -> [M / columns, N, columns]
+            made.panels = self.address(weight.view(-1, self.columns, inputs).transpose(1, 2))
         return made
 
     def _norm(self, norm: nn.Module) -> Norm:

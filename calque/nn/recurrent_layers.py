@@ -3,7 +3,9 @@
 Residual connections as in Wu et al. 2016, layer normalisation of Ba et al. 2016, dropout of Gal & Ghahramani 2016.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Protocol
 
@@ -122,17 +124,20 @@ class Kernel:
         """Run values from states."""
         if keep is not None:
             return self.unrolled.run(values, parts, keep)
-        # [B, D] -> [1, B, D], as the library's layers want it
-        first = tuple(part.unsqueeze(0).contiguous() for part in parts)
-        outputs, last = self.library(values, first if self.unrolled.num_parts == 2 else first[0])
+        with _arithmetic(values):
+            # [B, D] -> [1, B, D], as the library's layers want it
+            first = tuple(_as_computed(part).unsqueeze(0).contiguous() for part in parts)
+            outputs, last = self.library(_as_computed(values), first if self.unrolled.num_parts == 2 else first[0])
         return outputs, tuple(part.squeeze(0) for part in self._parts(last))
 
     def read(self, values: Tensor, mask: Tensor, keep: Tensor | None) -> tuple[Tensor, Parts]:
         """Run padded values from zero states."""
         if keep is not None:
             return self.unrolled.read(values, mask, keep)
-        packed = pack_padded_sequence(values, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-        outputs, last = self.library(packed)
+        lengths = mask.sum(dim=1).cpu()
+        with _arithmetic(values):
+            packed = pack_padded_sequence(_as_computed(values), lengths, batch_first=True, enforce_sorted=False)
+            outputs, last = self.library(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=values.shape[1])
         # [directions, B, D'] -> [B, directions · D']
         return outputs, tuple(part.transpose(0, 1).flatten(1) for part in self._parts(last))
@@ -174,6 +179,25 @@ def _way(kind: CellKind, layer: nn.Module) -> Layer:
     if layer.bidirectional:
         cells.append(LibraryCell(kind, layer, "_reverse"))
     return Kernel(layer, Unrolled(cells, layer.hidden_size, num_parts))
+
+
+def _arithmetic(values: Tensor) -> AbstractContextManager[object]:
+    """Return the context in which the library's kernels run: in fp32 where a CPU has none of them in bf16."""
+    if values.device.type == "cpu" and not _has_bf16_kernels():
+        return torch.autocast("cpu", enabled=False)
+    return nullcontext()
+
+
+def _as_computed(values: Tensor) -> Tensor:
+    """Return values in the type that the library's kernels take in the present context."""
+    is_half = values.dtype == torch.bfloat16 and not torch.is_autocast_enabled(values.device.type)
+    return values.float() if is_half else values
+
+
+@cache
+def _has_bf16_kernels() -> bool:
+    """Say whether oneDNN has bf16 on this processor (it needs AVX-512): PyTorch's LSTM asks it all the same."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _stack_layers(finals: list[Parts]) -> Parts:

@@ -126,7 +126,10 @@ def test_engines_score_forced_tokens_as_the_model_does(case: Case, engine: Calla
 @each_taken
 @torch.no_grad()
 def test_compiled_in_8_bits_is_the_model_of_rounded_weights(case: Case) -> None:
-    """Hold values to what weights on their grid give, since nothing else is rounded; few rows and many."""
+    """Hold values to what weights on their grid give, since values keep 14 bits or more; few rows and many.
+
+    Weights as they were would give other numbers by a hundredth.
+    """
     net = model(case, seed=7)
     scorer = CompiledTransformer(net, is_narrow=True)
     # What the head shares with the embeddings is rounded for the head alone.
@@ -142,7 +145,7 @@ def test_compiled_in_8_bits_is_the_model_of_rounded_weights(case: Case) -> None:
             tokens = torch.full([num_rows], token)
             wanted, expected = net.step(tokens, expected, expected_context)
             found, state = scorer.step(tokens, state, context)
-            assert torch.allclose(found, wanted, atol=1e-4)
+            assert torch.allclose(found, wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=str)

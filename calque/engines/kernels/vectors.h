@@ -28,9 +28,43 @@ typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 // As they lie in arrays.
 typedef floats floats_there __attribute__((aligned(4), may_alias));
+// Half as wide each, so that as many fit.
+typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
+typedef shorts shorts_there __attribute__((aligned(2), may_alias));
 
 ALWAYS floats load(const float *from) { return *(const floats_there *)from; }
 ALWAYS void store(float *to, floats values) { *(floats_there *)to = values; }
+
+ALWAYS floats as_floats(integers values) { return __builtin_convertvector(values, floats); }
+
+// Pairs of 16 bits from pairs of 8, one pair in each lane.
+ALWAYS integers widened_pairs(const int8_t *from) {
+#if defined __AVX512BW__
+  return (integers)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)from));
+#elif defined __AVX2__ && !defined __AVX512F__
+  return (integers)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from));
+#else
+  integers pairs;
+  for (int lane = 0; lane < LANES; ++lane)
+    pairs[lane] = (int32_t)((uint32_t)from[2 * lane + 1] << 16 | (uint16_t)from[2 * lane]);
+  return pairs;
+#endif
+}
+
+// Add to each lane the product of its pair on the left with its pair on the right.
+ALWAYS integers add_products(integers total, integers left, integers right) {
+#if defined __AVX512VNNI__
+  return (integers)_mm512_dpwssd_epi32((__m512i)total, (__m512i)left, (__m512i)right);
+#elif defined __AVXVNNI__ && !defined __AVX512F__
+  return (integers)_mm256_dpwssd_avx_epi32((__m256i)total, (__m256i)left, (__m256i)right);
+#elif defined __AVX512BW__
+  return total + (integers)_mm512_madd_epi16((__m512i)left, (__m512i)right);
+#elif defined __AVX2__ && !defined __AVX512F__
+  return total + (integers)_mm256_madd_epi16((__m256i)left, (__m256i)right);
+#else
+  return total + (left << 16 >> 16) * (right << 16 >> 16) + (left >> 16) * (right >> 16);
+#endif
+}
 
 ALWAYS float across(floats values) {
 #ifdef __AVX512F__
@@ -81,14 +115,39 @@ static void add_scaled(float *to, const float *from, float scale, int count) {
   for (; at < count; ++at) to[at] += from[at] * scale;
 }
 
+static float largest(const float *values, int count) {
+  floats most = {0};
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) {
+    const floats some = load(values + at);
+    most = larger(most, larger(some, -some));
+  }
+  float best = 0;
+  for (int lane = 0; lane < LANES; ++lane) best = most[lane] > best ? most[lane] : best;
+  for (; at < count; ++at) best = fabsf(values[at]) > best ? fabsf(values[at]) : best;
+  return best;
+}
+
+// Adding it rounds to a whole number, which then stands in the low bits: 1.5 * 2^23.
+#define ROUNDING 12582912.0f
+
+// Write values times a factor, rounded to 16 bits.
+static void rounded(int16_t *to, const float *values, float factor, int count) {
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) {
+    const integers bits = (integers)(load(values + at) * factor + ROUNDING);
+    *(shorts_there *)(to + at) = __builtin_convertvector(bits, shorts);
+  }
+  for (; at < count; ++at) to[at] = (int16_t)rintf(values[at] * factor);
+}
+
 // exp by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (as in Cephes), to 2 units in the last place.
 ALWAYS floats exponential(floats x) {
   const floats low = (floats){0} - 87.0f;
   integers below = x < low;
   x = (floats)(((integers)low & below) | ((integers)x & ~below));
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
-  floats shifted = x * 1.44269504f + magic;
-  floats whole = shifted - magic;
+  floats shifted = x * 1.44269504f + ROUNDING;
+  floats whole = shifted - ROUNDING;
   floats rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
   floats value = rest * 1.9875691500e-4f + 1.3981999507e-3f;
   value = value * rest + 8.3334519073e-3f;
