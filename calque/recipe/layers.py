@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from calque.config import help_of
 from calque.errors import UsageError, did_you_mean
 from calque.recipe.tree import Recipe
 
@@ -129,7 +130,7 @@ def fields(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[
         members = list(_members(field.annotation, None))
         if not members:
             default = "needed" if field.is_required() else repr(field.get_default(call_default_factory=True))
-            yield prefix + name, default, field.description or ""
+            yield prefix + name, default, help_of(model).get(name, "")
         for member in members:
             kind = member.model_fields.get("kind")
             mark = f"[{', '.join(map(str, get_args(kind.annotation)))}]" if kind and len(members) > 1 else ""

@@ -16,7 +16,10 @@ MAY_CHANGE = {
     **dict.fromkeys(
         ("train.max_updates", "train.max_epochs", "train.time"), "the learning rate follows the new length of the run"
     ),
-    "train.parallel": "the result is no longer the same bit for bit",
+    **dict.fromkeys(
+        ("train.parallel", "train.threads"),
+        "the data keep their order, but the result is no longer the same bit for bit",
+    ),
 }
 
 

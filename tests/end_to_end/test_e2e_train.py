@@ -155,13 +155,33 @@ def test_a_raised_limit_goes_on(copied: tuple[Path, Path], command: Command) -> 
     assert json.loads((run / "recipe.json").read_text())["train"]["max_updates"] == 7
 
 
-def test_an_update_may_be_shared_otherwise_from_now_on(copied: tuple[Path, Path], command: Command) -> None:
-    """Whoever lacks memory for processes goes on with threads."""
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--set", "train.parallel=threads"], "train.parallel is now 'threads'"),
+        (["--threads", "2"], "train.threads is now 2"),
+    ],
+)
+def test_an_update_may_be_shared_otherwise_from_now_on(
+    change: list[str], said: str, copied: tuple[Path, Path], command: Command
+) -> None:
+    """Whoever lacks memory for processes, or the cores of before, goes on with what there is, on the same batches."""
     data, run = copied
-    done = command(*train_command(data, run, (*BRIEF, "train.max_updates=6", "train.parallel=threads")))
+    done = command(*train_command(data, run, (*BRIEF, "train.max_updates=6")), *change)
     assert done.code == 0, done.err
-    assert "train.parallel is now 'threads'; the result is no longer the same bit for bit" in done.err
+    assert f"{said}; the data keep their order, but the result is no longer the same bit for bit" in done.err
     assert "resumed from step-000004" in done.err
+    whole = run.with_name("whole")
+    assert command(*train_command(data, whole, (*BRIEF, "train.max_updates=6"))).code == 0
+    tokens, expected = (
+        [
+            row["tokens"]
+            for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+            if "tokens" in row
+        ]
+        for folder in (run, whole)
+    )
+    assert tokens == expected
 
 
 def test_fresh_starts_anew_and_spares_other_files(copied: tuple[Path, Path], command: Command) -> None:

@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from search_toys import divide
 
+from calque.config import help_of
 from calque.search.largest import BLOCK, largest
 from calque.search.normalisation import divisor, largest_divisor, max_lengths
 from calque.search.options import SearchConfig
@@ -22,7 +23,7 @@ def test_impossible_numbers_are_refused(wrong) -> None:
 
 
 def test_every_field_has_its_help() -> None:
-    assert all(field.description for field in SearchConfig.model_fields.values())
+    assert all(help_of(SearchConfig).get(name) for name in SearchConfig.model_fields)
 
 
 @pytest.mark.parametrize("normalisation", ["average", "gnmt", "none"])

@@ -8,6 +8,7 @@ import pytest
 from graph_texts import GRAPHS, LINES, SENTENCES, pair
 from pydantic import ValidationError
 
+from calque.config import help_of
 from calque.errors import UsageError
 from calque.text.pair import TextConfig, TextPair
 
@@ -81,6 +82,4 @@ def test_limits_and_help_of_the_fields() -> None:
         with pytest.raises(ValidationError):
             TextConfig.model_validate({"layout": layout})
     models = [type(TextConfig.model_validate({"layout": layout}).layout) for layout, _ in LAYOUTS.values()]
-    assert [
-        (model, name) for model in models for name, field in model.model_fields.items() if not field.description
-    ] == []
+    assert [(model, name) for model in models for name in model.model_fields if not help_of(model).get(name)] == []
