@@ -38,7 +38,7 @@ def _tried(source: Path) -> ctypes.CDLL | str:
     except ResourceError as error:
         return str(error)
     texts = [part.read_bytes() for part in sorted(source.parent.iterdir()) if part.is_file()]
-    name = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS)), _processor()])).hexdigest()
+    name = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS)), processor()])).hexdigest()
     try:
         path = cache_folder() / f"{source.stem}-{name[:20]}.so"
         if not path.exists():
@@ -73,7 +73,7 @@ def _compile(compiler: str, source: Path, path: Path) -> None:
         made.replace(path)
 
 
-def _processor() -> bytes:
+def processor() -> bytes:
     """Return what tells processors apart: their instructions where the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()

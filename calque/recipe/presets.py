@@ -32,6 +32,7 @@ ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
 VALIDATIONS = 25
 MOST_PROCESSES = 4
+EVERYTHING = 10**9
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
 def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]) -> dict[str, Any]:
     batch_tokens = _first(BATCHES, survey.num_pairs, 8_192)
     epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, round(PAIRS_SEEN / max(1, survey.num_pairs))))
-    updates = max(1, round(_target_tokens(survey) / batch_tokens)) * epochs
+    updates = _updates(made, survey, batch_tokens, epochs)
     every = max(50, min(2_000, updates // VALIDATIONS))
     model = made.with_settings("model", model)
     width = model["decoder"]["width"]
@@ -223,6 +224,13 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
 def _parallel(machine: Machine, threads: int) -> str:
     """Say how threads share an update. One process adds the gradients of all, which many would wait for."""
     return "processes" if can_fork() and not machine.gpu and 1 < threads <= MOST_PROCESSES else "threads"
+
+
+def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> int:
+    """Estimate the updates of the run, by the user's own lengths where they are set."""
+    own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
+    epoch = max(1, round(_target_tokens(survey) / own["batch_tokens"]))
+    return min(int(own["max_updates"]) or EVERYTHING, epoch * int(own["max_epochs"]))
 
 
 def _target_tokens(survey: Survey) -> float:

@@ -15,7 +15,7 @@ LEVELS = (
     "model ensemble catalog",
     "tasks engines model_folder",
     "predict report",
-    "workers",
+    "workers latency",
     "training streams predict_ensemble inspection exporting serving",
     "recipe",
     "preparation completion facts",

@@ -146,8 +146,26 @@ def test_what_the_user_set_is_not_told_as_a_default(key: str) -> None:
     assert [reason for reason in plain.reasons if words in reason]
     assert not [reason for reason in made.reasons if words in reason]
     assert len(made.reasons) == len(plain.reasons) - 1
+    if key in ("train.max_epochs", "train.batch_tokens"):
+        del made.layer["train"], plain.layer["train"]
     if key not in ("text.joint", "model.encoder.kind"):
         assert made.layer == plain.layer
+
+
+def test_warmup_and_validations_follow_the_length_that_was_set() -> None:
+    """A run cut short to a tenth does not spend it on warming up."""
+
+    def steps(**train: int) -> tuple[int, int]:
+        layer = preset(Choice(), SURVEYS["captions"], PLAIN, {"train": train}).layer["train"]
+        return layer["warmup"], layer["validate_every"]
+
+    warmup, every = steps()
+    shorter = steps(max_epochs=4)
+    assert shorter[0] < warmup
+    assert shorter[1] < every
+    assert steps(max_updates=300) == (30, 50)
+    # Half as many tokens an update make twice as many updates.
+    assert steps(max_epochs=4, batch_tokens=1_024)[0] == pytest.approx(2 * shorter[0], rel=0.01)
 
 
 def test_a_default_set_on_one_side_is_told_of_the_other() -> None:
