@@ -15,7 +15,7 @@ from torch import Tensor
 
 from calque.batch import Source
 from calque.engines import fused
-from calque.engines.compiled_layout import SSRU, Int, Packing, Pointer, Step
+from calque.engines.compiled_layout import SSRU, Int, Narrow, Packing, Pointer, Step
 from calque.engines.compiler import compiled
 from calque.model import Seq2Seq
 from calque.nn.heads import SoftmaxHead
@@ -107,7 +107,8 @@ class CompiledTransformer:
         assert isinstance(head, SoftmaxHead)
         self.library = compiled(SOURCE)
         self.library.room_needed.restype = ctypes.c_int64
-        self.packing = Packing(self.library.columns(), self.library.most_narrow_inputs() if is_narrow else 0)
+        narrow = Narrow(self.library.largest_weight(), self.library.most_narrow_inputs())
+        self.packing = Packing(self.library.columns(), narrow if is_narrow else None)
         self.encode = (
             _CompiledEncoder(model.encoder, self.packing, self.library)
             if _fits(model.encoder)

@@ -5,6 +5,7 @@ A panel holds the weights of some outputs side by side, so that a product reads 
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -30,7 +31,7 @@ Side: TypeAlias = TransformerEncoder | TransformerDecoder
 class Dense(ctypes.Structure):
     """A dense layer."""
 
-    _fields_ = (("inputs", Int), ("outputs", Int), ("panels", Pointer), ("scales", Pointer), ("bias", Pointer))
+    _fields_ = (("inputs", Int), ("outputs", Int), *((name, Pointer) for name in ("panels", "scales", "sums", "bias")))
 
 
 class Norm(ctypes.Structure):
@@ -74,12 +75,20 @@ class Step(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True)
+class Narrow:
+    """Say how far weights of 8 bits go from 0, and how many inputs they may have."""
+
+    largest: int
+    most_inputs: int
+
+
 class Packing:
     """Lay weights out, in panels of `columns`, and keep them for as long as structures point to them."""
 
-    def __init__(self, columns: int, most_narrow: int) -> None:
-        """Round the weights of dense layers to 8 bits where these have at most `most_narrow` inputs."""
-        self.columns, self.most_narrow = columns, most_narrow
+    def __init__(self, columns: int, narrow: Narrow | None) -> None:
+        """Take weights as they are, or round those of dense layers to 8 bits where `narrow` says how."""
+        self.columns, self.narrow = columns, narrow
         self.kept: list[object] = []
 
     def stack(self, side: Side, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None) -> Stack:
@@ -142,11 +151,11 @@ class Packing:
         weight = nn.functional.pad(weight.detach(), (0, 0, 0, missing))
         bias = weight.new_zeros(outputs) if bias is None else bias.detach()
         made = Dense(inputs, outputs, bias=self.address(nn.functional.pad(bias, (0, missing))))
-        if inputs <= self.most_narrow:
-            weight, scales = rounded(nn.functional.pad(weight, (0, inputs % 2)))
-            made.scales = self.address(scales)
-            # [M, N] -> [M / columns, N / 2, columns, 2]
-            made.panels = self.address(weight.view(len(weight) // self.columns, self.columns, -1, 2).transpose(1, 2))
+        if self.narrow and inputs <= self.narrow.most_inputs:
+            weight, scales = rounded(nn.functional.pad(weight, (0, -inputs % 4)), self.narrow.largest)
+            made.scales, made.sums = self.address(scales), self.address(weight.sum(dim=1).float())
+            # [M, N] -> [M / columns, N / 4, columns, 4]
+            made.panels = self.address(weight.view(len(weight) // self.columns, self.columns, -1, 4).transpose(1, 2))
         else:
             # [M, N] -> [M / columns, N, columns]
             made.panels = self.address(weight.view(-1, self.columns, inputs).transpose(1, 2))

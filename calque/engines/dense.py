@@ -41,15 +41,15 @@ def int8(weight: Tensor, bias: Tensor | None) -> Dense:
     return lambda values: torch.ops.quantized.linear_dynamic(values, packed, few_bits)
 
 
-def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round weights [M, N] to 8 bits; return them and the scale [M] of each row."""
-    scales = row_scales(weight)
+def rounded(weight: Tensor, largest: int = 127) -> tuple[Tensor, Tensor]:
+    """Round weights [M, N] to 8 bits, none beyond `largest`; return them and the scale [M] of each row."""
+    scales = row_scales(weight, largest)
     return (weight / scales.unsqueeze(1)).round().to(torch.int8), scales
 
 
-def row_scales(weight: Tensor) -> Tensor:
-    """Return what each row of weights [M, N] is divided by, so that its largest becomes 127."""
-    return weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+def row_scales(weight: Tensor, largest: int = 127) -> Tensor:
+    """Return what each row of weights [M, N] is divided by, so that the farthest from 0 becomes `largest`."""
+    return weight.abs().amax(dim=1).clamp(min=1e-12) / largest
 
 
 def _has_vnni() -> bool:

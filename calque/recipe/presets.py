@@ -15,6 +15,7 @@ from calque.recipe.layers import Layer, flatten, merge, spread_text
 from calque.recipe.tree import Recipe
 from calque.tasks.kinds import TASKS
 from calque.text.scripts import is_unspaced
+from calque.training.config import TrainConfig
 
 # (at most so many pairs, value): the first that fits is taken.
 VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (200_000, 8_000), (1_000_000, 16_000))
@@ -229,8 +230,9 @@ def _parallel(machine: Machine, threads: int) -> str:
 def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> int:
     """Estimate the updates of the run, by the user's own lengths where they are set."""
     own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
-    epoch = max(1, round(_target_tokens(survey) / own["batch_tokens"]))
-    return min(int(own["max_updates"]) or EVERYTHING, epoch * int(own["max_epochs"]))
+    train = TrainConfig.model_validate(own)
+    epoch = max(1, round(_target_tokens(survey) / train.batch_tokens))
+    return min(train.max_updates or EVERYTHING, epoch * train.max_epochs)
 
 
 def _target_tokens(survey: Survey) -> float:

@@ -34,12 +34,12 @@ typedef struct {
   Candidate *best;
 } Candidates;
 
-static float lowest(const Candidates *found) {
+static float worst(const Candidates *found) {
   return found->held < found->most ? HIDDEN : found->best[found->most - 1].score;
 }
 
 static void insert(Candidates *found, Candidate candidate) {
-  if (!(candidate.score > lowest(found))) return;
+  if (!(candidate.score > worst(found))) return;
   Candidate *best = found->best;
   int place = found->held < found->most ? found->held++ : found->most - 1;
   for (; place > 0 && candidate.score > best[place - 1].score; --place) best[place] = best[place - 1];
@@ -51,7 +51,7 @@ static void look_through(Candidates *found, const float *scores, float shift, fl
   int at = 0;
   for (; at + LANES <= count; at += LANES) {
     floats values = load(scores + at) - shift + sum;
-    if (!any(values > lowest(found))) continue;
+    if (!any(values > worst(found))) continue;
     for (int lane = 0; lane < LANES; ++lane) insert(found, (Candidate){values[lane], row, at + lane});
   }
   for (; at < count; ++at) insert(found, (Candidate){scores[at] - shift + sum, row, at});

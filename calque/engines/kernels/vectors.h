@@ -28,41 +28,36 @@ typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 // As they lie in arrays.
 typedef floats floats_there __attribute__((aligned(4), may_alias));
-// Half as wide each, so that as many fit.
-typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
-typedef shorts shorts_there __attribute__((aligned(2), may_alias));
+typedef integers integers_there __attribute__((aligned(1), may_alias));
 
 ALWAYS floats load(const float *from) { return *(const floats_there *)from; }
 ALWAYS void store(float *to, floats values) { *(floats_there *)to = values; }
 
 ALWAYS floats as_floats(integers values) { return __builtin_convertvector(values, floats); }
 
-// Pairs of 16 bits from pairs of 8, one pair in each lane.
-ALWAYS integers widened_pairs(const int8_t *from) {
-#if defined __AVX512BW__
-  return (integers)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)from));
-#elif defined __AVX2__ && !defined __AVX512F__
-  return (integers)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from));
+// How far weights of 8 bits go from 0. Without instructions for sums of four products (VNNI), two of them are summed in
+// 16 bits first, which hold no more than two of 255 by 63.
+#if (defined __AVX512BW__ && !defined __AVX512VNNI__) || (defined __AVX2__ && !defined __AVX512F__ && !defined __AVXVNNI__)
+#define LARGEST_WEIGHT 63
 #else
-  integers pairs;
-  for (int lane = 0; lane < LANES; ++lane)
-    pairs[lane] = (int32_t)((uint32_t)from[2 * lane + 1] << 16 | (uint16_t)from[2 * lane]);
-  return pairs;
+#define LARGEST_WEIGHT 127
 #endif
-}
 
-// Add to each lane the product of its pair on the left with its pair on the right.
-ALWAYS integers add_products(integers total, integers left, integers right) {
+// Add to each lane the sum of four products: bytes of `values` without a sign with those of `weights` that have one.
+ALWAYS integers add_products(integers total, integers values, integers weights) {
 #if defined __AVX512VNNI__
-  return (integers)_mm512_dpwssd_epi32((__m512i)total, (__m512i)left, (__m512i)right);
-#elif defined __AVXVNNI__ && !defined __AVX512F__
-  return (integers)_mm256_dpwssd_avx_epi32((__m256i)total, (__m256i)left, (__m256i)right);
+  return (integers)_mm512_dpbusd_epi32((__m512i)total, (__m512i)values, (__m512i)weights);
 #elif defined __AVX512BW__
-  return total + (integers)_mm512_madd_epi16((__m512i)left, (__m512i)right);
+  const __m512i halves = _mm512_maddubs_epi16((__m512i)values, (__m512i)weights);
+  return total + (integers)_mm512_madd_epi16(halves, _mm512_set1_epi16(1));
+#elif defined __AVXVNNI__ && !defined __AVX512F__
+  return (integers)_mm256_dpbusd_avx_epi32((__m256i)total, (__m256i)values, (__m256i)weights);
 #elif defined __AVX2__ && !defined __AVX512F__
-  return total + (integers)_mm256_madd_epi16((__m256i)left, (__m256i)right);
+  const __m256i halves = _mm256_maddubs_epi16((__m256i)values, (__m256i)weights);
+  return total + (integers)_mm256_madd_epi16(halves, _mm256_set1_epi16(1));
 #else
-  return total + (left << 16 >> 16) * (right << 16 >> 16) + (left >> 16) * (right >> 16);
+  for (int byte = 0; byte < 4; ++byte) total += (values >> 8 * byte & 255) * (weights << (24 - 8 * byte) >> 24);
+  return total;
 #endif
 }
 
@@ -75,7 +70,13 @@ ALWAYS float across(floats values) {
   return total;
 }
 
+// The larger of each two; the right one where one is not a number.
 ALWAYS floats larger(floats left, floats right) {
+#if defined __AVX512F__
+  return (floats)_mm512_max_ps((__m512)left, (__m512)right);
+#elif defined __AVX2__
+  return (floats)_mm256_max_ps((__m256)left, (__m256)right);
+#endif
   const integers is_left = left > right;
   return (floats)(((integers)left & is_left) | ((integers)right & ~is_left));
 }
@@ -115,31 +116,8 @@ static void add_scaled(float *to, const float *from, float scale, int count) {
   for (; at < count; ++at) to[at] += from[at] * scale;
 }
 
-static float largest(const float *values, int count) {
-  floats most = {0};
-  int at = 0;
-  for (; at + LANES <= count; at += LANES) {
-    const floats some = load(values + at);
-    most = larger(most, larger(some, -some));
-  }
-  float best = 0;
-  for (int lane = 0; lane < LANES; ++lane) best = most[lane] > best ? most[lane] : best;
-  for (; at < count; ++at) best = fabsf(values[at]) > best ? fabsf(values[at]) : best;
-  return best;
-}
-
 // Adding it rounds to a whole number, which then stands in the low bits: 1.5 * 2^23.
 #define ROUNDING 12582912.0f
-
-// Write values times a factor, rounded to 16 bits.
-static void rounded(int16_t *to, const float *values, float factor, int count) {
-  int at = 0;
-  for (; at + LANES <= count; at += LANES) {
-    const integers bits = (integers)(load(values + at) * factor + ROUNDING);
-    *(shorts_there *)(to + at) = __builtin_convertvector(bits, shorts);
-  }
-  for (; at < count; ++at) to[at] = (int16_t)rintf(values[at] * factor);
-}
 
 // exp by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (as in Cephes), to 2 units in the last place.
 ALWAYS floats exponential(floats x) {
@@ -164,13 +142,45 @@ static float highest(const float *values, int count) {
   int at = 0;
   if (count >= LANES) {
     floats most = load(values);
-    for (at = LANES; at + LANES <= count; at += LANES) {
-      most = larger(load(values + at), most);
-    }
+    for (at = LANES; at + LANES <= count; at += LANES) most = larger(load(values + at), most);
     for (int lane = 0; lane < LANES; ++lane) best = most[lane] > best ? most[lane] : best;
   }
   for (; at < count; ++at) best = values[at] > best ? values[at] : best;
   return best;
+}
+
+static float lowest(const float *values, int count) {
+  float best = values[0];
+  int at = 0;
+  if (count >= LANES) {
+    floats least = load(values);
+    for (at = LANES; at + LANES <= count; at += LANES) least = -larger(-load(values + at), -least);
+    for (int lane = 0; lane < LANES; ++lane) best = least[lane] < best ? least[lane] : best;
+  }
+  for (; at < count; ++at) best = values[at] < best ? values[at] : best;
+  return best;
+}
+
+ALWAYS void store_low_bytes(uint8_t *to, integers values) {
+#if defined __AVX512F__
+  _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)values));
+#elif defined __AVX2__
+  const __m256i first = _mm256_set1_epi32(0x0c080400), fours = _mm256_shuffle_epi8((__m256i)values, first);
+  const __m128i halves = _mm_unpacklo_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+  _mm_storel_epi64((__m128i *)to, halves);
+#else
+  for (int lane = 0; lane < LANES; ++lane) to[lane] = (uint8_t)values[lane];
+#endif
+}
+
+// Write (values - base) * factor, which lie between 0 and 255, as bytes.
+static void as_bytes(uint8_t *to, const float *values, float base, float factor, int count) {
+  int at = 0;
+  for (; at + LANES <= count; at += LANES) {
+    const integers bits = (integers)((load(values + at) - base) * factor + ROUNDING);
+    store_low_bytes(to + at, bits);
+  }
+  for (; at < count; ++at) to[at] = (uint8_t)rintf((values[at] - base) * factor);
 }
 
 // Write exp(values - shift) to `to`, and return the sum.
