@@ -117,21 +117,71 @@ static float weigh(float *scores, int count) {
   return exponentials(scores, scores, highest(scores, whole), whole);
 }
 
-// Mix the values of a sentence's places by how their keys meet the queries of one row: all heads, [heads * head_width].
-// A place is `stride` floats long and begins with its keys, the values after them; `mask` says which places count.
-static void mix(const Stack *stack, const float *queries, const float *memory, long stride, int places,
-                const uint8_t *mask, float *scores, float *mixed) {
-  const int deep = stack->head_width, shared = stack->heads / stack->groups;
-  for (int head = 0; head < stack->heads; ++head, mixed += deep) {
-    const float *query = queries + head * deep, *keys = memory + head / shared * deep;
-    const float *values = keys + (long)stack->groups * deep;
-    for (int place = 0; place < places; ++place)
-      scores[place] = mask[place] ? dot(query, keys + place * stride, deep) : HIDDEN;
-    const float total = weigh(scores, places);
-    for (int at = 0; at < deep; ++at) mixed[at] = 0;
-    for (int place = 0; place < places; ++place)
-      if (mask[place]) add_scaled(mixed, values + place * stride, scores[place] / total, deep);
+// How a query [deep] meets the keys that lie at `shift` from each of some places.
+static void meet(const float *query, const float *const *places, long shift, int count, int deep, float *scores) {
+  int at = 0;
+  for (; at + 4 <= count; at += 4) {
+    const float *const *some = places + at;
+    floats total[4] = {{0}, {0}, {0}, {0}};
+    float rest[4] = {0};
+    int lane = 0;
+    for (; lane + LANES <= deep; lane += LANES)
+      for (int number = 0; number < 4; ++number) total[number] += load(query + lane) * load(some[number] + shift + lane);
+    for (; lane < deep; ++lane)
+      for (int number = 0; number < 4; ++number) rest[number] += query[lane] * some[number][shift + lane];
+    across_four(total, scores + at);
+    for (int number = 0; number < 4; ++number) scores[at + number] += rest[number];
   }
+  for (; at < count; ++at) scores[at] = dot(query, places[at] + shift, deep);
+}
+
+// `VECTORS_AT_ONCE` vectors of a sum over places, or one.
+#define VECTORS_AT_ONCE 4
+ALWAYS void gather_some(const float *weights, float total, const float *const *places, long shift, int count,
+                        int vectors, float *mixed) {
+  floats sums[VECTORS_AT_ONCE];
+#pragma GCC unroll 4
+  for (int part = 0; part < vectors; ++part) sums[part] = (floats){0};
+  for (int place = 0; place < count; ++place) {
+    const float weight = weights[place] / total, *values = places[place] + shift;
+#pragma GCC unroll 4
+    for (int part = 0; part < vectors; ++part) sums[part] += load(values + part * LANES) * weight;
+  }
+#pragma GCC unroll 4
+  for (int part = 0; part < vectors; ++part) store(mixed + part * LANES, sums[part]);
+}
+
+// Mix the values [deep] that lie at `shift` from each of some places by weights that sum to `total`.
+static void gather(const float *weights, float total, const float *const *places, long shift, int count, int deep,
+                   float *mixed) {
+  int at = 0;
+  for (; at + VECTORS_AT_ONCE * LANES <= deep; at += VECTORS_AT_ONCE * LANES)
+    gather_some(weights, total, places, shift + at, count, VECTORS_AT_ONCE, mixed + at);
+  for (; at + LANES <= deep; at += LANES) gather_some(weights, total, places, shift + at, count, 1, mixed + at);
+  for (; at < deep; ++at) {
+    mixed[at] = 0;
+    for (int place = 0; place < count; ++place) mixed[at] += places[place][shift + at] * (weights[place] / total);
+  }
+}
+
+// Mix what `count` places hold by how their keys meet the queries of one row: all heads, [heads * head_width]. A place
+// begins with its keys, the values after them.
+static void mix(const Stack *stack, const float *queries, const float *const *places, int count, float *scores,
+                float *mixed) {
+  const int deep = stack->head_width, shared = stack->heads / stack->groups;
+  for (int head = 0; head < stack->heads; ++head) {
+    const long keys = (long)(head / shared) * deep, values = keys + (long)stack->groups * deep;
+    meet(queries + head * deep, places, keys, count, deep, scores);
+    gather(scores, weigh(scores, count), places, values, count, deep, mixed + head * deep);
+  }
+}
+
+// Find those of a sentence's places, `stride` floats long each, that count; return how many.
+static int find_places(const float *memory, long stride, int places, const uint8_t *mask, const float **found) {
+  int count = 0;
+  for (int place = 0; place < places; ++place)
+    if (mask[place]) found[count++] = memory + place * stride;
+  return count;
 }
 
 // Positions are those of `period` rows, over and over.
@@ -149,28 +199,18 @@ static void embed(const Stack *stack, const int64_t *tokens, int rows, const flo
 
 static void look_back(const Stack *stack, const Step *step, int number, Room *room) {
   const Layer *layer = stack->layer + number;
-  const int rows = step->rows, time = step->time, deep = stack->head_width, shared = stack->heads / stack->groups;
-  const long read = mixed_width(stack) + 2L * stack->groups * deep;
+  const int rows = step->rows, time = step->time;
+  const long queries = mixed_width(stack), read = queries + 2L * stack->groups * stack->head_width;
   float *own = step->blocks[time] + number * rows * read;
   const float *given = before(stack, &layer->own_norm, room->values, rows, room->normed);
   multiply(&layer->read_own, given, rows, own, PLAIN);
+  const float *places[time + 1];
   for (int row = 0; row < rows; ++row) {
     const int32_t *grown = step->ancestors + (long)row * time;
-    for (int head = 0; head < stack->heads; ++head) {
-      const long key = mixed_width(stack) + head / shared * deep, value = key + (long)stack->groups * deep;
-      const float *query = own + row * read + head * deep;
-      for (int then = 0; then < time; ++then) {
-        const float *block = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read;
-        room->scores[then] = dot(query, block + key, deep);
-      }
-      room->scores[time] = dot(query, own + row * read + key, deep);
-      float total = weigh(room->scores, time + 1), *mixed = room->mixed + row * mixed_width(stack) + head * deep;
-      for (int at = 0; at < deep; ++at) mixed[at] = own[row * read + value + at] * (room->scores[time] / total);
-      for (int then = 0; then < time; ++then) {
-        const float *block = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read;
-        add_scaled(mixed, block + value, room->scores[then] / total, deep);
-      }
-    }
+    for (int then = 0; then < time; ++then)
+      places[then] = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read + queries;
+    places[time] = own + row * read + queries;
+    mix(stack, own + row * read, places, time + 1, room->scores, room->mixed + row * queries);
   }
   multiply(&layer->write_own, room->mixed, rows, room->values, ADDED);
   after(stack, &layer->own_norm, room->values, rows);
@@ -202,14 +242,15 @@ static void remember(const Stack *stack, const Step *step, int number, Room *roo
 static void look_over(const Stack *stack, const Step *step, int number, Room *room) {
   const Layer *layer = stack->layer + number;
   const int rows = step->rows, places = step->places;
-  const long read = layer->read_memory.outputs;
+  const long read = layer->read_memory.outputs, queries = mixed_width(stack);
+  const float *found[places];
   const float *given = before(stack, &layer->memory_norm, room->values, rows, room->normed);
   multiply(&layer->query, given, rows, room->query, PLAIN);
   for (int row = 0; row < rows; ++row) {
     const int sentence = step->sentence[row];
     const float *memory = step->memory + ((long)number * step->sentences + sentence) * places * read;
-    mix(stack, room->query + row * mixed_width(stack), memory, read, places, step->mask + (long)sentence * places,
-        room->scores, room->mixed + row * mixed_width(stack));
+    const int count = find_places(memory, read, places, step->mask + (long)sentence * places, found);
+    mix(stack, room->query + row * queries, found, count, room->scores, room->mixed + row * queries);
   }
   multiply(&layer->write_memory, room->mixed, rows, room->values, ADDED);
   after(stack, &layer->memory_norm, room->values, rows);
@@ -240,6 +281,9 @@ static void score(const Stack *stack, const Step *step) {
 void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t *tokens, const float *positions,
             const uint8_t *mask, float *memory, float *own, float *scratch) {
   const int rows = sentences * places;
+  const long queries = mixed_width(stack);
+  const float *found[places];
+  int count = 0;
   Room room = divided(stack, rows, scratch);
   embed(stack, tokens, rows, positions, places, room.values);
   for (int number = 0; number < stack->layers; ++number) {
@@ -249,8 +293,8 @@ void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t
     multiply(&layer->read_own, given, rows, own, PLAIN);
     for (int row = 0; row < rows; ++row) {
       const long first = row / places * places;
-      mix(stack, own + row * read, own + first * read + mixed_width(stack), read, places, mask + first, room.scores,
-          room.mixed + row * mixed_width(stack));
+      if (row == first) count = find_places(own + first * read + queries, read, places, mask + first, found);
+      mix(stack, own + row * read, found, count, room.scores, room.mixed + row * queries);
     }
     multiply(&layer->write_own, room.mixed, rows, room.values, ADDED);
     after(stack, &layer->own_norm, room.values, rows);

@@ -110,10 +110,15 @@ static float sum(const float *values, int count) {
   return across(total) + rest;
 }
 
-static void add_scaled(float *to, const float *from, float scale, int count) {
-  int at = 0;
-  for (; at + LANES <= count; at += LANES) store(to + at, load(to + at) + load(from + at) * scale);
-  for (; at < count; ++at) to[at] += from[at] * scale;
+// Write the sums of four vectors.
+ALWAYS void across_four(const floats *values, float *to) {
+#if defined __AVX2__ && !defined __AVX512F__
+  const __m256 pairs = _mm256_hadd_ps((__m256)values[0], (__m256)values[1]);
+  const __m256 fours = _mm256_hadd_ps(pairs, _mm256_hadd_ps((__m256)values[2], (__m256)values[3]));
+  _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(fours), _mm256_extractf128_ps(fours, 1)));
+#else
+  for (int number = 0; number < 4; ++number) to[number] = across(values[number]);
+#endif
 }
 
 // Adding it rounds to a whole number, which then stands in the low bits: 1.5 * 2^23.
