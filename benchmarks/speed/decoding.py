@@ -25,6 +25,8 @@ SETTINGS: tuple[Setting, ...] = tuple(
     {"workers": workers, "threads": threads} for workers, threads in ((2, 1), (1, 2), (1, 1))
 )
 REFERENCE = "calque eager"
+# The form of another model, quicker by its make, that takes part beside the one that all share.
+FAST = "fast"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ DECODERS = {
     "calque fused": Decoder("calque", "calque", "calque", (("engine", "fused"),)),
     "calque compiled": Decoder("calque", "calque", "calque", (("engine", "compiled"),)),
     "calque int8": Decoder("calque", "calque", "calque", (("engine", "int8"),)),
+    "calque fast, compiled": Decoder("calque", "calque", FAST, (("engine", "compiled"),)),
+    "calque fast, int8": Decoder("calque", "calque", FAST, (("engine", "int8"),)),
     "calque via ctranslate2": Decoder("calque", "calque", "calque", (("engine", "ctranslate2"),)),
     "transformers": Decoder("transformers", "transformers", "huggingface"),
     "ctranslate2 fp32": Decoder("ctranslate2", "ctranslate2", "ctranslate2", (("compute_type", "float32"),)),
@@ -90,6 +94,7 @@ class Bench:
     """Run decodings one after the other and write each down."""
 
     model: Path
+    fast: Path | None
     text: Text
     peers: Path
     scratch: Path
@@ -139,10 +144,11 @@ class Bench:
             return None
         found[name] = (folder / "answers.txt").read_text(encoding="utf-8").splitlines()
         record = {**about, "rate": rate, "peak_bytes": watched.peak_bytes, "versions": watched.said("versions")[-1:]}
-        record["operations"] = work.translation(self.lengths, self.shape, mode.beam)
-        record["bytes"] = work.weights_read(self.lengths, self.shape, 1 if "int8" in name else 4)
+        if decoder.form != FAST:
+            record["operations"] = work.translation(self.lengths, self.shape, mode.beam)
+            record["bytes"] = work.weights_read(self.lengths, self.shape, 1 if "int8" in name else 4)
         record["bleu"] = sacrebleu.corpus_bleu(found[name], [references]).score
-        if REFERENCE in found:
+        if REFERENCE in found and decoder.form != FAST:
             record["equal"] = equal_share(found[name], found[REFERENCE])
         self.journal.write(record)
         print(f"{name:24} {mode.name} round {number} {dict(setting)}: {rate:,.1f} sentences/s", flush=True)
@@ -153,6 +159,8 @@ class Bench:
         failure = ""
         if not peers.is_ready(self.peers, decoder.environment):
             failure = "not installed: run the subcommand peers"
+        elif decoder.form == FAST and self.fast is None:
+            failure = "no model was named with --fast"
         else:
             try:
                 self._form(decoder.form)
@@ -168,6 +176,9 @@ class Bench:
         """Return the model in a form, made at its first use: calque's own, Hugging Face's or CTranslate2's."""
         if form == "calque":
             return self.model
+        if form == FAST:
+            assert self.fast is not None
+            return self.fast
         folder = self.scratch / "models" / form
         if folder.is_dir():
             return folder

@@ -49,6 +49,7 @@ def arguments() -> argparse.Namespace:
         if name == "decode":
             verb.add_argument("--lines", type=int, default=1000, help="sentences of the test set")
             verb.add_argument("--single", type=int, default=200, help="sentences for batches of one")
+            verb.add_argument("--fast", type=Path, help="folder of a quicker model, to take part beside --model")
             verb.add_argument("--modes", nargs="*", help="such as 'greedy, batch 64'")
         if name == "cost":
             verb.add_argument("--threads", type=int, default=2)
@@ -111,7 +112,7 @@ def run_decode(options: argparse.Namespace, journal: machine.Journal) -> None:
     test = data.raw_folder() / data.PARTS["test"]
     text = decoding.read_text(test, options.lines, options.single)
     modes = [mode for mode in decoding.MODES if not options.modes or mode.name in options.modes]
-    bench = decoding.Bench(_model(options), text, options.peers, options.out, journal)
+    bench = decoding.Bench(_model(options), options.fast, text, options.peers, options.out, journal)
     bench.run(_names(options, list(decoding.DECODERS)), modes, Plan(options.rounds, not options.no_sweep))
 
 

@@ -179,10 +179,9 @@ def _decodings(records: Sequence[Record]) -> list[str]:
             peak = max(record["peak_bytes"] for record in group if record["system"] == system and "rate" in record)
             first = [system, setting_words(last["setting"]), spread(measured.values(), ",.1f")]
             product, middle = roofs["int8" in system], median(measured.values())
-            binding = [
-                share(middle * last["operations"], product),
-                share(middle * last["bytes"], roofs[2], is_single(name)),
-            ]
+            # What a model of another make needs is not counted.
+            work, read = (middle * last.get(what, 0) for what in ("operations", "bytes"))
+            binding = [share(work, product), share(read, roofs[2], is_single(name))] if work else ["—", "—"]
             rows.append([*first, *shown, *binding, equal, f"{last['bleu']:.2f}", f"{peak / 1e6:,.0f}"])
         text = f"## Decoding: {name}\n\n" + table([*head, "same text as eager", "BLEU", "peak memory, MB"], rows)
         parts.append(text + _failures(group, found))
