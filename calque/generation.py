@@ -13,7 +13,7 @@ from calque.api import load, say_place, search_options, use_threads
 from calque.data.lines import STANDARD_INPUT, open_lines
 from calque.ensemble import Space
 from calque.errors import DataError, UsageError, did_you_mean
-from calque.latency import use_soonest
+from calque.latency import Threads
 from calque.predict import Answer, Predictor, one_line
 from calque.report.counter import counter_for
 from calque.streams import MOST_LINES, answer_stream
@@ -62,10 +62,10 @@ def generate_texts(
         if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
             raise DataError("it is not UTF-8; set the terminal to UTF-8", f"text {number}")
     predictor = _open(models, writing, threads, quiet)
+    if threads is None:
+        Threads(predictor).fit(texts, lambda: _answer(predictor, writing, texts))
     with _target(output) as write:
         try:
-            if threads is None:
-                _try_threads(predictor, writing, texts)
             write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
         except SourceError as error:
             raise DataError(error.message, f"text {error.number + 1}") from None
@@ -79,13 +79,14 @@ def generate_files(
     file = open_lines(source) if source and source != "-" else None
     predictor = _open(models, writing, threads, quiet)
     done = 0
+    chosen = Threads(predictor) if file is None and threads is None else None
     with _target(output) as write:
 
         def answer(lines: list[str]) -> list[str]:
             nonlocal done
+            if chosen:
+                chosen.fit(lines, lambda: _answer(predictor, writing, lines))
             try:
-                if file is None and threads is None and not done:
-                    _try_threads(predictor, writing, lines)
                 answered = _answer(predictor, writing, lines)
             except SourceError as error:
                 # What stands before the line is answered all the same.
@@ -117,13 +118,6 @@ def _open(models: list[str], writing: Writing, threads: int | None, quiet: bool)
     if writing.engine != "auto" and not quiet:
         print(predictor.engine_said, file=sys.stderr)  # noqa: T201
     return predictor
-
-
-def _try_threads(predictor: Predictor, writing: Writing, lines: Sequence[str]) -> None:
-    """Use as many threads as answer the shortest of some lines soonest."""
-    shortest = min((line for line in lines if line.strip()), key=len, default=None)
-    if shortest is not None:
-        use_soonest(predictor, lambda: _answer(predictor, writing, [shortest]))
 
 
 def _answer(predictor: Predictor, writing: Writing, lines: list[str]) -> list[str]:

@@ -186,15 +186,16 @@ def _go_on(
         ways = "Take another folder with --out, or start anew with --fresh."
         raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
     saved = read_sections(request.out)
+    # What is not asked for now stays what it was.
     changed = {key: asked[key] for key in differing if key in asked}
-    for key in differing:
-        display.note(f"{key} is now {asked.get(key)!r}; {MAY_CHANGE[key]}")
-        write_record(request.out, {"status": "running", "request": asked})
+    for key, value in changed.items():
+        display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
+        write_record(request.out, {"status": "running", "request": before | changed})
     for key, value in changed.items():
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
     recipe = validate(saved)
     write_recipe(request.out, recipe)
-    write_record(request.out, {"recipe": recipe.model_dump(mode="json")})
+    write_record(request.out, {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads})
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
     _use_threads(text, recipe.train.threads)
     if "validation" in sets:

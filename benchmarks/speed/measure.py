@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "@"
-# Looking through a process's pages takes milliseconds: seldom enough to cost nothing.
+# Looking through a process's pages takes milliseconds: seldom enough to cost nothing. A shorter peak may be missed.
 INTERVAL = 0.5
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -94,6 +94,8 @@ def watch(child: Child, enough: Callable[[dict[str, Any]], bool] = lambda _: Fal
         _end(process)
         sampler.join()
         process.stdout.close()
+    if not watched.peak_bytes:
+        raise ChildError("its memory could not be read from /proc")
     if process.returncode and not stopped:
         why = last_line(child.log) or f"no output, exit code {process.returncode}"
         what = f"longer than {child.limit:.0f} s" if watched.seconds >= child.limit else why

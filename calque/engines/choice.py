@@ -72,7 +72,7 @@ def _compiled(opened: Opened) -> tuple[Engine, str]:
 
 def _int8(opened: Opened) -> tuple[Engine, str]:
     _refuse("int8", _not_on_cpu(opened))
-    model, what = opened.model, "int8: weights of 8 bits, so that some answers differ a little from the model's own"
+    model, what = opened.model, "int8: numbers of 8 bits, so that some answers differ a little from the model's own"
     try:
         if not compiled.why_not(model):
             return Compiled(CompiledTransformer(model, is_narrow=True)), what

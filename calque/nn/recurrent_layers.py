@@ -126,8 +126,8 @@ class Kernel:
             return self.unrolled.run(values, parts, keep)
         with _arithmetic(values):
             # [B, D] -> [1, B, D], as the library's layers want it
-            first = tuple(_as_computed(part).unsqueeze(0).contiguous() for part in parts)
-            outputs, last = self.library(_as_computed(values), first if self.unrolled.num_parts == 2 else first[0])
+            first = tuple(self._read(part).unsqueeze(0).contiguous() for part in parts)
+            outputs, last = self.library(self._read(values), first if self.unrolled.num_parts == 2 else first[0])
         return outputs, tuple(part.squeeze(0) for part in self._parts(last))
 
     def read(self, values: Tensor, mask: Tensor, keep: Tensor | None) -> tuple[Tensor, Parts]:
@@ -136,11 +136,17 @@ class Kernel:
             return self.unrolled.read(values, mask, keep)
         lengths = mask.sum(dim=1).cpu()
         with _arithmetic(values):
-            packed = pack_padded_sequence(_as_computed(values), lengths, batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(self._read(values), lengths, batch_first=True, enforce_sorted=False)
             outputs, last = self.library(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=values.shape[1])
         # [directions, B, D'] -> [B, directions · D']
         return outputs, tuple(part.transpose(0, 1).flatten(1) for part in self._parts(last))
+
+    def _read(self, values: Tensor) -> Tensor:
+        """Return values in the type that the kernel takes: that of its weights, where nothing else is in force."""
+        if torch.is_autocast_enabled(values.device.type):
+            return values
+        return values.to(next(self.library.parameters()).dtype)
 
     def _parts(self, last: Tensor | Parts) -> Parts:
         return last if isinstance(last, tuple) else (last,)
@@ -183,21 +189,15 @@ def _way(kind: CellKind, layer: nn.Module) -> Layer:
 
 def _arithmetic(values: Tensor) -> AbstractContextManager[object]:
     """Return the context in which the library's kernels run: in fp32 where a CPU has none of them in bf16."""
-    if values.device.type == "cpu" and not _has_bf16_kernels():
-        return torch.autocast("cpu", enabled=False)
-    return nullcontext()
-
-
-def _as_computed(values: Tensor) -> Tensor:
-    """Return values in the type that the library's kernels take in the present context."""
-    is_half = values.dtype == torch.bfloat16 and not torch.is_autocast_enabled(values.device.type)
-    return values.float() if is_half else values
+    if values.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_kernels():
+        return nullcontext()
+    return torch.autocast("cpu", enabled=False)
 
 
 @cache
-def _has_bf16_kernels() -> bool:
+def has_bf16_kernels() -> bool:
     """Say whether oneDNN has bf16 on this processor (it needs AVX-512): PyTorch's LSTM asks it all the same."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _stack_layers(finals: list[Parts]) -> Parts:

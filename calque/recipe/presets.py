@@ -33,7 +33,6 @@ ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
 VALIDATIONS = 25
 MOST_PROCESSES = 4
-EVERYTHING = 10**9
 
 
 @dataclass(frozen=True)
@@ -231,8 +230,8 @@ def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> in
     """Estimate the updates of the run, by the user's own lengths where they are set."""
     own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
     train = TrainConfig.model_validate(own)
-    epoch = max(1, round(_target_tokens(survey) / train.batch_tokens))
-    return min(train.max_updates or EVERYTHING, epoch * train.max_epochs)
+    updates = max(1, round(_target_tokens(survey) / train.batch_tokens)) * train.max_epochs
+    return min(train.max_updates or updates, updates)
 
 
 def _target_tokens(survey: Survey) -> float:

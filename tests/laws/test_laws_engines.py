@@ -166,6 +166,21 @@ def test_compiled_in_8_bits_is_the_model_of_rounded_numbers(case: Case) -> None:
             assert apart.max() < 0.05
 
 
+@each_taken
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["fp32", "8 bits"])
+@torch.no_grad()
+def test_what_a_row_gets_does_not_depend_on_how_many_there_are(case: Case, is_narrow: bool) -> None:
+    """Compare to the last bit: all block sizes of products round alike."""
+    scorer = CompiledTransformer(model(case, seed=8), is_narrow)
+    source = batch(case, seed=18, num_rows=14).source
+    context, state = scorer.start(source)
+    whole = scorer.step(torch.full([14], 2), state, context)[0].clone()
+    for num_rows in range(1, 14):
+        index = torch.arange(14 - num_rows, 14)
+        context, state = scorer.start(rows.select(source, index))
+        assert torch.equal(scorer.step(torch.full([num_rows], 2), state, context)[0], whole[index]), num_rows
+
+
 @pytest.mark.parametrize("case", SAMPLE, ids=str)
 @torch.no_grad()
 def test_dense_layers_laid_out_anew_say_the_same(case: Case) -> None:

@@ -8,6 +8,7 @@ import pytest
 from layer_rules import (
     LEVEL_OF,
     LIGHT_COMMAND_LINE,
+    MAX_LINES,
     WITHOUT_TORCH,
     check_budgets,
     check_command_line,
@@ -24,6 +25,16 @@ TEXTS = sources(ROOT)
 def complaints(check) -> list[str]:
     """Return what a rule says of the whole package."""
     return [complaint for module, text in TEXTS.items() for complaint in check(module, text)]
+
+
+def test_sources_in_c_keep_to_the_budget() -> None:
+    """Hold them to the length of a file and the width of a line, which ruff does not see."""
+    kernels = [path for path in (ROOT / "calque").rglob("*") if path.suffix in (".c", ".h")]
+    assert kernels
+    for path in kernels:
+        lines = path.read_text("utf-8").splitlines()
+        assert len(lines) <= MAX_LINES, path.name
+        assert not [number for number, line in enumerate(lines, start=1) if len(line) > 120], path.name
 
 
 @pytest.mark.parametrize("check", [check_levels, check_torch, check_command_line, check_budgets])

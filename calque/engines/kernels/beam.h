@@ -9,12 +9,12 @@ typedef struct {
   int32_t row, token;
 } Candidate;
 
-// What beam search knows of B sentences that have W hypotheses each, 1 at the first step and K after it: the most tokens
-// of each; what the sums of those that end now, of those that end next, and of those that end as late as they can [B]
-// are divided by. `sums` [B, K], HIDDEN where there is no hypothesis, and their tokens, `history` [B, K, length]; of the
-// K best that ended, best first, what ranked them, sums, numbers of tokens, and tokens. Out: `finished` [B]; of each
-// living hypothesis its last token [B, K] and its ancestors, `grown` [B * K, time + 1]. `spare` has room [K, length],
-// `candidates` for 2 K.
+// What beam search knows of B sentences that have W hypotheses each, 1 at the first step and K after it: the most
+// tokens of each; what the sums of those that end now, of those that end next, and of those that end as late as they
+// can [B] are divided by. `sums` [B, K], HIDDEN where there is no hypothesis, and their tokens, `history`
+// [B, K, length]; of the K best that ended, best first, what ranked them, sums, numbers of tokens, and tokens. Out:
+// `finished` [B]; of each living hypothesis its last token [B, K] and its ancestors, `grown` [B * K, time + 1]. `spare`
+// has room [K, length], `candidates` for 2 K.
 typedef struct {
   int32_t sentences, width, beam, n_best, length, num_banned, num_finished;
   int64_t end;
@@ -34,12 +34,12 @@ typedef struct {
   Candidate *best;
 } Candidates;
 
-static float worst(const Candidates *found) {
+static float last_of(const Candidates *found) {
   return found->held < found->most ? HIDDEN : found->best[found->most - 1].score;
 }
 
 static void insert(Candidates *found, Candidate candidate) {
-  if (!(candidate.score > worst(found))) return;
+  if (!(candidate.score > last_of(found))) return;
   Candidate *best = found->best;
   int place = found->held < found->most ? found->held++ : found->most - 1;
   for (; place > 0 && candidate.score > best[place - 1].score; --place) best[place] = best[place - 1];
@@ -51,7 +51,7 @@ static void look_through(Candidates *found, const float *scores, float shift, fl
   int at = 0;
   for (; at + LANES <= count; at += LANES) {
     floats values = load(scores + at) - shift + sum;
-    if (!any(values > worst(found))) continue;
+    if (!any(values > last_of(found))) continue;
     for (int lane = 0; lane < LANES; ++lane) insert(found, (Candidate){values[lane], row, at + lane});
   }
   for (; at < count; ++at) insert(found, (Candidate){scores[at] - shift + sum, row, at});

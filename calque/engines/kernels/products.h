@@ -7,9 +7,9 @@
 
 #include "vectors.h"
 
-// Weights [outputs, inputs], filled up with zeros: floats in panels [outputs / COLUMNS][inputs][COLUMNS]; or, where there
-// is a scale for each output, int8 in panels [outputs / COLUMNS][inputs / 4][COLUMNS][4], `inputs` rounded up to fours,
-// and the `sums` of each output's numbers. Scales, sums and bias are filled up to whole panels too.
+// Weights [outputs, inputs], filled up with zeros: floats in panels [outputs / COLUMNS][inputs][COLUMNS]; or, where
+// there is a scale for each output, int8 in panels [outputs / COLUMNS][inputs / 4][COLUMNS][4], `inputs` rounded up to
+// fours, and the `sums` of each output's numbers. Scales, sums and bias are filled up to whole panels too.
 typedef struct {
   int32_t inputs, outputs;
   const void *panels;
@@ -48,10 +48,10 @@ static __attribute__((noinline)) void finish(const Dense *dense, const float *su
     const int column = first + part * LANES, count = outputs - column;
     if (count <= 0) return;
     const floats bias = load(dense->bias + column);
-    const floats scale = dense->scales ? load(dense->scales + column) : (floats){0};
+    const floats scale = dense->scales ? load(dense->scales + column) : (floats){0} + 1;
     for (int row = 0; row < rows; ++row) {
       const floats sum = load(sums + row * COLUMNS + part * LANES);
-      floats value = dense->scales ? sum * scale + bias : sum + bias;
+      floats value = multiplied_and_added(sum, scale, bias);
       float *there = to + (long)row * outputs + column;
       if (how.function) value = activated(value, how.function);
       if (count < LANES) {
@@ -77,7 +77,8 @@ ALWAYS void settle(const Dense *dense, floats total[ROWS][VECTORS], int first, i
 #pragma GCC unroll 16
       for (int row = 0; row < count; ++row) {
         float *there = to + (long)row * dense->outputs + column;
-        floats value = larger(total[row][part] * scale + bias, at_least);
+        // In this order what is no number stays none.
+        floats value = larger(at_least, multiplied_and_added(total[row][part], scale, bias));
         store(there, how.add ? value + load(there) : value);
       }
     }
@@ -122,12 +123,12 @@ typedef struct {
 
 ALWAYS void block_of_bytes(const Dense *dense, const int8_t *panel, int first, Bytes from, int count, float *to,
                            Finish how, const char *ahead) {
-  integers sum[ROWS][VECTORS];
+  integers sums[ROWS][VECTORS];
   const int fours = (dense->inputs + 3) / 4;
 #pragma GCC unroll 16
   for (int row = 0; row < count; ++row)
 #pragma GCC unroll 8
-    for (int part = 0; part < VECTORS; ++part) sum[row][part] = (integers){0};
+    for (int part = 0; part < VECTORS; ++part) sums[row][part] = (integers){0};
   for (int four = 0; four < fours; ++four) {
     __builtin_prefetch(ahead + (long)four * 64, 0, 2);
     integers weight[VECTORS];
@@ -138,7 +139,7 @@ ALWAYS void block_of_bytes(const Dense *dense, const int8_t *panel, int first, B
     for (int row = 0; row < count; ++row) {
       const integers value = (integers){0} + from.bytes[(long)row * fours + four];
 #pragma GCC unroll 8
-      for (int part = 0; part < VECTORS; ++part) sum[row][part] = add_products(sum[row][part], value, weight[part]);
+      for (int part = 0; part < VECTORS; ++part) sums[row][part] = add_products(sums[row][part], value, weight[part]);
     }
   }
   floats total[ROWS][VECTORS];
@@ -147,7 +148,8 @@ ALWAYS void block_of_bytes(const Dense *dense, const int8_t *panel, int first, B
     const floats all = load(dense->sums + first + part * LANES);
 #pragma GCC unroll 16
     for (int row = 0; row < count; ++row)
-      total[row][part] = as_floats(sum[row][part]) * from.steps[row] + all * from.lowest[row];
+      total[row][part] = multiplied_and_added(all, (floats){0} + from.lowest[row],
+                                              as_floats(sums[row][part]) * from.steps[row]);
   }
   settle(dense, total, first, count, to, how);
 }
@@ -195,8 +197,9 @@ static __attribute__((noinline)) void rows_by_bytes(const Dense *dense, const in
   }
 }
 
-// Fours of values that become bytes at once: what stays near while it is used.
-#define FOURS_AT_ONCE 32768
+// Fours of values that become bytes at once: what stays near while it is used, and no row of them with sums of products
+// (255 by 127, four in a four) beyond 32 bits.
+#define FOURS_AT_ONCE 16384
 #define ROWS_AT_ONCE 256
 
 // Products by weights of 8 bits, some rows after the others.
@@ -204,18 +207,19 @@ static void multiply_narrow(const Dense *dense, const float *from, int rows, flo
   const int inputs = dense->inputs, fours = (inputs + 3) / 4, fitting = FOURS_AT_ONCE / fours;
   const int at_once = fitting < ROWS_AT_ONCE ? fitting : ROWS_AT_ONCE;
   int32_t numbers[FOURS_AT_ONCE];
-  float steps[ROWS_AT_ONCE], bottoms[ROWS_AT_ONCE];
+  float steps[ROWS_AT_ONCE], lowest[ROWS_AT_ONCE];
   for (; rows > 0; rows -= at_once, from += (long)at_once * inputs, to += (long)at_once * dense->outputs) {
     const int count = rows < at_once ? rows : at_once;
     for (int row = 0; row < count; ++row) {
-      const float *values = from + (long)row * inputs, bottom = lowest(values, inputs);
-      const float extent = highest(values, inputs) - bottom;
+      const float *values = from + (long)row * inputs;
+      float highest;
+      find_extremes(values, inputs, &lowest[row], &highest);
+      const float extent = highest - lowest[row];
       numbers[(long)row * fours + fours - 1] = 0;
-      as_bytes((uint8_t *)(numbers + (long)row * fours), values, bottom, extent > 0 ? 255 / extent : 0, inputs);
+      as_bytes((uint8_t *)(numbers + (long)row * fours), values, lowest[row], extent > 0 ? 255 / extent : 0, inputs);
       steps[row] = extent / 255;
-      bottoms[row] = bottom;
     }
-    const Bytes read = {numbers, steps, bottoms};
+    const Bytes read = {numbers, steps, lowest};
     for (int first = 0; first < dense->outputs; first += COLUMNS)
       rows_by_bytes(dense, (const int8_t *)dense->panels + (long)first * 4 * fours, first, read, count, to, how);
   }

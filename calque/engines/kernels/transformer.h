@@ -1,10 +1,11 @@
 // A Transformer's encoder as a whole, and one step of its decoder for R rows, each in one call.
 //
-// Compiled on the machine that runs it, for its own vector instructions. Nothing is allocated here: whoever calls owns
-// every array. What a row gets depends on nothing but that row, so that an answer does not depend on its batch.
+// Compiled on the machine that runs it, for its own vector instructions. Whoever calls owns every array, but for small
+// ones on the stack. What a row gets depends on nothing but that row, so that an answer does not depend on its batch.
 
 #pragma once
 
+#include "attention.h"
 #include "products.h"
 
 enum { NO_NORM, LAYER_NORM, RMS_NORM };
@@ -110,60 +111,6 @@ static void feed_forward(const Stack *stack, const Layer *layer, int rows, Room 
   after(stack, &layer->units_norm, room->values, rows);
 }
 
-// Turn scores into weights, in place; return what they must be divided by. There is room for whole vectors.
-static float weigh(float *scores, int count) {
-  int whole = (count + LANES - 1) / LANES * LANES;
-  for (int at = count; at < whole; ++at) scores[at] = HIDDEN;
-  return exponentials(scores, scores, highest(scores, whole), whole);
-}
-
-// How a query [deep] meets the keys that lie at `shift` from each of some places.
-static void meet(const float *query, const float *const *places, long shift, int count, int deep, float *scores) {
-  int at = 0;
-  for (; at + 4 <= count; at += 4) {
-    const float *const *some = places + at;
-    floats total[4] = {{0}, {0}, {0}, {0}};
-    float rest[4] = {0};
-    int lane = 0;
-    for (; lane + LANES <= deep; lane += LANES)
-      for (int number = 0; number < 4; ++number) total[number] += load(query + lane) * load(some[number] + shift + lane);
-    for (; lane < deep; ++lane)
-      for (int number = 0; number < 4; ++number) rest[number] += query[lane] * some[number][shift + lane];
-    across_four(total, scores + at);
-    for (int number = 0; number < 4; ++number) scores[at + number] += rest[number];
-  }
-  for (; at < count; ++at) scores[at] = dot(query, places[at] + shift, deep);
-}
-
-// `VECTORS_AT_ONCE` vectors of a sum over places, or one.
-#define VECTORS_AT_ONCE 4
-ALWAYS void gather_some(const float *weights, float total, const float *const *places, long shift, int count,
-                        int vectors, float *mixed) {
-  floats sums[VECTORS_AT_ONCE];
-#pragma GCC unroll 4
-  for (int part = 0; part < vectors; ++part) sums[part] = (floats){0};
-  for (int place = 0; place < count; ++place) {
-    const float weight = weights[place] / total, *values = places[place] + shift;
-#pragma GCC unroll 4
-    for (int part = 0; part < vectors; ++part) sums[part] += load(values + part * LANES) * weight;
-  }
-#pragma GCC unroll 4
-  for (int part = 0; part < vectors; ++part) store(mixed + part * LANES, sums[part]);
-}
-
-// Mix the values [deep] that lie at `shift` from each of some places by weights that sum to `total`.
-static void gather(const float *weights, float total, const float *const *places, long shift, int count, int deep,
-                   float *mixed) {
-  int at = 0;
-  for (; at + VECTORS_AT_ONCE * LANES <= deep; at += VECTORS_AT_ONCE * LANES)
-    gather_some(weights, total, places, shift + at, count, VECTORS_AT_ONCE, mixed + at);
-  for (; at + LANES <= deep; at += LANES) gather_some(weights, total, places, shift + at, count, 1, mixed + at);
-  for (; at < deep; ++at) {
-    mixed[at] = 0;
-    for (int place = 0; place < count; ++place) mixed[at] += places[place][shift + at] * (weights[place] / total);
-  }
-}
-
 // Mix what `count` places hold by how their keys meet the queries of one row: all heads, [heads * head_width]. A place
 // begins with its keys, the values after them.
 static void mix(const Stack *stack, const float *queries, const float *const *places, int count, float *scores,
@@ -174,14 +121,6 @@ static void mix(const Stack *stack, const float *queries, const float *const *pl
     meet(queries + head * deep, places, keys, count, deep, scores);
     gather(scores, weigh(scores, count), places, values, count, deep, mixed + head * deep);
   }
-}
-
-// Find those of a sentence's places, `stride` floats long each, that count; return how many.
-static int find_places(const float *memory, long stride, int places, const uint8_t *mask, const float **found) {
-  int count = 0;
-  for (int place = 0; place < places; ++place)
-    if (mask[place]) found[count++] = memory + place * stride;
-  return count;
 }
 
 // Positions are those of `period` rows, over and over.

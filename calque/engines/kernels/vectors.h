@@ -33,11 +33,35 @@ typedef integers integers_there __attribute__((aligned(1), may_alias));
 ALWAYS floats load(const float *from) { return *(const floats_there *)from; }
 ALWAYS void store(float *to, floats values) { *(floats_there *)to = values; }
 
-ALWAYS floats as_floats(integers values) { return __builtin_convertvector(values, floats); }
+ALWAYS floats as_floats(integers values) {
+#if defined __AVX512F__
+  return (floats)_mm512_cvtepi32_ps((__m512i)values);
+#elif defined __AVX2__
+  return (floats)_mm256_cvtepi32_ps((__m256i)values);
+#else
+  floats made;
+  for (int lane = 0; lane < LANES; ++lane) made[lane] = (float)values[lane];
+  return made;
+#endif
+}
+
+// left * right + added. Left to the compiler it would be rounded once in one place and twice in another, and what a row
+// gets would depend on how many rows there are.
+ALWAYS floats multiplied_and_added(floats left, floats right, floats added) {
+#if defined __AVX512F__
+  return (floats)_mm512_fmadd_ps((__m512)left, (__m512)right, (__m512)added);
+#elif defined __AVX2__ && defined __FMA__
+  return (floats)_mm256_fmadd_ps((__m256)left, (__m256)right, (__m256)added);
+#else
+  return left * right + added;
+#endif
+}
 
 // How far weights of 8 bits go from 0. Without instructions for sums of four products (VNNI), two of them are summed in
-// 16 bits first, which hold no more than two of 255 by 63.
-#if (defined __AVX512BW__ && !defined __AVX512VNNI__) || (defined __AVX2__ && !defined __AVX512F__ && !defined __AVXVNNI__)
+// 16 bits first, which bear two of 255 by what 7 bits hold, and not by what 8 do.
+#if defined __AVX512BW__ && !defined __AVX512VNNI__
+#define LARGEST_WEIGHT 63
+#elif defined __AVX2__ && !defined __AVX512F__ && !defined __AVXVNNI__
 #define LARGEST_WEIGHT 63
 #else
 #define LARGEST_WEIGHT 127
@@ -154,16 +178,31 @@ static float highest(const float *values, int count) {
   return best;
 }
 
-static float lowest(const float *values, int count) {
-  float best = values[0];
+// Find the lowest and the highest value; both are no numbers where one of the values is none, or infinite.
+static void find_extremes(const float *values, int count, float *lowest, float *highest) {
+  float low = values[0], high = values[0], strange = 0;
   int at = 0;
   if (count >= LANES) {
-    floats least = load(values);
-    for (at = LANES; at + LANES <= count; at += LANES) least = -larger(-load(values + at), -least);
-    for (int lane = 0; lane < LANES; ++lane) best = least[lane] < best ? least[lane] : best;
+    floats least = load(values), most = least, odd = least * 0.0f;
+    for (at = LANES; at + LANES <= count; at += LANES) {
+      const floats some = load(values + at);
+      least = -larger(-some, -least);
+      most = larger(some, most);
+      odd += some * 0.0f;
+    }
+    strange = across(odd);
+    for (int lane = 0; lane < LANES; ++lane) {
+      low = least[lane] < low ? least[lane] : low;
+      high = most[lane] > high ? most[lane] : high;
+    }
   }
-  for (; at < count; ++at) best = values[at] < best ? values[at] : best;
-  return best;
+  for (; at < count; ++at) {
+    low = values[at] < low ? values[at] : low;
+    high = values[at] > high ? values[at] : high;
+    strange += values[at] * 0.0f;
+  }
+  *lowest = low + strange;
+  *highest = high + strange;
 }
 
 ALWAYS void store_low_bytes(uint8_t *to, integers values) {

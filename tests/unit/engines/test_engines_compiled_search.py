@@ -88,8 +88,9 @@ def test_the_same_hypotheses(model: Seq2Seq, name: str, monkeypatch: pytest.Monk
     torch.testing.assert_close(found.log_probs, expected.log_probs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["fp32", "8 bits"])
 @torch.no_grad()
-def test_numbers_that_are_none_end_the_search(model: Seq2Seq) -> None:
+def test_numbers_that_are_none_end_the_search(model: Seq2Seq, is_narrow: bool) -> None:
     """A model whose weights are broken gives nothing, and breaks nothing else."""
     source = collate_sources(plain_sources(sentences(3, 19)))
     prefixes = torch.empty(3, 0, dtype=torch.int64)
@@ -97,7 +98,7 @@ def test_numbers_that_are_none_end_the_search(model: Seq2Seq) -> None:
     whole = head.bias.clone()
     head.bias.fill_(float("nan"))
     try:
-        scorer = CompiledTransformer(model, is_narrow=False)
+        scorer = CompiledTransformer(model, is_narrow)
         for beam in (1, 4):
             found = Compiled(scorer)(source, source.mask.sum(1), prefixes, SearchConfig(beam=beam, n_best=beam))
             assert found.tokens.shape[:2] == (3, beam)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from calque import rows
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
+from calque.nn import recurrent_layers
 from calque.nn.objectives import likelihood
 from calque.nn.recurrent import RecurrentDecoder, RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.text.source_ids import plain_sources
@@ -90,7 +91,13 @@ def test_evaluation_has_no_masks() -> None:
 
 @each_kind
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_half_precision_trains(kind: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kernels", ["those of the processor", "none"])
+def test_half_precision_trains(
+    kind: str, options: dict[str, Any], kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train in bf16 also where no kernel has it: a processor without AVX-512 refuses an LSTM."""
+    if kernels == "none":
+        monkeypatch.setattr(recurrent_layers, "has_bf16_kernels", lambda: False)
     net = model(kind, **options).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = net(BATCH, likelihood).sum()
