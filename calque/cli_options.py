@@ -38,9 +38,10 @@ class EngineName(StrEnum):
     fused = "fused"
     compiled = "compiled"
     int8 = "int8"
+    bf16 = "bf16"
     ctranslate2 = "ctranslate2"
 
 
 Engine = Annotated[
-    EngineName, typer.Option("--engine", help="What searches: auto, eager, fused, compiled, int8, ctranslate2.")
+    EngineName, typer.Option("--engine", help="What searches: auto, eager, fused, compiled, int8, bf16, ctranslate2.")
 ]

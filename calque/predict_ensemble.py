@@ -90,7 +90,7 @@ def load(
 
     `options` replace the search settings of the (first) model; `device` None takes the GPU if there is one; `space`:
     average the members' probabilities ("prob") or their logarithms ("log"); `engine`: auto, eager, fused,
-    compiled, int8 or ctranslate2, of which an ensemble has eager alone.
+    compiled, int8, bf16 or ctranslate2, of which an ensemble has eager alone.
     """
     if isinstance(folder, str | Path):
         return predict.load(folder, options, device, engine)

@@ -12,7 +12,7 @@ from calque.engines.compiled_search import Compiled
 from calque.engines.ctranslate2 import Setting
 from calque.engines.ctranslate2_folder import Place, open_engine
 from calque.engines.ctranslate2_spec import can_take
-from calque.engines.dense import int8, laid_out, transposed
+from calque.engines.dense import Layout, bf16, has_bf16, int8, laid_out, transposed
 from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer
 from calque.errors import ResourceError, UsageError, did_you_mean
@@ -78,9 +78,21 @@ def _int8(opened: Opened) -> tuple[Engine, str]:
             return Compiled(CompiledTransformer(model, is_narrow=True)), what
     except ResourceError as error:
         what = f"{what}; not compiled: {error}"
+    return _rounded(model, int8), what
+
+
+def _bf16(opened: Opened) -> tuple[Engine, str]:
+    _refuse("bf16", _not_on_cpu(opened))
+    what = "bf16: products of numbers of 16 bits, so that some answers differ a little from the model's own"
+    slow = "" if has_bf16() else "; this processor has no instructions for them, so that fp32 is faster"
+    return _rounded(opened.model, bf16), what + slow
+
+
+def _rounded(model: Seq2Seq, layout: Layout) -> Engine:
+    """Return what searches with products of rounded numbers, the steps written out where they can be."""
     if fused.why_not(model):
-        return Eager(laid_out(model, int8)), what
-    return Eager(FusedTransformer(model, laid_out(model.encoder, int8), int8)), what
+        return Eager(laid_out(model, layout))
+    return Eager(FusedTransformer(model, laid_out(model.encoder, layout), layout))
 
 
 def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
@@ -105,5 +117,6 @@ ENGINES: dict[str, Callable[[Opened], tuple[Engine, str]]] = {
     "fused": _fused,
     "compiled": _compiled,
     "int8": _int8,
+    "bf16": _bf16,
     CTRANSLATE2: _ctranslate2,
 }

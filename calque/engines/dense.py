@@ -24,6 +24,18 @@ def transposed(weight: Tensor, bias: Tensor | None) -> Dense:
     return lambda values: torch.addmm(bias, values, weight)
 
 
+def bf16(weight: Tensor, bias: Tensor | None) -> Dense:
+    """Round weights, and values at each call, to bf16; sums and what comes out are fp32."""
+    weight = weight.detach().t().to(torch.bfloat16).contiguous()
+    bias = weight.new_zeros(weight.shape[1], dtype=torch.float32) if bias is None else bias.detach().float()
+    return lambda values: (values.to(torch.bfloat16) @ weight).float().add_(bias)
+
+
+def has_bf16() -> bool:
+    """Say whether the processor has instructions for bf16; without them products in it are slower than in fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def int8(weight: Tensor, bias: Tensor | None) -> Dense:
     """Round weights to 8 bits with a scale for each of the M rows; values are rounded at each call.
 
