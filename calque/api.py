@@ -34,7 +34,7 @@ from calque.search.options import SearchConfig
 from calque.tasks.kinds import language_pair, task_metrics
 from calque.text.scripts import guess_languages
 from calque.training.lock import RunLock
-from calque.training.record import write_record
+from calque.training.record import limits_of, write_record
 from calque.training.run import Outcome, Run
 from calque.training.start import start_from_model
 from calque.training.validation import development
@@ -129,7 +129,8 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
     with RunLock(request.out):
         prepared = prepare(request, fresh, display)
         if prepared.is_finished:
-            display.note(f"{request.out} is finished; --fresh starts anew, a higher train.max_epochs goes on")
+            limits = limits_of(prepared.recipe.train)
+            display.note(f"{request.out} is finished; --fresh starts anew, a raised limit ({limits}) goes on")
             return None
         recipe = prepared.recipe
         for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():

@@ -28,7 +28,8 @@ def read_sections(folder: Path) -> dict[str, Any]:
             raise UsageError(f"{path} is too large to be a recipe")
         sections = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{folder} is no model folder: it has no recipe.json") from None
+        advice = "Name the folder that calque train made, such as runs/NAME"
+        raise UsageError(f"{folder} is no model folder: it has no recipe.json. {advice}.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(sections, dict) or sections.get("format") != 1:

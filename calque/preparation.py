@@ -31,7 +31,7 @@ from calque.report.progress import Display
 from calque.text.pair import TextPair, train_text
 from calque.text.subword import SentencePieceTokenizer
 from calque.text.tags import TaggedTokenizer
-from calque.training.record import MAY_CHANGE, read_record, versions, write_record
+from calque.training.record import LIMITS, MAY_CHANGE, changes, read_record, versions, write_record
 from calque.training.vectors import open_vectors
 
 DATA_PATHS = ("data.valid", "data.test")
@@ -186,13 +186,13 @@ def _go_on(
         ways = "Take another folder with --out, or start anew with --fresh."
         raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
     saved = read_sections(request.out)
-    # What is not asked for now stays what it was.
-    changed = {key: asked[key] for key in differing if key in asked}
+    changed = changes(before, asked)
     for key, value in changed.items():
         display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
-        write_record(request.out, {"status": "running", "request": before | changed})
-    for key, value in changed.items():
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
+    write_record(request.out, {"request": {key: before[key] for key in before.keys() - changed.keys()} | asked})
+    if changed.keys() & set(LIMITS):
+        write_record(request.out, {"status": "running"})
     recipe = validate(saved)
     write_recipe(request.out, recipe)
     write_record(request.out, {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads})

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from calque.data.lines import likely_encoding
 from calque.errors import DataError
 
 WAIT_SECONDS = 0.05
@@ -57,7 +58,7 @@ def decode(raw: bytes, name: str, number: int) -> str:
     try:
         text = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
-        advice = "convert with: iconv -f WINDOWS-1252 -t UTF-8 (or what it is)"
+        advice = f"convert with: iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
         raise DataError(f"byte 0x{raw[error.start]:02X} is not UTF-8; {advice}", name, number, error.start) from None
     return text.removeprefix("\ufeff") if number == 1 else text
 

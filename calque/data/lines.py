@@ -121,9 +121,8 @@ class TextFile:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             problem = f"byte 0x{raw[error.start]:02X} is not UTF-8 ({error.reason})"
-            advice = (
-                "convert with iconv -f WINDOWS-1252 -t UTF-8 (or what it is), or drop it: calque check FILE --fix OUT"
-            )
+            likely = f"iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
+            advice = f"convert with {likely}, or drop it: calque check FILE --fix OUT"
             bad = LineError(f"{problem}; {advice}", self.name, number, error.start)
             bad.text = raw.decode("utf-8", errors="replace")
             return bad
@@ -133,6 +132,16 @@ class TextFile:
             bad.text = text
             return bad
         return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def likely_encoding(raw: bytes) -> str:
+    """Guess what a line that is not UTF-8 is: Chinese where its bytes come in pairs of that, else Western European."""
+    try:
+        characters = raw.decode("gb2312")
+    except UnicodeDecodeError:
+        return "WINDOWS-1252"
+    # A few accented letters side by side could be taken for a pair.
+    return "GB18030" if sum("\u4e00" <= character <= "\u9fff" for character in characters) > 2 else "WINDOWS-1252"
 
 
 def open_lines(path: str, spool: Path | None = None) -> TextFile:

@@ -1,10 +1,11 @@
 """One trainer per run folder: a lock that the kernel drops with its process, so none is ever stale.
 
-The file RUN/lock stays; only the lock on it counts, and the PID in it is for the message.
+The file RUN/lock stays with the run; only the lock on it counts, and the PID in it is for the message.
 """
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -22,17 +23,11 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         """Take the lock or raise at once; make the run folder where it is missing."""
-        try:
-            self._run.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise ResourceError(f"Cannot open the lock {self._path}: {error.strerror}.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+        descriptor = self._locked()
+        while not self._is_there(descriptor):
+            # Whoever held it has taken folder and file away in between.
             os.close(descriptor)
-            raise self._refused(error, holder) from error
+            descriptor = self._locked()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -45,12 +40,38 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the lock back."""
+        """Give the lock back; a folder in which an error left nothing else goes too."""
         if self._descriptor is None:
             return
+        if kind is not None and [path.name for path in self._run.iterdir()] == [self._path.name]:
+            self._path.unlink()
+            with suppress(OSError):
+                self._run.rmdir()
         os.ftruncate(self._descriptor, 0)
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._forget()
+
+    def _locked(self) -> int:
+        """Open the file and lock it."""
+        try:
+            self._run.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ResourceError(f"Cannot open the lock {self._path}: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+            os.close(descriptor)
+            raise self._refused(error, holder) from error
+        return descriptor
+
+    def _is_there(self, descriptor: int) -> bool:
+        """Say whether the file that is locked is the one in the folder."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _forget(self) -> None:
         if self._descriptor is not None:

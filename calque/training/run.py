@@ -171,7 +171,9 @@ class Run:
         now = time.monotonic()
         rate = update.tokens / update.seconds
         best = "" if self.patience.best_score is None else self._best_text()
-        left = self.clock.updated(update.step, now)
+        left, limit = self.clock.updated(update.step, now), seconds_of(self.config.time)
+        if left is not None and limit is not None:
+            left = min(left, max(0.0, limit - self.elapsed.seconds))
         event = UpdateEvent(update.step, self.num_updates, update.epoch, update.loss, update.lr, rate, best, left)
         self.display.update(event)
         if now - self.last_timing >= TIMING_EVERY:

@@ -155,6 +155,33 @@ def test_a_raised_limit_goes_on(copied: tuple[Path, Path], command: Command) -> 
     assert json.loads((run / "recipe.json").read_text())["train"]["max_updates"] == 7
 
 
+def test_a_limit_that_is_no_longer_given_is_lifted(copied: tuple[Path, Path], command: Command) -> None:
+    """Go on to the end once --time is left out; keep what else was set, and say nothing of it."""
+    data, run = copied
+    plain = tuple(setting for setting in BRIEF if not setting.startswith("train.max_updates"))
+    ended = command(*train_command(data, run, (*plain, "train.max_epochs=2")), "--time", "0.01s", "--fresh")
+    assert ended.code == 0, ended.err
+    assert "reached the time limit of 0.01s" in ended.err
+    again = command(*train_command(data, run, (*plain, "train.max_epochs=2")), "--time", "0.01s")
+    assert "is finished; --fresh starts anew, a raised limit (--time 0.01s, train.max_epochs 2) goes on" in again.err
+    done = command(*train_command(data, run, plain))
+    assert done.code == 0, done.err
+    assert "train.time is now ''; the learning rate follows" in done.err
+    assert "train.max_epochs is now" not in done.err
+    assert "reached 2 epochs" in done.err
+    recipe = json.loads((run / "recipe.json").read_text())["train"]
+    assert (recipe["time"], recipe["max_epochs"]) == ("", 2)
+
+
+def test_other_threads_leave_a_finished_run_finished(copied: tuple[Path, Path], command: Command) -> None:
+    """A change that trains nothing more is no reason to score the run again."""
+    data, run = copied
+    done = command(*train_command(data, run), "--threads", "2")
+    assert done.code == 0, done.err
+    assert "is finished" in done.err
+    assert "resumed" not in done.err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

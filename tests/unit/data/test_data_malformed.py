@@ -104,6 +104,8 @@ REFUSED = [
     Bad("cut at the end of a line", TWO + b"x\ty\xe4\xbd\n" + TWO, 2, 3, "iconv", [AB, AB]),
     Bad("0xFF", b"\xff\tx\n" + TWO, 1, 0, "iconv", [AB]),
     Bad("Latin-1", TWO + b"caf\xe9\tx\n", 2, 3, "WINDOWS-1252", [AB]),
+    Bad("German in Latin-1", TWO + b"K\xe4se, Gr\xfc\xdfe\tx\n", 2, 1, "WINDOWS-1252", [AB]),
+    Bad("Chinese in GBK", TWO + "再见吧，上海".encode("gbk") + b"\tx\n", 2, 0, "GB18030", [AB]),
     Bad("byte after a BOM", b"\xef\xbb\xbfx\x80\ty\n" + TWO, 1, 4, "iconv", [AB]),
     Bad("UTF-16 LE, BOM", b"\xff\xfe" + WIDE.encode("utf-16-le"), 1, 0, "iconv -f UTF-16 -t UTF-8"),
     Bad("UTF-16 BE, BOM", b"\xfe\xff" + WIDE.encode("utf-16-be"), 1, 0, "iconv -f UTF-16 -t UTF-8"),

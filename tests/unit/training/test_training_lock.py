@@ -1,5 +1,6 @@
 """One trainer per folder: the second is told who holds it, and no lock outlives its process."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -55,6 +56,35 @@ def test_the_lock_is_free_after_the_block_and_after_an_error(tmp_path):
         raise KeyError
     with RunLock(run):
         pass
+
+
+def test_an_error_leaves_no_folder_that_was_empty(tmp_path):
+    run = tmp_path / "runs" / "new"
+    for _ in range(2):
+        with pytest.raises(KeyError), RunLock(run):
+            raise KeyError
+        assert not run.exists()
+    run.mkdir()
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(KeyError), RunLock(run):
+        raise KeyError
+    assert sorted(path.name for path in run.iterdir()) == ["lock", "notes.txt"]
+
+
+def test_a_file_that_was_taken_away_in_between_locks_nothing(tmp_path, monkeypatch):
+    """Between the opening of a file and its lock, the trainer that held it may have left and taken it along."""
+    lock, path = fcntl.flock, tmp_path / "lock"
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        path.unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with RunLock(tmp_path):
+        assert path.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(ResourceError), RunLock(tmp_path):
+            pass
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
