@@ -205,12 +205,15 @@ class _Evaluation:
         self.no_grad = torch.inference_mode()
 
     def __enter__(self) -> None:
-        self.model.eval()
+        # Going through all modules would take as long as a short sentence.
+        if self.was_training:
+            self.model.eval()
         self.no_grad.__enter__()
 
     def __exit__(self, *error: Any) -> None:
         self.no_grad.__exit__(*error)
-        self.model.train(self.was_training)
+        if self.was_training:
+            self.model.train()
 
 
 def load(

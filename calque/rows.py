@@ -6,7 +6,7 @@ A record that wants to move less than everything (a half-filled cache) has its o
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,18 +14,11 @@ from torch import Tensor
 R = TypeVar("R")
 
 
-@runtime_checkable
-class SelectsRows(Protocol):
-    """Be a record that knows a cheaper way to take rows of itself."""
-
-    def select_rows(self, index: Tensor) -> Any:
-        """Return the rows at `index`."""
-
-
 def select(record: R, index: Tensor) -> R:
     """Return the same rows of every tensor of `record`, in the order of `index` [N] (repeats allowed)."""
-    if isinstance(record, SelectsRows):
-        return record.select_rows(index)  # type: ignore[no-any-return]
+    own = getattr(record, "select_rows", None)
+    if own is not None:
+        return own(index)  # type: ignore[no-any-return]
     return _map(record, lambda tensor: tensor.index_select(0, index), lambda part: select(part, index))
 
 
