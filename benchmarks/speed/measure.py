@@ -94,7 +94,7 @@ def watch(child: Child, enough: Callable[[dict[str, Any]], bool] = lambda _: Fal
         _end(process)
         sampler.join()
         process.stdout.close()
-    if not watched.peak_bytes:
+    if not watched.peak_bytes and watched.seconds > 2 * INTERVAL:
         raise ChildError("its memory could not be read from /proc")
     if process.returncode and not stopped:
         why = last_line(child.log) or f"no output, exit code {process.returncode}"
