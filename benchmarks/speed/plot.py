@@ -17,9 +17,15 @@ def draw(records: Sequence[Record], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    curves: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for record in last_run(record for record in records if record["kind"] == "cost"):
-        curves[record["against"], record["unit"]].append((record["amount"], record["value"]))
+    # Text stays text, and the same numbers give the same file.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "cost"})
+    measured: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record["kind"] == "cost":
+            measured[record["against"], record["unit"]].append(record)
+    curves = {
+        names: [(record["amount"], record["value"]) for record in last_run(group)] for names, group in measured.items()
+    }
     if not curves:
         raise SystemExit("nothing was measured yet: run the subcommand cost")
     rows = -(-len(curves) // COLUMNS)
@@ -33,5 +39,5 @@ def draw(records: Sequence[Record], path: Path) -> None:
         place.grid(alpha=0.3)
     for place in list(axes.flat)[len(curves) :]:
         place.set_visible(False)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     print(f"{path} is written")
