@@ -81,14 +81,9 @@ def _in_processes(job: Job, load: Callable[[Job], Translate], shares: list[list[
         # With no other end open, a process that dies is the end of its pipe.
         sender.close()
     _meet(barrier)
-    start = time.perf_counter()
-    answered, ends = [], []
-    for receiver, _ in pipes:
-        answers, end = receiver.recv()
-        answered.append(answers)
-        ends.append(end)
-    # perf_counter is the machine's monotonic clock here: the same in every process.
-    return answered, max(ends) - start
+    found = [receiver.recv() for receiver, _ in pipes]
+    # perf_counter is the machine's monotonic clock here: the same in every process. This one may wake up last.
+    return [answers for answers, _, _ in found], max(end for _, _, end in found) - min(start for _, start, _ in found)
 
 
 def _meet(barrier: Any) -> None:
@@ -109,5 +104,6 @@ def _work(job: Job, load: Callable[[Job], Translate], share: list[str], barrier:
         traceback.print_exc()
         barrier.abort()
         raise SystemExit(1) from None
+    start = time.perf_counter()
     answers = translate(share)
-    sender.send((answers, time.perf_counter()))
+    sender.send((answers, start, time.perf_counter()))
