@@ -174,10 +174,9 @@ def _go_on(
     request: Request, sets: dict[str, Dataset], digests: dict[str, str], record: dict[str, Any], display: Display
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), record["request"]
-    differing = [key for key in sorted(asked.keys() | before.keys()) if asked.get(key) != before.get(key)]
-    lines = [
-        f"  {key}: {before.get(key)!r} before, {asked.get(key)!r} now" for key in differing if key not in MAY_CHANGE
-    ]
+    fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
+    pairs = [(key, before.get(key), asked.get(key)) for key in fixed]
+    lines = [f"  {key}: {then!r} before, {now!r} now" for key, then, now in pairs if then != now]
     for role in sorted(digests.keys() | record["data"].keys()):
         if digests.get(role) != record["data"].get(role, {}).get("sha256"):
             lines.append(f"  {role} data: not the same as before")
@@ -190,12 +189,13 @@ def _go_on(
     for key, value in changed.items():
         display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
-    write_record(request.out, {"request": {key: before[key] for key in before.keys() - changed.keys()} | asked})
-    if changed.keys() & set(LIMITS):
-        write_record(request.out, {"status": "running"})
+    # What trains no further does not make a finished run a running one.
+    state = {"status": "running"} if changed.keys() & set(LIMITS) else {}
+    kept = {key: before[key] for key in before.keys() - changed.keys()}
     recipe = validate(saved)
     write_recipe(request.out, recipe)
-    write_record(request.out, {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads})
+    held = {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads}
+    write_record(request.out, state | {"request": kept | asked} | held)
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
     _use_threads(text, recipe.train.threads)
     if "validation" in sets:

@@ -164,8 +164,6 @@ def _overlap(counted: Tally, keys: counting.Keys, other: Dataset) -> Overlap:
 
 
 def _finding(kind: str, level: str, found: Found, message: str, advice: str) -> Finding:
-    if found.count == 1:
-        message = message.replace("lines, at which", "line, at which")
     return Finding(kind, level, found.count, f"{found.count:,} {message}", advice, tuple(found.first))
 
 

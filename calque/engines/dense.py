@@ -25,7 +25,7 @@ def transposed(weight: Tensor, bias: Tensor | None) -> Dense:
 
 
 def bf16(weight: Tensor, bias: Tensor | None) -> Dense:
-    """Round weights, and values at each call, to bf16; sums and what comes out are fp32."""
+    """Round weights, values at each call and their products to bf16; the bias is added in fp32."""
     weight = weight.detach().t().to(torch.bfloat16).contiguous()
     bias = weight.new_zeros(weight.shape[1], dtype=torch.float32) if bias is None else bias.detach().float()
     return lambda values: (values.to(torch.bfloat16) @ weight).float().add_(bias)
