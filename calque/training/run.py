@@ -16,6 +16,7 @@ from calque.report.time_left import TimeLeft
 from calque.training.checkpoint import load_checkpoint, save_checkpoint
 from calque.training.config import TrainConfig, seconds_of
 from calque.training.journal import Journal
+from calque.training.memory import freed_memory_kept
 from calque.training.signals import Interruption
 from calque.training.state import (
     MODEL,
@@ -102,6 +103,7 @@ class Run:
             Journal(self.folder / "metrics.jsonl", step) as metrics,
             Journal(self.folder / "timing.jsonl", step) as timing,
             Interruption() as interruption,
+            freed_memory_kept(),
             gradients_shared(self.model, smoothed(self.config.label_smoothing), self.config) as gradients,
         ):
             outcome = None
