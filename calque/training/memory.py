@@ -1,4 +1,4 @@
-"""Memory that an update frees, kept for the next: else the C library gives it back, and each page comes anew, cleared."""
+"""Memory that an update frees, kept for the next: else the system takes it back and clears each page anew."""
 
 import ctypes
 import sys
