@@ -2,11 +2,14 @@
 
 Each system trains on raw Multi30k with the pieces of calque, validates as it is told (greedy, on all development
 sentences), stops at the first validation that passes, and translates the test set with beam 5. The clock is that of
-this process and holds all of it: preparation, training, validation, saving, translation.
+this process and holds all of it: training, validation, saving, translation; learning the pieces is on calque's alone.
+All are told the same size, dropout, highest rate and tokens an update.
 """
 
 import json
 import shutil
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +18,91 @@ import sacrebleu
 from benchmarks.speed import measure, peers
 from benchmarks.speed.data import Data
 from benchmarks.speed.machine import Journal
-from benchmarks.speed.rounds import Setting
+from benchmarks.speed.training import TRAINERS
 
 ADAPTERS = Path(__file__).parent / "adapters"
 SYSTEMS = ("calque", "transformers", "marian")
-LIMIT = 6 * 3600.0
 
 
-def run(names: list[str], data: Data, options: dict[str, Any], place: tuple[Path, Path], journal: Journal) -> None:
-    """Train each system until its development score reaches options["target"]; `place`: scratch folder, peers.
+@dataclass(frozen=True)
+class Goal:
+    """Say what is reached and how: `target` BLEU of a validation, one `every` so many updates, `limit` in minutes.
 
-    options: target (BLEU), setting (workers, threads), every (updates between validations), and `sets`, what
-    `calque train` is told beside its defaults.
+    A schedule of rates that ends does so after `epochs`; `sets` is what `calque train` is told besides.
     """
-    for name in names:
-        setting: Setting = options["setting"]
-        about: dict[str, Any] = {"kind": "goal", "system": name, "setting": dict(setting), "target": options["target"]}
-        try:
-            if not peers.is_ready(place[1], name):
-                raise measure.ChildError("not installed: run the subcommand peers")
-            watched, folder = _train(name, data, options, place)
-        except measure.ChildError as error:
-            journal.write({**about, "failure": str(error)})
-            print(f"{name:12} failed: {error}", flush=True)
-            continue
-        answers = (folder / "answers.txt").read_text(encoding="utf-8").splitlines()
-        references = data.lines("test", "de").read_text(encoding="utf-8").splitlines()
-        bleu = sacrebleu.corpus_bleu(answers, [references]).score
+
+    target: float
+    every: int
+    limit: float
+    size: str
+    dropout: float
+    lr: float
+    epochs: int
+    batch: int
+    precision: str
+    seed: int
+    sets: tuple[str, ...]
+
+
+@dataclass
+class Bench:
+    """Run systems to a goal one after the other and write each down."""
+
+    goal: Goal
+    data: Data
+    peers: Path
+    work: Path
+    journal: Journal
+
+    def run(self, names: list[str]) -> None:
+        """Train each system until it is there, or until a validation comes after the limit."""
+        for name in names:
+            try:
+                found = self.once(name)
+            except measure.ChildError as error:
+                found = {"failure": str(error)}
+            setting = TRAINERS[name].settings[0]
+            self.journal.write({"kind": "goal", "system": name, "setting": dict(setting), **asdict(self.goal), **found})
+            print(f"{name:12} {self.goal.size:6} {outcome(found)}", flush=True)
+
+    def once(self, name: str) -> dict[str, Any]:
+        """Return what one system came to; ChildError where it failed."""
+        if not peers.is_ready(self.peers, name):
+            raise measure.ChildError("not installed: run the subcommand peers")
+        folder = self.work / "goal" / name
+        watched = self._train(name, folder)
         curve = [(moment, message["update"], message["dev"]) for moment, message in watched.events if "dev" in message]
-        found = {"minutes": watched.seconds / 60, "dev": curve[-1][2], "bleu": bleu, "curve": curve}
-        journal.write({**about, **found, "peak_bytes": watched.peak_bytes})
-        print(f"{name:12} {watched.seconds / 60:.1f} minutes to {bleu:.2f} BLEU on the test set", flush=True)
+        found = {"dev": max(dev for _, _, dev in curve), "curve": curve, "peak_bytes": watched.peak_bytes}
+        minutes = watched.seconds / 60
+        if not (folder / "answers.txt").exists():
+            return {**found, "failure": f"not within {minutes:.1f} minutes"}
+        answers = (folder / "answers.txt").read_text(encoding="utf-8").splitlines()
+        references = self.data.lines("test", "de").read_text(encoding="utf-8").splitlines()
+        shutil.rmtree(folder)
+        return {**found, "minutes": minutes, "bleu": sacrebleu.corpus_bleu(answers, [references]).score}
+
+    def _train(self, name: str, folder: Path) -> measure.Watched:
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        setting, data, goal = TRAINERS[name].settings[0], self.data, self.goal
+        job = {"architecture": "transformer", "updates": 10**6, "answers": str(folder / "answers.txt")}
+        job |= {"data": str(data.folder), "raw": str(data.raw), "work": str(folder)}
+        job |= {"pieces": int(data.facts["pieces"]), **setting, **asdict(goal)}
+        job |= {f"{part}_{side}": str(data.lines(part, side)) for part in ("val", "test") for side in ("en", "de")}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        command = [str(peers.python_of(self.peers, name)), str(ADAPTERS / f"goal_{name}.py"), str(folder / "job.json")]
+        log = self.work / "logs" / f"goal-{name}.log"
+        child = measure.Child(command, measure.environment(setting["threads"]), log, limit=4 * 60 * goal.limit)
+        end = time.monotonic() + 60 * goal.limit
+
+        def is_late(message: dict[str, Any]) -> bool:
+            return "dev" in message and message["dev"] < goal.target and time.monotonic() > end
+
+        return measure.watch(child, is_late)
 
 
-def _train(name: str, data: Data, options: dict[str, Any], place: tuple[Path, Path]) -> tuple[measure.Watched, Path]:
-    work, environments = place
-    folder = work / "goal" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    setting = options["setting"]
-    job = {"architecture": "transformer", "precision": options["precision"], "batch": options["tokens"], **setting}
-    job |= {"seed": 1, "updates": 10**6, "data": str(data.folder), "raw": str(data.raw), "work": str(folder)}
-    job |= {"pieces": int(data.facts["pieces"]), "target": options["target"], "every": options["every"]}
-    job |= {"answers": str(folder / "answers.txt"), "sets": options["sets"]}
-    job |= {f"{part}_{side}": str(data.lines(part, side)) for part in ("val", "test") for side in ("en", "de")}
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    python = peers.python_of(environments, name)
-    command = [str(python), str(ADAPTERS / f"goal_{name}.py"), str(folder / "job.json")]
-    log = work / "logs" / f"goal-{name}.log"
-    return measure.watch(measure.Child(command, measure.environment(setting["threads"]), log, LIMIT)), folder
+def outcome(found: dict[str, Any]) -> str:
+    """Say in a line what a system came to."""
+    if "failure" in found:
+        return found["failure"] + (f", {found['dev']:.2f} BLEU on the development set" if "dev" in found else "")
+    return f"{found['minutes']:.1f} minutes to {found['dev']:.2f} BLEU (dev), {found['bleu']:.2f} (test)"

@@ -57,16 +57,25 @@ def arguments() -> argparse.Namespace:
             verb.add_argument("--pairs", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
             verb.add_argument("--lines", type=int, default=20_000, help="lines of the long file that is decoded")
         if name == "goal":
-            verb.add_argument("--target", type=float, default=36.0, help="BLEU of a validation that ends training")
-            verb.add_argument("--every", type=int, default=250, help="updates between a peer's validations")
-            verb.add_argument("--tokens", type=int, default=4096, help="target tokens of a peer's update")
-            verb.add_argument("--threads", type=int, default=2)
-            verb.add_argument("--workers", type=int, default=1)
-            verb.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-            verb.add_argument("--set", nargs="*", default=[], help="fields of the recipe for calque train")
+            _add_goal(verb)
         if name == "roofs":
             verb.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     return parser.parse_args()
+
+
+def _add_goal(verb: argparse.ArgumentParser) -> None:
+    """Add what says which score is reached, and how."""
+    verb.add_argument("--target", type=float, default=36.0, help="BLEU of a validation that ends training")
+    verb.add_argument("--limit", type=float, default=360.0, help="minutes that a system gets")
+    verb.add_argument("--size", choices=("small", "tiny"), default="small", help="of the Transformer")
+    verb.add_argument("--epochs", type=int, default=8, help="until the end of the rates' schedule")
+    verb.add_argument("--every", type=int, default=200, help="updates between validations")
+    verb.add_argument("--tokens", type=int, default=2048, help="target tokens of an update")
+    verb.add_argument("--dropout", type=float, default=0.3)
+    verb.add_argument("--lr", type=float, default=0.001, help="highest rate")
+    verb.add_argument("--seed", type=int, default=1)
+    verb.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    verb.add_argument("--set", nargs="*", default=[], help="fields of the recipe for calque train")
 
 
 def make_peers(options: argparse.Namespace, journal: machine.Journal) -> None:
@@ -142,10 +151,11 @@ def run_goal(options: argparse.Namespace, journal: machine.Journal) -> None:
     from benchmarks.speed import data, goal
 
     journal.begin()
-    asked = {"target": options.target, "every": options.every, "tokens": options.tokens, "sets": options.set}
-    asked |= {"setting": {"workers": options.workers, "threads": options.threads}, "precision": options.precision}
-    prepared = data.prepare(options.out / "data")
-    goal.run(_names(options, list(goal.SYSTEMS)), prepared, asked, (options.out, options.peers), journal)
+    names = ("target", "every", "limit", "size", "dropout", "lr", "epochs", "precision", "seed")
+    asked = {name: getattr(options, name) for name in names}
+    wanted = goal.Goal(**asked, batch=options.tokens, sets=tuple(options.set))
+    bench = goal.Bench(wanted, data.prepare(options.out / "data"), options.peers, options.out, journal)
+    bench.run(_names(options, list(goal.SYSTEMS)))
 
 
 def draw_plot(options: argparse.Namespace, journal: machine.Journal) -> None:

@@ -119,7 +119,7 @@ class CompiledTransformer:
         self.block_width = self.stack.width if self.stack.mixer == SSRU else attended
         self.read_width = 2 * self.stack.groups * self.stack.head_width
         self.vocab_size = head.projection.weight.shape[0]
-        self.positions = _PositionRows(decoder.positions, decoder.width)
+        self.positions = _PositionRows(decoder.positions, decoder.width, self.stack.head_width)
 
     def start(self, source: Source) -> tuple[Read, Written]:
         """Encode B sentences and project what each layer reads of them."""
@@ -146,8 +146,8 @@ class CompiledTransformer:
         addresses = (Pointer * len(blocks))(*(block.data_ptr() for block in blocks))
         scores = state.scratch.scores(rows)
         room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
-        token, position = token.contiguous(), self.positions.upto(time + 1)[time]
-        step = Step(rows, time, num_sentences, places, token.data_ptr(), position.data_ptr())
+        token, (position, turn) = token.contiguous(), self.positions.at(time)
+        step = Step(rows, time, num_sentences, places, token.data_ptr(), position, turn)
         step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
         step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
         step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
@@ -176,35 +176,45 @@ class _CompiledEncoder:
         self.library, self.checked = library, encoder.positions
         self.stack = packing.stack(encoder, list(encoder.layers))  # type: ignore[arg-type]
         self.own_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
-        self.positions = _PositionRows(encoder.positions, self.stack.width)
+        self.positions = _PositionRows(encoder.positions, self.stack.width, self.stack.head_width)
 
     def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
         """Return the memory [B, S, D] and which of its places count [B, S]."""
         num_sentences, places = source.tokens.shape
         self.checked.check(places)
         tokens, mask = source.tokens.contiguous(), source.mask.contiguous()
-        positions, rows = self.positions.upto(places), num_sentences * places
+        rows, (positions, turns) = num_sentences * places, self.positions.upto(places)
         memory, own = torch.empty(num_sentences, places, self.stack.width), torch.empty(rows, self.own_width)
         stack = ctypes.byref(self.stack)
         room = scratch.room(self.library.room_needed(stack, rows, places))
-        given = (tensor.data_ptr() for tensor in (tokens, positions, mask, memory, own, room))
+        given = (tokens.data_ptr(), positions, turns, *(part.data_ptr() for part in (mask, memory, own, room)))
         self.library.encode(stack, num_sentences, places, *map(Pointer, given))
         return memory, mask
 
 
 class _PositionRows:
-    """Keep what tells each position, a row [D] for each."""
+    """Keep what tells each position: a row [D] that is added, and one [d] that queries and keys are turned by."""
 
-    def __init__(self, positions: Positions, width: int) -> None:
-        self.positions, self.rows = positions, torch.empty(0, width)
+    def __init__(self, positions: Positions, width: int, head_width: int) -> None:
+        self.positions = positions
+        self.rows, self.turns = torch.empty(0, width), torch.empty(0, head_width)
 
-    def upto(self, count: int) -> Tensor:
-        """Return at least `count` rows."""
+    def upto(self, count: int) -> tuple[int, int]:
+        """Return where at least `count` rows of both lie; 0 for the latter where nothing is turned."""
         if len(self.rows) < count:
             places = torch.arange(2 * count)
             self.rows = self.positions.add_to(torch.zeros(len(places), self.rows.shape[1]), places).contiguous()
-        return self.rows
+            turn = self.positions.turn(places)
+            # [1, T, d/2] of cosines, and of sines
+            self.turns = self.turns if turn is None else torch.cat(turn, dim=-1)[0].contiguous()
+        return self.rows.data_ptr(), self.turns.data_ptr() if len(self.turns) else 0
+
+    def at(self, position: int) -> tuple[int, int]:
+        """Return where the rows of one position lie."""
+        rows, turns = self.upto(position + 1)
+        step = 4 * position
+        return rows + step * self.rows.shape[1], turns and turns + step * self.turns.shape[1]
 
 
 def _fits(encoder: Encoder) -> bool:
-    return isinstance(encoder, TransformerEncoder) and not encoder.positions.acts_on_attention
+    return isinstance(encoder, TransformerEncoder) and not encoder.positions.biases_attention

@@ -70,7 +70,7 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         *((name, Int) for name in ("rows", "time", "sentences", "places")),
-        *((name, Pointer) for name in ("tokens", "position", "ancestors", "blocks", "block_rows", "sentence")),
+        *((name, Pointer) for name in ("tokens", "position", "turn", "ancestors", "blocks", "block_rows", "sentence")),
         *((name, Pointer) for name in ("memory", "mask", "log_probs", "room")),
     )
 

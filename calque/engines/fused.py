@@ -20,6 +20,7 @@ from calque.nn.mixers import Mixer
 from calque.nn.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
 from calque.nn.norms import normed
 from calque.nn.parts import Encoder
+from calque.nn.positions import Turn, rotate
 from calque.nn.transformer import TransformerDecoder
 from calque.nn.transformer_layers import DecoderLayer
 
@@ -125,8 +126,9 @@ class FusedTransformer:
         position = torch.full([1], state.length)
         values = self.decoder.embedding(token, self.decoder.scale_embeddings)
         values = self.decoder.embedding_norm(self.decoder.positions.add_to(values, position))
+        turn = self.decoder.positions.turn(position)
         for number, layer in enumerate(self.layers):
-            values = layer.step(values, number, state, context)
+            values = layer.step(values, number, (state, turn), context)
         log_probs = self.project(self.norm(values)).log_softmax(dim=-1)
         return log_probs, replace(state, length=state.length + 1)
 
@@ -154,20 +156,22 @@ class _Layer:
         keys, values = both.permute(2, 0, 3, 1, 4).contiguous().unbind()
         return keys, values
 
-    def step(self, values: Tensor, number: int, state: Places, context: Read) -> Tensor:
-        """Map [R, D] to [R, D], writing to the places of layer `number`."""
+    def step(self, values: Tensor, number: int, own_places: tuple[Places, Turn | None], context: Read) -> Tensor:
+        """Map [R, D] to [R, D], writing to the places of layer `number`; queries and keys are turned by where it is."""
         own, memory, last = self.norms
-        values = own.after(self._look_back(own.before(values), number, state).add_(values))
+        values = own.after(self._look_back(own.before(values), number, *own_places).add_(values))
         values = memory.after(self._look_over(memory.before(values), number, context).add_(values))
         return last.after(self.feed_forward(last.before(values)).add_(values))
 
-    def _look_back(self, values: Tensor, number: int, state: Places) -> Tensor:
+    def _look_back(self, values: Tensor, number: int, state: Places, turn: Turn | None) -> Tensor:
         """Attend to the target so far, [R, D] to [R, D]."""
         keys, stored = state.keys[number], state.values[number]
         num_sentences, groups, capacity, width, head_width = keys.shape
         # [R, (H + 2·G)·d] -> [B, H + 2·G, K, d]
         read = self.read_own(values).view(num_sentences, width, -1, head_width).transpose(1, 2)
         query, key, value = read.split([self.own.heads, groups, groups], dim=1)
+        if turn is not None:
+            query, key = rotate(query, turn), rotate(key, turn)
         keys[:, :, state.length] = key
         stored[:, :, state.length] = value
         seen = (state.length + 1) * width
@@ -202,8 +206,8 @@ def why_not(model: Seq2Seq, mixers: Mapping[str, type[Mixer]] = MIXERS) -> str:
         return "model.decoder.kind is not transformer"
     if not isinstance(model.head, SoftmaxHead):
         return "model.head.kind is not softmax"
-    if decoder.positions.acts_on_attention:
-        return "model.decoder.positions act on attention"
+    if decoder.positions.biases_attention:
+        return "model.decoder.positions add to the scores of attention"
     for layer in decoder.layers:
         assert isinstance(layer, DecoderLayer)
         if not isinstance(layer.self_attention, tuple(mixers.values())):

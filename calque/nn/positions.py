@@ -40,6 +40,8 @@ class Positions(nn.Module):
 
     acts_on_attention = False
     """Whether it is without effect where nothing attends to the side's own tokens."""
+    biases_attention = False
+    """Whether it adds to the scores of the side's own tokens."""
 
     def check(self, length: int) -> None:
         """Raise UsageError for a sequence of more than can be told apart."""
@@ -158,7 +160,7 @@ class RelativeConfig(Config):
 class Relative(Positions):
     """Add `weight` [buckets, H] of a distance's bucket to the scores."""
 
-    acts_on_attention = True
+    acts_on_attention = biases_attention = True
 
     def __init__(self, config: RelativeConfig, side: Side) -> None:
         super().__init__()
@@ -242,7 +244,7 @@ class AlibiConfig(Config):
 class Alibi(Positions):
     """Lower each score by slope · distance."""
 
-    acts_on_attention = True
+    acts_on_attention = biases_attention = True
     slopes: Tensor
 
     def __init__(self, side: Side) -> None:

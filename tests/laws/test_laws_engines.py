@@ -9,7 +9,7 @@ from parts import AXES, PRODUCT, SAMPLE, Case, batch, model
 from torch import Tensor
 
 from calque import rows
-from calque.engines.compiled import CompiledTransformer
+from calque.engines.compiled import CompiledTransformer, Scratch
 from calque.engines.compiled import why_not as why_not_compiled
 from calque.engines.compiled_search import Compiled
 from calque.engines.dense import laid_out, rounded, transposed
@@ -23,9 +23,16 @@ from calque.search.scorer import Scorer
 # Whatever can be chosen of a Transformer that the engine takes.
 FREE = ("mixer", "norm_position", "norm", "activation", "positions", "groups", "frame", "tie")
 PLAIN = {name: axis.options[0] for name, axis in AXES.items()} | {"encoder": "transformer", "decoder": "transformer"}
-NOT_TAKEN = ("relative", "rotary", "alibi", "average")
+NOT_TAKEN = ("relative", "alibi", "average")
 KINDS = {name: Axis(tuple(option for option in AXES[name].options if option not in NOT_TAKEN)) for name in FREE}
-TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, lambda choice: True)]
+
+
+def can_be(choice: dict[str, str]) -> bool:
+    """Say whether the options go together: nothing is turned where no attention asks."""
+    return choice["positions"] != "rotary" or choice["mixer"] == "attention"
+
+
+TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, can_be)]
 
 
 def attends(case: Case) -> bool:
@@ -72,13 +79,31 @@ def test_what_is_refused_is_named() -> None:
         plain = (
             choice["decoder"] == "transformer"
             and choice["head"] == "softmax"
-            and choice["positions"] not in ("relative", "rotary", "alibi")
+            and choice["positions"] not in ("relative", "alibi")
         )
         for why_not, mixers in ((why_not_fused, ("attention",)), (why_not_compiled, ("attention", "ssru"))):
             taken = plain and choice["mixer"] in mixers
             reason = why_not(model(case))
             assert (reason == "") == taken
             assert taken or reason.startswith("model.")
+
+
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["fp32", "8 bits"])
+@torch.no_grad()
+def test_a_unit_may_follow_an_encoder_that_turns_queries_and_keys(is_narrow: bool) -> None:
+    """Build the two sides apart: no case of the product has positions on one side alone."""
+    case = Case(tuple((PLAIN | {"mixer": "ssru"}).items()))
+    turning = Case(tuple((PLAIN | {"positions": "rotary"}).items()))
+    net = model(case, seed=9)
+    net.encoder = model(turning, seed=9).encoder
+    scorer, data = CompiledTransformer(net, is_narrow), batch(case, seed=19, num_rows=5)
+    if is_narrow:
+        round_like(net, scorer)
+    memory, mask = scorer.encode(data.source, Scratch(13))
+    expected = net.encoder(data.source)
+    found = memory[mask]
+    assert torch.allclose(found, expected.states[expected.mask], atol=0.2 if is_narrow else 1e-4)
+    assert not torch.allclose(found, model(case, seed=9).encoder(data.source).states[mask], atol=0.2)
 
 
 @each_pair
@@ -148,8 +173,8 @@ def round_like(net: Seq2Seq, scorer: CompiledTransformer) -> None:
 def test_compiled_in_8_bits_is_the_model_of_rounded_numbers(case: Case) -> None:
     """Hold scores to a model whose weights and values are rounded likewise; few rows and many.
 
-    A value next to the border of two steps may fall on either side, so that some scores differ by a little; were
-    anything else rounded, or in another way, all would.
+    A value next to the border of two steps may fall on either side, so that the scores of a row differ a little; were
+    anything else rounded, or in another way, those of all rows would.
     """
     net = model(case, seed=7)
     scorer = CompiledTransformer(net, is_narrow=True)
@@ -163,7 +188,8 @@ def test_compiled_in_8_bits_is_the_model_of_rounded_numbers(case: Case) -> None:
             found, state = scorer.step(tokens, state, context)
             apart = (found - wanted).abs()
             assert apart.median() < 1e-4
-            assert apart.max() < 0.05
+            assert (apart.amax(dim=1) > 1e-3).sum() <= max(1, num_rows // 7)
+            assert apart.max() < 0.2
 
 
 @each_taken

@@ -13,9 +13,15 @@ def main() -> None:
     """Train, tell each validation, translate."""
     job = read_job()
     raw, folder = Path(job["raw"]), Path(job["work"]) / "run"
-    sets = [part for setting in job["sets"] for part in ("--set", setting)]
+    settings = {"train.max_epochs": job["epochs"], "train.lr": job["lr"], "train.batch_tokens": job["batch"]}
+    settings |= {f"model.{part}.dropout": job["dropout"] for part in ("encoder", "decoder")}
+    settings |= {"train.validate_every": job["every"], "train.save_every": job["every"]}
+    settings |= {"train.validation_sentences": 10**6, "text.vocab_size": job["pieces"]}
+    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    sets += [part for setting in job["sets"] for part in ("--set", setting)]
     places = [str(raw / "train.tsv"), "--valid", str(raw / "val.tsv"), "--out", str(folder)]
-    named = ["--model", "transformer", "--languages", "en-de", "--quiet", "--threads", str(job["threads"])]
+    named = ["--model", "transformer", "--size", job["size"], "--languages", "en-de", "--quiet"]
+    named += ["--threads", str(job["threads"]), "--seed", str(job["seed"])]
     with subprocess.Popen([*COMMAND, "train", *places, *named, *sets], stdout=sys.stderr) as process:
         for row in follow(folder / "metrics.jsonl", process):
             if row["kind"] != "valid":

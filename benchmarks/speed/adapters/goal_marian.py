@@ -42,10 +42,10 @@ def main() -> None:
     valid = ["--valid-sets", str(data / "val.en"), str(data / "val.de"), "--valid-metrics", "translation"]
     valid += ["--valid-freq", every, "--valid-translation-output", str(work / "valid.txt"), "--beam-size", "1"]
     valid += ["--valid-script-path", str(write_scorer(work, job["val_de"])), "--keep-best", "--overwrite"]
-    valid += ["--lr-warmup", "1000u", "--lr-decay-inv-sqrt", "1000u", "--valid-mini-batch", "64"]
+    # It has no schedule that ends: the square root's is the one that its documents name for a Transformer.
+    valid += ["--lr-warmup", "400u", "--lr-decay-inv-sqrt", "400u", "--valid-mini-batch", "64"]
     train = [*command(job), *valid]
-    # The rates of the other peer that this is measured beside.
-    train[train.index("--learn-rate") + 1] = "0.001"
+    train[train.index("--learn-rate") + 1] = str(job["lr"])
     with subprocess.Popen(train, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -1,4 +1,7 @@
-"""Train Hugging Face's Marian class in the plain loop until a validation passes, then translate the test set."""
+"""Train Hugging Face's Marian class in the plain loop until a validation passes, then translate the test set.
+
+The rate is that of its own cosine schedule over the epochs of the job.
+"""
 
 from pathlib import Path
 
@@ -7,9 +10,11 @@ import sentencepiece
 import torch
 from common import Job, read_job, say
 from train_transformers import BEGIN, END, FIRST, PAD, batches, build, padded, read_pairs, step
+from transformers import get_cosine_schedule_with_warmup
 
-PEAK, WARMUP = 1e-3, 1000
 MOST = 128
+# Of all updates.
+WARMUP = 0.1
 
 
 class Text:
@@ -53,22 +58,23 @@ def main() -> None:
     torch.manual_seed(job["seed"])
     text, model = Text(job), build(job).train()
     model.generation_config.update(decoder_start_token_id=BEGIN, eos_token_id=END, pad_token_id=PAD)
-    optimizer = torch.optim.Adam(model.parameters(), lr=PEAK, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=job["lr"], betas=(0.9, 0.98), fused=True)
     pairs = read_pairs(Path(job["data"]))
+    updates = job["epochs"] * sum(len(targets) for _, targets in pairs) // job["batch"]
+    schedule = get_cosine_schedule_with_warmup(optimizer, int(WARMUP * updates), updates)
     dev = {side: Path(job[f"val_{side}"]).read_text(encoding="utf-8").splitlines() for side in ("en", "de")}
     for number, chosen in enumerate(batches(pairs, job["batch"], job["seed"]), start=1):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK * min(number / WARMUP, (WARMUP / number) ** 0.5)
         rows = [padded([pairs[at][side] for at in chosen]) for side in (0, 1)]
         step(model, rows[0], rows[1], job).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if number % job["every"]:
+        schedule.step()
+        if number % job["every"] and number < updates:
             continue
         score = sacrebleu.corpus_bleu(translate(model, text, dev["en"], 1), [dev["de"]]).score
         say(update=number, dev=score)
-        if score >= job["target"]:
+        if score >= job["target"] or number == updates:
             break
     test = Path(job["test_en"]).read_text(encoding="utf-8").splitlines()
     answers = translate(model, text, test, 5)

@@ -5,19 +5,15 @@ import re
 import sys
 from pathlib import Path
 
-from common import Job, lines_of, read_job, say, say_versions
+from common import SIZES, Job, lines_of, read_job, say, say_versions
 
 # "Ep. 1 : Up. 3 : Sen. 612 : Cost 9.1 * 8,192 @ 4,096 after 12,288 : …": labels since the last line, of the last batch,
 # and all.
 UPDATE = re.compile(r"Up\. ([\d,]+) :.*\* ([\d,]+)(?: @ [\d,]+)? after ([\d,]+)")
 TRANSFORMER = {
     "type": "transformer",
-    "dim-emb": 256,
-    "transformer-dim-ffn": 1024,
-    "transformer-heads": 4,
     "enc-depth": 4,
     "dec-depth": 4,
-    "transformer-dropout": 0.3,
     "transformer-preprocess": "n",
     "transformer-postprocess": "da",
     "transformer-postprocess-top": "n",
@@ -41,6 +37,13 @@ LSTM = {
 }
 
 
+def transformer(job: Job) -> dict[str, object]:
+    """Return the options of a Transformer of the job's size."""
+    width, inner, heads = SIZES[job.get("size", "small")]
+    extent = {"dim-emb": width, "transformer-dim-ffn": inner, "transformer-heads": heads}
+    return {**TRANSFORMER, **extent, "transformer-dropout": job.get("dropout", 0.3)}
+
+
 def write_vocabulary(job: Job) -> Path:
     """Write the pieces as Marian reads them, after its two own."""
     pieces = (Path(job["data"]) / "pieces.txt").read_text(encoding="utf-8").splitlines()
@@ -55,7 +58,7 @@ def command(job: Job) -> list[str]:
     """Return the command line; each of its threads works on a batch of its own, so each takes a share."""
     data, vocabulary = Path(job["data"]), str(write_vocabulary(job))
     options: dict[str, object] = {
-        **(TRANSFORMER if job["architecture"] == "transformer" else LSTM),
+        **(transformer(job) if job["architecture"] == "transformer" else LSTM),
         "model": str(Path(job["work"]) / "model.npz"),
         "cpu-threads": job["workers"],
         "workspace": 2000,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import Job, read_job, say, say_versions
+from common import SIZES, Job, read_job, say, say_versions
 from torch import Tensor
 from transformers import MarianConfig, MarianMTModel
 
@@ -15,18 +15,19 @@ POOL = 8192
 
 
 def build(job: Job) -> MarianMTModel:
-    """Build a Transformer 256/1024 of 4 + 4 layers, its three tables one."""
+    """Build a Transformer of 4 + 4 layers, its three tables one."""
     size = job["pieces"] + FIRST
-    side = {"layers": 4, "attention_heads": 4, "ffn_dim": 1024}
+    width, inner, heads = SIZES[job.get("size", "small")]
+    side = {"layers": 4, "attention_heads": heads, "ffn_dim": inner}
     sides = {f"{name}_{field}": value for name in ("encoder", "decoder") for field, value in side.items()}
     return MarianMTModel(
         MarianConfig(
             vocab_size=size,
             decoder_vocab_size=size,
-            d_model=256,
+            d_model=width,
             max_position_embeddings=512,
             activation_function="relu",
-            dropout=0.3,
+            dropout=job.get("dropout", 0.3),
             attention_dropout=0.0,
             activation_dropout=0.0,
             scale_embedding=True,

@@ -33,14 +33,15 @@ typedef struct {
   const Layer *layer;
 } Stack;
 
-// What the step is given: tokens [R]; the vector [D] of their position; the row of each earlier step that a row grew
+// What the step is given: tokens [R]; the vector [D] of their position, and by what queries and keys are turned there
+// (cosines and sines [2, head_width / 2], or nothing); the row of each earlier step that a row grew
 // from, [R, time]; the blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit
 // [layers, R then, D], with their R; the sentence of each row; keys and values of the memory [layers, B, places,
 // 2 * groups * head_width] and which places count [B, places].
 typedef struct {
   int32_t rows, time, sentences, places;
   const int64_t *tokens;
-  const float *position;
+  const float *position, *turn;
   const int32_t *ancestors;
   float *const *blocks;
   const int32_t *block_rows;
@@ -134,6 +135,19 @@ static void embed(const Stack *stack, const int64_t *tokens, int rows, const flo
   if (stack->embedding_norm.kind) norm_rows(&stack->embedding_norm, to, rows, width, to);
 }
 
+// Turn queries and keys of one row (Su et al. 2021): value i of the first half of a head makes a pair with value i of
+// the second. `turn` is nothing where positions are told otherwise.
+static void turn_heads(const Stack *stack, float *values, const float *turn) {
+  const int deep = stack->head_width, half = deep / 2, count = turn ? stack->heads + stack->groups : 0;
+  for (int head = 0; head < count; ++head, values += deep) {
+    for (int at = 0; at < half; ++at) {
+      const float first = values[at], second = values[half + at], cosine = turn[at], sine = turn[half + at];
+      values[at] = first * cosine - second * sine;
+      values[half + at] = second * cosine + first * sine;
+    }
+  }
+}
+
 // --- the step ------------------------------------------------------------------------------------------------------
 
 static void look_back(const Stack *stack, const Step *step, int number, Room *room) {
@@ -148,6 +162,7 @@ static void look_back(const Stack *stack, const Step *step, int number, Room *ro
     const int32_t *grown = step->ancestors + (long)row * time;
     for (int then = 0; then < time; ++then)
       places[then] = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read + queries;
+    turn_heads(stack, own + row * read, step->turn);
     places[time] = own + row * read + queries;
     mix(stack, own + row * read, places, time + 1, room->scores, room->mixed + row * queries);
   }
@@ -215,10 +230,10 @@ static void score(const Stack *stack, const Step *step) {
 
 // --- the encoder ---------------------------------------------------------------------------------------------------
 
-// Read tokens [sentences, places] at `positions` [places, D], of which `mask` [sentences, places] says which count, and
+// Read tokens [sentences, places] at `positions` [places, D], turned by `turns` [places, head_width] or nothing, of which `mask` [sentences, places] says which count, and
 // write the memory [sentences, places, D]; `own` has room for what `read_own` gives of one layer.
 void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t *tokens, const float *positions,
-            const uint8_t *mask, float *memory, float *own, float *scratch) {
+            const float *turns, const uint8_t *mask, float *memory, float *own, float *scratch) {
   const int rows = sentences * places;
   const long queries = mixed_width(stack);
   const float *found[places];
@@ -230,6 +245,8 @@ void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t
     const long read = layer->read_own.outputs;
     const float *given = before(stack, &layer->own_norm, room.values, rows, room.normed);
     multiply(&layer->read_own, given, rows, own, PLAIN);
+    for (int row = 0; row < rows; ++row)
+      turn_heads(stack, own + row * read, turns ? turns + (long)(row % places) * stack->head_width : 0);
     for (int row = 0; row < rows; ++row) {
       const long first = row / places * places;
       if (row == first) count = find_places(own + first * read + queries, read, places, mask + first, found);
