@@ -230,8 +230,9 @@ static void score(const Stack *stack, const Step *step) {
 
 // --- the encoder ---------------------------------------------------------------------------------------------------
 
-// Read tokens [sentences, places] at `positions` [places, D], turned by `turns` [places, head_width] or nothing, of which `mask` [sentences, places] says which count, and
-// write the memory [sentences, places, D]; `own` has room for what `read_own` gives of one layer.
+// Read tokens [sentences, places] at `positions` [places, D], turned by `turns` [places, head_width] or by nothing, of
+// which `mask` [sentences, places] says which count, and write the memory [sentences, places, D]; `own` has room for
+// what `read_own` gives of one layer.
 void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t *tokens, const float *positions,
             const float *turns, const uint8_t *mask, float *memory, float *own, float *scratch) {
   const int rows = sentences * places;
