@@ -56,11 +56,14 @@ def transformer(size: Size) -> Section:
 
 
 def fast(size: Size) -> Section:
-    """Give a Transformer encoder with two SSRU layers to decode (Kim et al. 2019): the other layers are on its side."""
+    """Give a Transformer encoder with two SSRU layers to decode (Kim et al. 2019): the other layers are on its side.
+
+    The encoder turns queries and keys (Su et al. 2021), which learns in fewer updates than sinusoids do.
+    """
     section = transformer(size)
     layers = section["encoder"]["layers"]
-    decoder = {**section["decoder"], "layers": 2, "mixer": {"kind": "ssru"}}
-    return {"encoder": {**section["encoder"], "layers": 2 * layers - 2}, "decoder": decoder}
+    encoder = {**section["encoder"], "layers": 2 * layers - 2, "positions": {"kind": "rotary"}}
+    return {"encoder": encoder, "decoder": {**section["decoder"], "layers": 2, "mixer": {"kind": "ssru"}}}
 
 
 def hybrid(size: Size) -> Section:
