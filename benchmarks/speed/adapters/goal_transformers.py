@@ -1,6 +1,7 @@
-"""Train Hugging Face's Marian class in the plain loop until a validation passes, then translate the test set.
+"""Train Hugging Face's Pegasus class in the plain loop until a validation passes, then translate the test set.
 
-The rate is that of its own cosine schedule over the epochs of the job.
+Pegasus is its Transformer of calque's kind: norms before, sinusoids; Marian's, norms after, does not bear the same
+rates. The rate is that of its cosine schedule over the epochs of the job.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ import sentencepiece
 import torch
 from common import Job, read_job, say
 from train_transformers import BEGIN, END, FIRST, PAD, batches, build, padded, read_pairs, step
-from transformers import get_cosine_schedule_with_warmup
+from transformers import PegasusForConditionalGeneration, get_cosine_schedule_with_warmup
 
 MOST = 128
 # Of all updates.
@@ -56,7 +57,7 @@ def main() -> None:
     job = read_job()
     torch.set_num_threads(job["threads"])
     torch.manual_seed(job["seed"])
-    text, model = Text(job), build(job).train()
+    text, model = Text(job), build(job, PegasusForConditionalGeneration).train()
     model.generation_config.update(decoder_start_token_id=BEGIN, eos_token_id=END, pad_token_id=PAD)
     optimizer = torch.optim.Adam(model.parameters(), lr=job["lr"], betas=(0.9, 0.98), fused=True)
     pairs = read_pairs(Path(job["data"]))

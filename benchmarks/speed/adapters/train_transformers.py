@@ -7,21 +7,21 @@ from pathlib import Path
 import torch
 from common import SIZES, Job, read_job, say, say_versions
 from torch import Tensor
-from transformers import MarianConfig, MarianMTModel
+from transformers import MarianMTModel, PreTrainedModel
 
 PAD, BEGIN, END, FIRST = 0, 1, 2, 3
 # Pairs that are drawn together, sorted by length and cut into batches, as the other systems do.
 POOL = 8192
 
 
-def build(job: Job) -> MarianMTModel:
+def build(job: Job, kind: type[PreTrainedModel] = MarianMTModel) -> PreTrainedModel:
     """Build a Transformer of 4 + 4 layers, its three tables one."""
     size = job["pieces"] + FIRST
     width, inner, heads = SIZES[job.get("size", "small")]
     side = {"layers": 4, "attention_heads": heads, "ffn_dim": inner}
     sides = {f"{name}_{field}": value for name in ("encoder", "decoder") for field, value in side.items()}
-    return MarianMTModel(
-        MarianConfig(
+    return kind(
+        kind.config_class(
             vocab_size=size,
             decoder_vocab_size=size,
             d_model=width,
@@ -72,7 +72,7 @@ def padded(rows: list[list[int]]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=PAD)
 
 
-def step(model: MarianMTModel, sources: Tensor, targets: Tensor, job: Job) -> Tensor:
+def step(model: PreTrainedModel, sources: Tensor, targets: Tensor, job: Job) -> Tensor:
     """Return the smoothed loss of a batch, summed over real target tokens and divided by their number."""
     begun = torch.cat([torch.full_like(targets[:, :1], BEGIN), targets[:, :-1]], dim=1)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=job["precision"] == "bf16"):
