@@ -2,8 +2,8 @@
 
 Each system trains on raw Multi30k with the pieces of calque, validates as it is told (greedy, on all development
 sentences), stops at the first validation that passes, and translates the test set with beam 5. The clock is that of
-this process and holds all of it: training, validation, saving, translation; learning the pieces is on calque's alone.
-All are told the same size, dropout, highest rate and tokens an update.
+this process and holds all of it: training, validation, saving, translation; calque's also holds learning the pieces.
+All are told the same size, dropout, highest rate and tokens an update (of which Marian's two workers take half each).
 """
 
 import json
@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import sacrebleu
-
 from benchmarks.speed import measure, peers
 from benchmarks.speed.data import Data
 from benchmarks.speed.machine import Journal
 from benchmarks.speed.training import TRAINERS
+from calque.metrics.bootstrap import bootstrap
+from calque.metrics.translation import bleu
 
 ADAPTERS = Path(__file__).parent / "adapters"
 SYSTEMS = ("calque", "transformers", "marian")
@@ -79,7 +79,8 @@ class Bench:
         answers = (folder / "answers.txt").read_text(encoding="utf-8").splitlines()
         references = self.data.lines("test", "de").read_text(encoding="utf-8").splitlines()
         shutil.rmtree(folder)
-        return {**found, "minutes": minutes, "bleu": sacrebleu.corpus_bleu(answers, [references]).score}
+        score = bootstrap(bleu("13a"), answers, [[reference] for reference in references])
+        return {**found, "minutes": minutes, "bleu": score.value, "interval": (score.low, score.high)}
 
     def _train(self, name: str, folder: Path) -> measure.Watched:
         shutil.rmtree(folder, ignore_errors=True)

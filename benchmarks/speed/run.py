@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
 def _add_goal(verb: argparse.ArgumentParser) -> None:
     """Add what says which score is reached, and how."""
     verb.add_argument("--target", type=float, default=36.0, help="BLEU of a validation that ends training")
-    verb.add_argument("--limit", type=float, default=360.0, help="minutes that a system gets")
+    verb.add_argument("--limit", type=float, default=360.0, help="minutes after which the next validation is the last")
     verb.add_argument("--size", choices=("small", "tiny"), default="small", help="of the Transformer")
     verb.add_argument("--epochs", type=int, default=8, help="until the end of the rates' schedule")
     verb.add_argument("--every", type=int, default=200, help="updates between validations")
@@ -74,7 +74,7 @@ def _add_goal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dropout", type=float, default=0.3)
     verb.add_argument("--lr", type=float, default=0.001, help="highest rate")
     verb.add_argument("--seed", type=int, default=1)
-    verb.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    verb.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="Marian has fp32 alone")
     verb.add_argument("--set", nargs="*", default=[], help="fields of the recipe for calque train")
 
 

@@ -216,6 +216,7 @@ def _goals(records: Sequence[Record]) -> str:
     rows = [
         [
             record["system"],
+            record["size"],
             setting_words(record["setting"]),
             f"{record['minutes']:.1f}" if "minutes" in record else record["failure"],
             f"{record.get('dev', 0):.2f}",
@@ -223,5 +224,5 @@ def _goals(records: Sequence[Record]) -> str:
         ]
         for record in kept
     ]
-    head = ["system", "workers × threads", "minutes from the command to the score", "dev BLEU", "test BLEU, beam 5"]
+    head = ["system", "size", "workers × threads", "minutes from the command to the score", "dev BLEU", "test BLEU, beam 5"]
     return "## Time to a score\n\n" + table(head, rows) if rows else ""

@@ -146,8 +146,8 @@ class CompiledTransformer:
         addresses = (Pointer * len(blocks))(*(block.data_ptr() for block in blocks))
         scores = state.scratch.scores(rows)
         room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
-        token, (position, turn) = token.contiguous(), self.positions.at(time)
-        step = Step(rows, time, num_sentences, places, token.data_ptr(), position, turn)
+        token, told = token.contiguous(), self.positions.upto(time + 1)
+        step = Step(rows, time, num_sentences, places, token.data_ptr(), *(_address(part, time) for part in told))
         step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
         step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
         step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
@@ -183,12 +183,12 @@ class _CompiledEncoder:
         num_sentences, places = source.tokens.shape
         self.checked.check(places)
         tokens, mask = source.tokens.contiguous(), source.mask.contiguous()
-        rows, (positions, turns) = num_sentences * places, self.positions.upto(places)
+        rows, told = num_sentences * places, self.positions.upto(places)
         memory, own = torch.empty(num_sentences, places, self.stack.width), torch.empty(rows, self.own_width)
         stack = ctypes.byref(self.stack)
         room = scratch.room(self.library.room_needed(stack, rows, places))
-        given = (tokens.data_ptr(), positions, turns, *(part.data_ptr() for part in (mask, memory, own, room)))
-        self.library.encode(stack, num_sentences, places, *map(Pointer, given))
+        addresses = (_address(part, 0) for part in (tokens, *told, mask, memory, own, room))
+        self.library.encode(stack, num_sentences, places, *map(Pointer, addresses))
         return memory, mask
 
 
@@ -197,23 +197,24 @@ class _PositionRows:
 
     def __init__(self, positions: Positions, width: int, head_width: int) -> None:
         self.positions = positions
-        self.rows, self.turns = torch.empty(0, width), torch.empty(0, head_width)
+        self.told = torch.empty(0, width), torch.empty(0, head_width)
 
-    def upto(self, count: int) -> tuple[int, int]:
-        """Return where at least `count` rows of both lie; 0 for the latter where nothing is turned."""
-        if len(self.rows) < count:
+    def upto(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return at least `count` rows of both, none of the latter where nothing is turned."""
+        rows, turns = self.told
+        if len(rows) < count:
             places = torch.arange(2 * count)
-            self.rows = self.positions.add_to(torch.zeros(len(places), self.rows.shape[1]), places).contiguous()
+            rows = self.positions.add_to(torch.zeros(len(places), rows.shape[1]), places).contiguous()
             turn = self.positions.turn(places)
             # [1, T, d/2] of cosines, and of sines
-            self.turns = self.turns if turn is None else torch.cat(turn, dim=-1)[0].contiguous()
-        return self.rows.data_ptr(), self.turns.data_ptr() if len(self.turns) else 0
+            turns = turns if turn is None else torch.cat(turn, dim=-1)[0].contiguous()
+            self.told = rows, turns
+        return rows, turns
 
-    def at(self, position: int) -> tuple[int, int]:
-        """Return where the rows of one position lie."""
-        rows, turns = self.upto(position + 1)
-        step = 4 * position
-        return rows + step * self.rows.shape[1], turns and turns + step * self.turns.shape[1]
+
+def _address(rows: Tensor, number: int) -> int:
+    """Return where a row lies; 0 where there are none."""
+    return rows[number].data_ptr() if len(rows) else 0
 
 
 def _fits(encoder: Encoder) -> bool:

@@ -128,7 +128,7 @@ class FusedTransformer:
         values = self.decoder.embedding_norm(self.decoder.positions.add_to(values, position))
         turn = self.decoder.positions.turn(position)
         for number, layer in enumerate(self.layers):
-            values = layer.step(values, number, (state, turn), context)
+            values = layer.step(values, number, state, turn, context)
         log_probs = self.project(self.norm(values)).log_softmax(dim=-1)
         return log_probs, replace(state, length=state.length + 1)
 
@@ -156,10 +156,10 @@ class _Layer:
         keys, values = both.permute(2, 0, 3, 1, 4).contiguous().unbind()
         return keys, values
 
-    def step(self, values: Tensor, number: int, own_places: tuple[Places, Turn | None], context: Read) -> Tensor:
+    def step(self, values: Tensor, number: int, state: Places, turn: Turn | None, context: Read) -> Tensor:
         """Map [R, D] to [R, D], writing to the places of layer `number`; queries and keys are turned by where it is."""
         own, memory, last = self.norms
-        values = own.after(self._look_back(own.before(values), number, *own_places).add_(values))
+        values = own.after(self._look_back(own.before(values), number, state, turn).add_(values))
         values = memory.after(self._look_over(memory.before(values), number, context).add_(values))
         return last.after(self.feed_forward(last.before(values)).add_(values))
 

@@ -11,17 +11,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_KEPT = 32 * 2**20
 # What it comes to by its own rule, once a block of the largest size has been freed.
 USUAL_TRIM = 2 * LARGEST_KEPT
-NEVER = 2**31 - 1
+NEVER = -1
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Keep what is freed while entered, in this process and those forked from it; then give it back.
 
-    Other C libraries than GNU's on Linux go on as they do.
+    Nothing changes elsewhere than with the GNU C library on Linux.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "mallopt"):
+    if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
         yield
         return
     library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)

@@ -19,6 +19,7 @@ def test_fast_is_as_deep_as_the_transformer_and_shallow_to_decode(size: str) -> 
     assert len(fast.encoder.layers) + 2 == len(plain.encoder.layers) + len(plain.decoder.layers)
     assert {type(layer.self_attention).__name__ for layer in fast.decoder.layers} == {"Ssru"}
     assert fast.encoder.shape.width == plain.encoder.shape.width
+    assert type(fast.encoder.positions).__name__ == "Rotary"
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])

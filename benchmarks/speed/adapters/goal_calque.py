@@ -17,6 +17,7 @@ def main() -> None:
     settings |= {f"model.{part}.dropout": job["dropout"] for part in ("encoder", "decoder")}
     settings |= {"train.validate_every": job["every"], "train.save_every": job["every"]}
     settings |= {"train.validation_sentences": 10**6, "text.vocab_size": job["pieces"]}
+    settings |= {"train.precision": job["precision"]}
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     sets += [part for setting in job["sets"] for part in ("--set", setting)]
     places = [str(raw / "train.tsv"), "--valid", str(raw / "val.tsv"), "--out", str(folder)]

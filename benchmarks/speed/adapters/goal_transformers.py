@@ -63,6 +63,7 @@ def main() -> None:
     pairs = read_pairs(Path(job["data"]))
     updates = job["epochs"] * sum(len(targets) for _, targets in pairs) // job["batch"]
     schedule = get_cosine_schedule_with_warmup(optimizer, int(WARMUP * updates), updates)
+    best_score, best = -1.0, model.state_dict()
     dev = {side: Path(job[f"val_{side}"]).read_text(encoding="utf-8").splitlines() for side in ("en", "de")}
     for number, chosen in enumerate(batches(pairs, job["batch"], job["seed"]), start=1):
         rows = [padded([pairs[at][side] for at in chosen]) for side in (0, 1)]
@@ -75,9 +76,12 @@ def main() -> None:
             continue
         score = sacrebleu.corpus_bleu(translate(model, text, dev["en"], 1), [dev["de"]]).score
         say(update=number, dev=score)
+        if score > best_score:
+            best_score, best = score, {name: values.clone() for name, values in model.state_dict().items()}
         if score >= job["target"] or number == updates:
             break
     test = Path(job["test_en"]).read_text(encoding="utf-8").splitlines()
+    model.load_state_dict(best)
     answers = translate(model, text, test, 5)
     Path(job["answers"]).write_text("".join(f"{' '.join(line.split())}\n" for line in answers), encoding="utf-8")
 

@@ -56,15 +56,15 @@ def batches(pairs: list[tuple[list[int], list[int]]], tokens: int, seed: int) ->
         order = draw.sample(range(len(pairs)), len(pairs))
         for start in range(0, len(order), POOL):
             pool = sorted(order[start : start + POOL], key=lambda at: (len(pairs[at][1]), len(pairs[at][0])))
-            made: list[list[int]] = [[]]
-            count = 0
+            made: list[list[int]] = []
+            count = tokens
             for at in pool:
                 if count >= tokens:
                     made.append([])
                     count = 0
                 made[-1].append(at)
                 count += len(pairs[at][1])
-            yield from draw.sample(made[:-1], len(made) - 1)
+            yield from draw.sample(made, len(made))
 
 
 def padded(rows: list[list[int]]) -> Tensor:
