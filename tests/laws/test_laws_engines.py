@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from covering import Axis, covering
-from parts import AXES, PRODUCT, SAMPLE, Case, batch, model
+from parts import AXES, PRODUCT, SAMPLE, Case, batch, model, sensible
 from torch import Tensor
 
 from calque import rows
@@ -26,13 +26,7 @@ PLAIN = {name: axis.options[0] for name, axis in AXES.items()} | {"encoder": "tr
 NOT_TAKEN = ("relative", "alibi", "average")
 KINDS = {name: Axis(tuple(option for option in AXES[name].options if option not in NOT_TAKEN)) for name in FREE}
 
-
-def can_be(choice: dict[str, str]) -> bool:
-    """Say whether the options go together: nothing is turned where no attention asks."""
-    return choice["positions"] != "rotary" or choice["mixer"] == "attention"
-
-
-TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, can_be)]
+TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, lambda choice: sensible(PLAIN | choice))]
 
 
 def attends(case: Case) -> bool:
