@@ -33,11 +33,11 @@ typedef struct {
   const Layer *layer;
 } Stack;
 
-// What the step is given: tokens [R]; the vector [D] of their position, and by what queries and keys are turned there
-// (cosines and sines [2, head_width / 2], or nothing); the row of each earlier step that a row grew
-// from, [R, time]; the blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit
-// [layers, R then, D], with their R; the sentence of each row; keys and values of the memory [layers, B, places,
-// 2 * groups * head_width] and which places count [B, places].
+// What the step is given: tokens [R]; the vector [D] of their position, and by what queries and keys are turned there,
+// cosines and sines [2, head_width / 2], or nothing; the row of each earlier step that a row grew from, [R, time]; the
+// blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers, R then, D], with
+// their R; the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups * head_width] and
+// which places count [B, places].
 typedef struct {
   int32_t rows, time, sentences, places;
   const int64_t *tokens;
