@@ -26,7 +26,7 @@ from calque.nn.objectives import smoothed
 from calque.recipe.layers import merge
 from calque.text.source_ids import plain_sources
 from calque.training.config import TrainConfig
-from calque.training.team import Team, add_gradients, gradients_shared, share_out
+from calque.training.team import OPENING, Team, add_gradients, gradients_shared, share_out
 from calque.training.updates import gradients_here
 
 HERE = Path(__file__).parent
@@ -71,8 +71,18 @@ def test_every_pair_is_in_one_share_and_shares_are_even(sizes: list[int], count:
     assert rows == [row.tolist() for piece in given for row in piece.target.labels]
     cells = [sum(piece.target.mask.numel() + piece.source.mask.numel() for piece in share) for share in shares]
     widest = max(piece.target.mask.shape[1] + piece.source.mask.shape[1] for piece in given)
-    # A border falls between two pairs: half of one too many or too few at either end.
-    assert all(abs(share - sum(cells) / count) <= widest for share in cells)
+    # What opening a piece costs counts as well, where pieces end; a border falls between two pairs.
+    costs = [cells + OPENING * len(share) for cells, share in zip(cells, shares, strict=True)]
+    assert all(abs(cost - sum(costs) / count) <= widest + 2 * OPENING for cost in costs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([60, 66], [[60], [66]]), ([40, 40, 40], [[40, 20], [20, 40]]), ([66, 60, 4], [[66], [60, 4]])],
+)
+def test_a_piece_is_cut_only_where_that_evens_out_more_than_it_costs(sizes: list[int], expected: list[int]) -> None:
+    shares = share_out(pieces(sizes), 2)
+    assert [[len(piece.target.mask) for piece in share] for share in shares] == expected
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
