@@ -49,15 +49,16 @@ def raw_folder() -> Path:
     return folder
 
 
-def prepare(folder: Path) -> Data:
-    """Return the prepared data of a folder; made first where it is not there yet."""
+def prepare(out: Path, num_pieces: int = PIECES) -> Data:
+    """Return the data as so many pieces, prepared in a folder of `out`; made first where they are not there yet."""
+    folder = out / ("data" if num_pieces == PIECES else f"data-{num_pieces}")
     data = Data(folder, raw_folder())
     if (folder / "facts.json").is_file():
         return data
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     run = folder / "run"
-    settings = {"text.vocab_size": PIECES, "train.max_updates": 1, "train.validation_sentences": 1}
+    settings = {"text.vocab_size": num_pieces, "train.max_updates": 1, "train.validation_sentences": 1}
     settings |= {"train.validate_every": 1, "train.save_every": 1, "train.precision": "fp32"}
     command = [*COMMAND, "train", str(data.raw / PARTS["train"]), "--valid", str(data.raw / PARTS["val"])]
     command += ["--out", str(run), "--model", "transformer", "--size", "tiny", "--languages", "en-de", "--quiet"]

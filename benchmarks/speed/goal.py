@@ -39,6 +39,7 @@ class Goal:
     lr: float
     epochs: int
     batch: int
+    pieces: int
     precision: str
     seed: int
     sets: tuple[str, ...]
@@ -88,7 +89,7 @@ class Bench:
         setting, data, goal = TRAINERS[name].settings[0], self.data, self.goal
         job = {"architecture": "transformer", "updates": 10**6, "answers": str(folder / "answers.txt")}
         job |= {"data": str(data.folder), "raw": str(data.raw), "work": str(folder)}
-        job |= {"pieces": int(data.facts["pieces"]), **setting, **asdict(goal)}
+        job |= {**setting, **asdict(goal), "pieces": int(data.facts["pieces"])}
         job |= {f"{part}_{side}": str(data.lines(part, side)) for part in ("val", "test") for side in ("en", "de")}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = [str(peers.python_of(self.peers, name)), str(ADAPTERS / f"goal_{name}.py"), str(folder / "job.json")]

@@ -71,6 +71,7 @@ def _add_goal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--epochs", type=int, default=8, help="until the end of the rates' schedule")
     verb.add_argument("--every", type=int, default=200, help="updates between validations")
     verb.add_argument("--tokens", type=int, default=2048, help="target tokens of an update")
+    verb.add_argument("--pieces", type=int, default=8000, help="of the joint vocabulary")
     verb.add_argument("--dropout", type=float, default=0.3)
     verb.add_argument("--lr", type=float, default=0.001, help="highest rate")
     verb.add_argument("--seed", type=int, default=1)
@@ -99,7 +100,7 @@ def run_train(options: argparse.Namespace, journal: machine.Journal) -> None:
     from benchmarks.speed import data, roofs, training
 
     silicon = journal.begin()
-    prepared = data.prepare(options.out / "data")
+    prepared = data.prepare(options.out)
     if not options.no_roofs:
         roofs.run(journal, options.out, (1, 2))
     precision = options.precision
@@ -151,10 +152,10 @@ def run_goal(options: argparse.Namespace, journal: machine.Journal) -> None:
     from benchmarks.speed import data, goal
 
     journal.begin()
-    names = ("target", "every", "limit", "size", "dropout", "lr", "epochs", "precision", "seed")
+    names = ("target", "every", "limit", "size", "dropout", "lr", "epochs", "pieces", "precision", "seed")
     asked = {name: getattr(options, name) for name in names}
     wanted = goal.Goal(**asked, batch=options.tokens, sets=tuple(options.set))
-    bench = goal.Bench(wanted, data.prepare(options.out / "data"), options.peers, options.out, journal)
+    bench = goal.Bench(wanted, data.prepare(options.out, options.pieces), options.peers, options.out, journal)
     bench.run(_names(options, list(goal.SYSTEMS)))
 
 
