@@ -35,6 +35,7 @@ class Goal:
     every: int
     limit: float
     size: str
+    layers: tuple[int, int]
     dropout: float
     lr: float
     epochs: int

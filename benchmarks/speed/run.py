@@ -68,6 +68,7 @@ def _add_goal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--target", type=float, default=36.0, help="BLEU of a validation that ends training")
     verb.add_argument("--limit", type=float, default=360.0, help="minutes after which the next validation is the last")
     verb.add_argument("--size", choices=("small", "tiny"), default="small", help="of the Transformer")
+    verb.add_argument("--layers", type=int, nargs=2, default=(4, 4), help="of its encoder and its decoder")
     verb.add_argument("--epochs", type=int, default=8, help="until the end of the rates' schedule")
     verb.add_argument("--every", type=int, default=200, help="updates between validations")
     verb.add_argument("--tokens", type=int, default=2048, help="target tokens of an update")
@@ -154,7 +155,7 @@ def run_goal(options: argparse.Namespace, journal: machine.Journal) -> None:
     journal.begin()
     names = ("target", "every", "limit", "size", "dropout", "lr", "epochs", "pieces", "precision", "seed")
     asked = {name: getattr(options, name) for name in names}
-    wanted = goal.Goal(**asked, batch=options.tokens, sets=tuple(options.set))
+    wanted = goal.Goal(**asked, batch=options.tokens, layers=tuple(options.layers), sets=tuple(options.set))
     bench = goal.Bench(wanted, data.prepare(options.out, options.pieces), options.peers, options.out, journal)
     bench.run(_names(options, list(goal.SYSTEMS)))
 

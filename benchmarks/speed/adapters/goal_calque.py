@@ -8,13 +8,16 @@ from pathlib import Path
 from common import read_job, say
 from train_calque import COMMAND, follow
 
+PARTS = ("encoder", "decoder")
+
 
 def main() -> None:
     """Train, tell each validation, translate."""
     job = read_job()
     raw, folder = Path(job["raw"]), Path(job["work"]) / "run"
     settings = {"train.max_epochs": job["epochs"], "train.lr": job["lr"], "train.batch_tokens": job["batch"]}
-    settings |= {f"model.{part}.dropout": job["dropout"] for part in ("encoder", "decoder")}
+    settings |= {f"model.{part}.dropout": job["dropout"] for part in PARTS}
+    settings |= {f"model.{part}.layers": count for part, count in zip(PARTS, job["layers"], strict=True)}
     settings |= {"train.validate_every": job["every"], "train.save_every": job["every"]}
     settings |= {"train.validation_sentences": 10**6, "text.vocab_size": job["pieces"]}
     settings |= {"train.precision": job["precision"]}

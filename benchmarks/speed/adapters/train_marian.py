@@ -12,8 +12,6 @@ from common import SIZES, Job, lines_of, read_job, say, say_versions
 UPDATE = re.compile(r"Up\. ([\d,]+) :.*\* ([\d,]+)(?: @ [\d,]+)? after ([\d,]+)")
 TRANSFORMER = {
     "type": "transformer",
-    "enc-depth": 4,
-    "dec-depth": 4,
     "transformer-preprocess": "n",
     "transformer-postprocess": "da",
     "transformer-postprocess-top": "n",
@@ -40,7 +38,14 @@ LSTM = {
 def transformer(job: Job) -> dict[str, object]:
     """Return the options of a Transformer of the job's size."""
     width, inner, heads = SIZES[job.get("size", "small")]
-    extent = {"dim-emb": width, "transformer-dim-ffn": inner, "transformer-heads": heads}
+    encoder, decoder = job.get("layers", (4, 4))
+    extent = {
+        "enc-depth": encoder,
+        "dec-depth": decoder,
+        "dim-emb": width,
+        "transformer-dim-ffn": inner,
+        "transformer-heads": heads,
+    }
     return {**TRANSFORMER, **extent, "transformer-dropout": job.get("dropout", 0.3)}
 
 

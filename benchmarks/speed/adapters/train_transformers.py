@@ -15,11 +15,13 @@ POOL = 8192
 
 
 def build(job: Job, kind: type[PreTrainedModel] = MarianMTModel) -> PreTrainedModel:
-    """Build a Transformer of 4 + 4 layers, its three tables one."""
+    """Build a Transformer of the job's size, its three tables one."""
     size = job["pieces"] + FIRST
     width, inner, heads = SIZES[job.get("size", "small")]
-    side = {"layers": 4, "attention_heads": heads, "ffn_dim": inner}
-    sides = {f"{name}_{field}": value for name in ("encoder", "decoder") for field, value in side.items()}
+    names = ("encoder", "decoder")
+    side = {"attention_heads": heads, "ffn_dim": inner}
+    sides = {f"{name}_{field}": value for name in names for field, value in side.items()}
+    sides |= {f"{name}_layers": count for name, count in zip(names, job.get("layers", (4, 4)), strict=True)}
     return kind(
         kind.config_class(
             vocab_size=size,
