@@ -25,7 +25,7 @@ help:
 	@echo 'make test       run the tests, all but the slow ones'
 	@echo 'make test-all   run all tests but those of `make test-long`'
 	@echo 'make test-long  run tests that train for minutes each'
-	@echo 'make lint       ruff: lint and format'
+	@echo 'make lint       ruff and import-linter'
 	@echo 'make types      mypy, strict'
 	@echo 'make wheel      build the wheel and start it in a fresh environment'
 	@echo 'make install    only set up .venv'
@@ -64,6 +64,7 @@ test-all: test test-slow
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -80,7 +81,7 @@ wheel: $(STAMP)
 	printf 'good morning\tguten Morgen\nthank you\tvielen Dank\n' > pairs.tsv; \
 	env/bin/calque --version; \
 	env/bin/calque check pairs.tsv; \
-	env/bin/python -c 'from calque.phrasebook import count_pairs; print(f"the demo can make {count_pairs():,} pairs")'
+	env/bin/python -c 'from calque.demo.phrasebook import count_pairs; print(f"the demo can make {count_pairs():,} pairs")'
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from calque import load
-from calque.api import EVERYTHING, use_threads
-from calque.data.readers import Columns, open_dataset
-from calque.data.survey import development_sample
+from calque.cli.common import use_threads
+from calque.data.files.readers import Columns, open_dataset
+from calque.data.survey import EVERYTHING, development_sample
 from calque.metrics.score import FloatArray, Metric
 from calque.tasks.kinds import task_metrics
 

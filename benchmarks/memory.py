@@ -81,7 +81,7 @@ def anonymous_bytes(process: int) -> int:
 
 def measure(data: Path, folder: Path) -> dict[str, float]:
     """Train on a file for three updates; return its size, the peak of memory and the seconds taken."""
-    script = "from calque.cli import main; main()"
+    script = "from calque.cli.main import main; main()"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     command = [sys.executable, "-c", script, "train", str(data), "--out", str(folder), "--threads", "1", *settings]
     start, peak = time.monotonic(), 0

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from calque.data.batches import padding_share, plan_epoch
-from calque.data.store import TokenStore
+from calque.data.store.token_store import TokenStore
 
 
 def main(run: Path) -> None:

@@ -9,9 +9,9 @@ import re
 import sys
 
 from calque import load
-from calque.api import EVERYTHING, use_threads
-from calque.data.readers import Columns, open_dataset
-from calque.data.survey import development_sample
+from calque.cli.common import use_threads
+from calque.data.files.readers import Columns, open_dataset
+from calque.data.survey import EVERYTHING, development_sample
 from calque.metrics.bootstrap import bootstrap
 from calque.metrics.translation import bleu
 

@@ -15,16 +15,16 @@ from calque.batch import Batch, Source
 from calque.config import Config
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
-from calque.nn.graph_attention import GraphAttentionEncoderConfig
-from calque.nn.graph_gated import GatedGraphEncoderConfig
-from calque.nn.graph_transformer import GraphTransformerEncoderConfig
-from calque.nn.heads import SoftmaxHeadConfig
+from calque.nn.graph.attention import GraphAttentionEncoderConfig
+from calque.nn.graph.gated import GatedGraphEncoderConfig
+from calque.nn.graph.transformer import GraphTransformerEncoderConfig
+from calque.nn.heads.pointer import PointerHeadConfig
+from calque.nn.heads.softmax import SoftmaxHeadConfig
 from calque.nn.objectives import Objective
 from calque.nn.parts import Decoder, Encoder, Head, Output
-from calque.nn.pointer import PointerHeadConfig
-from calque.nn.recurrent import RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoderConfig
-from calque.nn.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.rows import select
 from calque.search.scorer import UNK
 

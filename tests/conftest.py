@@ -45,7 +45,7 @@ def calque_data() -> Path:
 @pytest.fixture(scope="session")
 def compiler() -> None:
     """Go on where there is a C compiler; without one CI fails, and a person's run skips."""
-    from calque.engines.compiler import find_compiler
+    from calque.engines.compiled.compiler import find_compiler
     from calque.errors import ResourceError
 
     try:
@@ -61,7 +61,7 @@ def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Finished]:
     """Return a call of the command line in this process: arguments and bytes of standard input → code and output."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     def call(*arguments: object, stdin: bytes = b"") -> Finished:
         source = tmp_path / "standard-input"
@@ -87,7 +87,7 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_model(toy_data: Path) -> Path:
     """Return the folder of a model that has learned the toy language nearly whole; tests only read it."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = toy_data.parent / "digits"
     with pytest.raises(SystemExit) as ended:

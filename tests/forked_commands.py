@@ -26,7 +26,7 @@ with socket.socket(socket.AF_UNIX) as server:
     server.sendall(request)
     sys.exit(int(server.recv(16)))
 """
-PRELOADED = "calque.api, calque.demo, calque.generation, calque.exporting.huggingface"
+PRELOADED = "calque.api, calque.demo.demo, calque.cli.generate, calque.exchange.huggingface.folders"
 
 
 @contextlib.contextmanager

@@ -11,15 +11,15 @@ from torch import Tensor
 from calque.batch import Batch
 from calque.catalog import architecture
 from calque.data.collate import collate_pairs
-from calque.exporting.out_folder import write_model_folder
+from calque.exchange.out_folder import write_model_folder
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.options import SearchConfig
 from calque.search.scorer import BOS, EOS, PAD, UNK
 from calque.tasks.kinds import TaskConfig
-from calque.text.frame import NO_FRAME, Frame
 from calque.text.pair import TextPair
-from calque.text.source_ids import plain_sources
-from calque.text.symbols import Vocabulary, WordTokenizer
+from calque.text.source import plain_sources
+from calque.text.tokenizers.frame import NO_FRAME, Frame
+from calque.text.tokenizers.symbols import Vocabulary, WordTokenizer
 
 SOURCE_WORDS, TARGET_WORDS = 19, 17
 GREEDY = SearchConfig(beam=1, max_length_ratio=1.0, max_length_extra=4)

@@ -23,7 +23,7 @@ DIGITS = {
     "eight": "八",
     "nine": "九",
 }
-MAIN = "from calque.cli import main; main()"
+MAIN = "from calque.cli.main import main; main()"
 
 # A recurrent model of 16,000 weights over words and characters.
 TINY = (

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-from calque.data.store import TokenStore
+from calque.data.store.token_store import TokenStore
 from calque.text.pair import TextPair
 
 PIECES = 8000
 SIDES = ("en", "de")
 PARTS = {"train": "train.tsv", "val": "val.tsv", "test": "test_2016_flickr.tsv"}
-COMMAND = [sys.executable, "-c", "from calque.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from calque.cli.main import main; main()"]
 
 
 @dataclass(frozen=True)

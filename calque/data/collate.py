@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from calque.batch import Batch, Source, Target
-from calque.data.store import TokenStore
-from calque.text.source_ids import SourceIds
-from calque.text.tokenizer import BOS, EOS, PAD
+from calque.data.store.token_store import TokenStore
+from calque.text.source import SourceIds
+from calque.text.tokenizers.tokenizer import BOS, EOS, PAD
 
 Ragged: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 

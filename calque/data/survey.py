@@ -7,15 +7,17 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calque.data.readers import Dataset, Example, is_blank, pairs
+from calque.data.files.readers import Dataset, Example, is_blank, pairs
 from calque.data.reservoir import Reservoir
 from calque.data.split import is_held_out
-from calque.text.graph import readable
+from calque.text.graph.graph import readable
 from calque.text.inputs import BETWEEN
 from calque.text.scripts import count_characters, dominant_script
 
 RESERVOIR_BYTES = 5_000_000
 SAMPLE_LINES = 2_000
+# More examples than any development or test set has: a sample of so many is the whole set.
+EVERYTHING = 10**9
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from calque.engines import compiled, fused
-from calque.engines.compiled import CompiledTransformer
-from calque.engines.compiled_search import Compiled
-from calque.engines.ctranslate2 import Setting
-from calque.engines.ctranslate2_folder import Place, open_engine
-from calque.engines.ctranslate2_spec import can_take
+from calque.engines import fused
+from calque.engines.compiled import transformer as compiled
+from calque.engines.compiled.search import Compiled
+from calque.engines.compiled.transformer import CompiledTransformer
+from calque.engines.ctranslate2.engine import Setting
+from calque.engines.ctranslate2.folder import Place, open_engine
+from calque.engines.ctranslate2.spec import can_take
 from calque.engines.dense import Layout, bf16, has_bf16, int8, laid_out, transposed
 from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.engines.dense import Dense, Layout
 from calque.model import Seq2Seq
-from calque.nn.feed_forward import FeedForward, GatedFeedForward
-from calque.nn.heads import SoftmaxHead
-from calque.nn.mixers import Mixer
-from calque.nn.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
+from calque.nn.attention.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
+from calque.nn.heads.softmax import SoftmaxHead
 from calque.nn.norms import normed
 from calque.nn.parts import Encoder
-from calque.nn.positions import Turn, rotate
-from calque.nn.transformer import TransformerDecoder
-from calque.nn.transformer_layers import DecoderLayer
+from calque.nn.transformer.encoder_decoder import TransformerDecoder
+from calque.nn.transformer.feed_forward import FeedForward, GatedFeedForward
+from calque.nn.transformer.layers import DecoderLayer
+from calque.nn.transformer.mixer import Mixer
+from calque.nn.transformer.positions import Turn, rotate
 
 HIDDEN = float("-inf")
 MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention}

@@ -16,8 +16,8 @@ from calque.config import Config
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
 from calque.nn.parts import Encoder, Memory, MemoryShape
-from calque.nn.recurrent import RecurrentEncoderConfig
-from calque.nn.transformer import TransformerEncoderConfig
+from calque.nn.recurrent.encoder_decoder import RecurrentEncoderConfig
+from calque.nn.transformer.encoder_decoder import TransformerEncoderConfig
 
 OneEncoderConfig = Annotated[RecurrentEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
 

@@ -7,7 +7,7 @@ from itertools import islice
 from calque.errors import UsageError
 from calque.recipe.layers import Layer, validate
 from calque.recipe.tree import Recipe
-from calque.text.graph import Form, form_of
+from calque.text.graph.graph import Form, form_of
 from calque.text.inputs import BETWEEN
 from calque.text.pair import TextPair
 

@@ -2,9 +2,9 @@
 
 from calque.errors import UsageError
 from calque.model import ModelConfig
-from calque.nn.positions import LearnedConfig
 from calque.nn.several import SeveralEncoderConfig
-from calque.nn.transformer_config import TransformerConfig
+from calque.nn.transformer.config import TransformerConfig
+from calque.nn.transformer.positions import LearnedConfig
 from calque.recipe.tree import Recipe
 
 LONGEST_BY_DEFAULT = 1_024

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from calque.errors import UsageError
-from calque.model_folder import read_sections
+from calque.folder.recipe_file import read_sections
 from calque.recipe.layers import Layer, merge, spread_text
 from calque.recipe.tree import Recipe
 

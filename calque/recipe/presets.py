@@ -6,13 +6,13 @@ from typing import Any
 from calque.catalog import architecture
 from calque.data.survey import Survey
 from calque.errors import UsageError, did_you_mean
-from calque.forked import can_fork
-from calque.machine import Machine, place
 from calque.model import ModelConfig
 from calque.recipe.copying import copies
 from calque.recipe.graphs import form_of_sources, layout_kind
 from calque.recipe.layers import Layer, flatten, merge, spread_text
 from calque.recipe.tree import Recipe
+from calque.system.machine import Machine, place
+from calque.system.processes import can_fork
 from calque.tasks.kinds import TASKS
 from calque.text.scripts import is_unspaced
 from calque.training.config import TrainConfig

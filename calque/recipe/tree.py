@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from calque.config import Config
-from calque.data.readers import DataConfig
+from calque.data.files.readers import DataConfig
 from calque.errors import UsageError
 from calque.model import ModelConfig
-from calque.nn.attention_hierarchical import HierarchicalAttentionConfig
+from calque.nn.attention.hierarchical import HierarchicalAttentionConfig
 from calque.nn.several import SeveralEncoderConfig
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calque.files import write_atomic
 from calque.report.page import document, escape, printable
+from calque.system.files import write_atomic
 
 CELL = 34
 FONT_SIZE = 14

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from calque.rows import select
 from calque.search.largest import largest
-from calque.search.normalisation import divisor, largest_divisor, max_lengths
+from calque.search.lengths import divisor, largest_divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import IMPOSSIBLE, Processor, wishes
 from calque.search.scorer import BOS, EOS, PAD, UNK, Scorer

@@ -13,11 +13,11 @@ from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.errors import DataError, did_you_mean
-from calque.text.graph import graph_from, write_graph
-from calque.text.graph_layout import SourceError
-from calque.text.source_ids import SourceIds
-from calque.text.tags import TaggedTokenizer
-from calque.text.tokenizer import EOS, MAX_ENTRY_BYTES, PAD, Tokenizer, well_formed
+from calque.text.graph.graph import graph_from, write_graph
+from calque.text.graph.layout import SourceError
+from calque.text.source import SourceIds
+from calque.text.tokenizers.tags import TaggedTokenizer
+from calque.text.tokenizers.tokenizer import EOS, MAX_ENTRY_BYTES, PAD, Tokenizer, well_formed
 
 Side = Literal["source", "target"]
 BETWEEN = "\t"

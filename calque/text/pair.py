@@ -17,12 +17,12 @@ from pydantic import ValidationError, model_validator
 
 from calque.config import Config
 from calque.text.copying import copy_table, decode_copied, encode_copied
-from calque.text.frame import NO_FRAME, Frame
-from calque.text.graph_layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
+from calque.text.graph.layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
 from calque.text.inputs import ONE_TEXT, Inputs, Side, with_tags
-from calque.text.source_ids import SourceIds
-from calque.text.tokenizer import Tokenizer, damaged, read_limited, write_files
-from calque.text.tokenizers import Kind, SentencePieceConfig, TokenizerConfig, load_tokenizer, train_tokenizer
+from calque.text.source import SourceIds
+from calque.text.tokenizers.frame import NO_FRAME, Frame
+from calque.text.tokenizers.kinds import Kind, SentencePieceConfig, TokenizerConfig, load_tokenizer, train_tokenizer
+from calque.text.tokenizers.tokenizer import Tokenizer, damaged, read_limited, write_files
 
 Normalisation = Literal["none", "nfc", "nfkc"]
 

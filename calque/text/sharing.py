@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from calque.errors import UsageError
 from calque.text.pair import TextPair
-from calque.text.source_ids import SourceIds
+from calque.text.source import SourceIds
 
 
 @dataclass(frozen=True)

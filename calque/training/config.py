@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from calque.config import Config
-from calque.optim import AdamConfig, AdamWConfig, Schedule
+from calque.training.optimizers.adam import AdamConfig, AdamWConfig, Schedule
 
 
 class TrainConfig(Config):

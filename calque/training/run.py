@@ -5,19 +5,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calque.data.store import TokenStore
+from calque.data.store.token_store import TokenStore
 from calque.engines.eager import Eager, Engine
+from calque.folder.checkpoint import load_checkpoint, save_checkpoint
+from calque.folder.journal import Journal
+from calque.folder.weights import save_weights
 from calque.model import Seq2Seq
 from calque.nn.objectives import smoothed
-from calque.optim import build_optimizer, learning_rate
-from calque.predict import Predictor
+from calque.predict.predictor import Predictor
 from calque.report.progress import Display, UpdateEvent, ValidEvent
 from calque.report.time_left import TimeLeft
-from calque.training.checkpoint import load_checkpoint, save_checkpoint
+from calque.system.memory import freed_memory_kept
+from calque.system.signals import Interruption
 from calque.training.config import TrainConfig, seconds_of
-from calque.training.journal import Journal
-from calque.training.memory import freed_memory_kept
-from calque.training.signals import Interruption
+from calque.training.gradients.forked import gradients_shared
+from calque.training.optimizers.adam import build_optimizer, learning_rate
 from calque.training.state import (
     MODEL,
     Elapsed,
@@ -31,10 +33,8 @@ from calque.training.state import (
     put_back,
     take,
 )
-from calque.training.team import gradients_shared
 from calque.training.updates import Gradients, Update, count_updates, read_batches, updates
 from calque.training.validation import Development, Validation, validate
-from calque.weights import save_weights
 
 TIMING_EVERY = 10.0
 

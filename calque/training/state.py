@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from calque.training.checkpoint import Snapshot
+from calque.folder.checkpoint import Snapshot
 
 MODEL = "model"
 

@@ -17,7 +17,7 @@ from calque import rows
 from calque.batch import Batch
 from calque.data.batches import plan_epoch
 from calque.data.collate import collate
-from calque.data.store import TokenStore
+from calque.data.store.token_store import TokenStore
 from calque.errors import Diverged
 from calque.model import Seq2Seq
 from calque.nn.objectives import Objective

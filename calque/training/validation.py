@@ -9,16 +9,16 @@ import torch
 from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
-from calque.data.readers import Example, lines_named
+from calque.data.files.readers import Example, lines_named
 from calque.errors import ResourceError
 from calque.metrics.score import Metric
 from calque.nn.objectives import likelihood
-from calque.predict import Predictor
+from calque.predict.predictor import Predictor
+from calque.predict.workers import spread
 from calque.text.pair import TextPair
 from calque.training.config import TrainConfig
-from calque.training.team import KILLED
+from calque.training.gradients.forked import KILLED
 from calque.training.updates import arithmetic
-from calque.workers import spread
 
 BATCH_PAIRS = 64
 NUM_SAMPLES = 5

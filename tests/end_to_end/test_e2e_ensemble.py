@@ -9,9 +9,9 @@ from toy_language import BRIEF, DIGITS, TINY, Finished, settings, write_pairs
 
 import calque
 from calque.errors import UsageError
-from calque.predict import Predictor
-from calque.predict_ensemble import EnsemblePredictor, in_two
-from calque.predict_ensemble import load as load_ensemble
+from calque.predict.ensemble import EnsemblePredictor, in_two
+from calque.predict.ensemble import load as load_ensemble
+from calque.predict.predictor import Predictor
 from calque.search.options import SearchConfig
 
 Command = Callable[..., Finished]
@@ -22,7 +22,7 @@ BYTES = "text.source.kind=byte"
 
 def trained(folder: Path, data: Path, *options: str) -> Path:
     """Train a model and return its folder."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     named = ["--size", "tiny", "--threads", "1", "--seed", "4", "--quiet"]
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,7 @@ import typer
 
 import calque
 from calque.catalog import ARCHITECTURES, architecture
-from calque.cli import app
+from calque.cli.main import app
 from calque.model import ModelConfig, build
 
 FROZEN = Path(__file__).parent.parent / "frozen"

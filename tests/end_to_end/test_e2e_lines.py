@@ -8,7 +8,7 @@ import pytest
 from toy_language import DIGITS, Finished
 
 from calque.api import load
-from calque.predict import Predictor
+from calque.predict.predictor import Predictor
 
 BATCHES = (1, 7, 64, 0)
 # Batches of 20,000 lines; in small batches, which take longest and have least to mix up, a part of them.

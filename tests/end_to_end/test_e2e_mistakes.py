@@ -126,7 +126,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.fixture(scope="module")
 def subword_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model with SentencePiece on one side and characters on the other."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = tmp_path_factory.mktemp("subword")
     data = write_pairs(folder / "digits.en-zh.tsv")

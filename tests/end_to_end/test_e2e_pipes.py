@@ -90,7 +90,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(how: str, toy_model: Path) -> N
 
 def test_closed_standard_input_is_an_error_of_one_line(toy_model: Path) -> None:
     """Say what to give instead."""
-    script = f"import sys; sys.stdin = None; from calque.cli import main; main(['generate', {str(toy_model)!r}])"
+    script = f"import sys; sys.stdin = None; from calque.cli.main import main; main(['generate', {str(toy_model)!r}])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=START_SECONDS, check=False
     )

@@ -56,7 +56,7 @@ class Whole:
 @pytest.fixture(scope="module", params=["1", "2"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Train without interruption."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = tmp_path_factory.mktemp("whole")
     made = Whole(write_pairs(folder / "digits.en-zh.tsv", 400), folder / "run", request.param)

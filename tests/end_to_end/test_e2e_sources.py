@@ -30,7 +30,7 @@ FAR = ("train.max_updates=6", "train.validate_every=3", "train.save_every=3", "t
 
 def trained(folder: Path, data: Path, *options: str) -> Path:
     """Train a GRU and return its folder."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     named = ["--model", "gru", "--size", "tiny", "--threads", "1", "--seed", "4", "--quiet"]
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,7 @@ import pytest
 from toy_language import BRIEF, Finished, train_command, write_pairs
 
 import calque
-from calque import cli
+from calque.cli import main as cli
 from calque.errors import UsageError
 
 # Not pydantic: newer versions of typer import it on their own.
@@ -22,7 +22,7 @@ MOST_SECONDS = 3.0
 START = """
 import sys, time
 start = time.perf_counter()
-from calque.cli import main
+from calque.cli.main import main
 try:
     main({arguments})
 except SystemExit as ended:
@@ -71,7 +71,7 @@ def test_import_costs_nothing_and_verbs_stay_functions() -> None:
     """Import `calque` without torch; hand out the verbs, callable after all their modules are imported."""
     script = (
         "import sys, calque; assert 'torch' not in sys.modules; assert 'train' in dir(calque);"
-        "import calque.training.run, calque.cli, calque.demo, calque.data.check;"
+        "import calque.training.run, calque.cli.main, calque.demo.demo, calque.data.check.dataset;"
         "assert all(callable(getattr(calque, name)) for name in calque.__all__ if name != '__version__');"
         "assert type(calque.train).__name__ == 'function'; print('held')"
     )

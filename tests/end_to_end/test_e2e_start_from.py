@@ -16,7 +16,7 @@ Command = Callable[..., Finished]
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model trained on the toy language."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = tmp_path_factory.mktemp("origin")
     data = write_pairs(folder / "digits.en-zh.tsv")

@@ -10,6 +10,7 @@ import pytest
 from toy_language import BRIEF, LEARNING, Finished, pairs, settings, train_command, write_pairs
 
 from calque import api
+from calque.recipe.stored import search_options
 
 Command = Callable[..., Finished]
 FOLDER = {"model.safetensors", "recipe.json", "metrics.jsonl", "timing.jsonl", "run.json", "README.md", "report.html"}
@@ -23,7 +24,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def brief_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return data and folder of a finished run of four updates; tests work on copies."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = tmp_path_factory.mktemp("brief")
     data = write_pairs(folder / "digits.en-zh.tsv")
@@ -279,7 +280,7 @@ def test_a_validation_scores_the_weights_of_its_moment(tmp_path: Path, command: 
     scores = [row["scores"]["chrf"] for row in rows if row["kind"] == "valid"]
     assert len(set(scores)) == 3
     (best,) = [row["scores"]["chrf"] for row in rows if row["kind"] == "valid" and row["best"]][-1:]
-    model = api.load(tmp_path / "run", api.search_options(tmp_path / "run", beam=1), engine="eager")
+    model = api.load(tmp_path / "run", search_options(tmp_path / "run", beam=1), engine="eager")
     (score,) = api.evaluate(model, valid)
     assert score.value == pytest.approx(best)
 

@@ -9,9 +9,9 @@ from parts import AXES, PRODUCT, SAMPLE, Case, batch, model, sensible
 from torch import Tensor
 
 from calque import rows
-from calque.engines.compiled import CompiledTransformer, Scratch
-from calque.engines.compiled import why_not as why_not_compiled
-from calque.engines.compiled_search import Compiled
+from calque.engines.compiled.search import Compiled
+from calque.engines.compiled.transformer import CompiledTransformer, Scratch
+from calque.engines.compiled.transformer import why_not as why_not_compiled
 from calque.engines.dense import laid_out, rounded, transposed
 from calque.engines.eager import Eager, Engine
 from calque.engines.fused import FusedTransformer
@@ -170,12 +170,13 @@ def round_like(net: Seq2Seq, scorer: CompiledTransformer) -> None:
 def test_compiled_in_8_bits_is_the_model_of_rounded_numbers(case: Case) -> None:
     """Hold scores to a model whose weights and values are rounded likewise; few rows and many.
 
-    A value next to the border of two steps may fall on either side, so that the scores of a row in seven may differ a
-    little; were anything else rounded, or in another way, those of all rows would.
+    A value next to the border of two steps may fall on either side, so that the scores of one row in seven may differ
+    a little; were anything else rounded, or in another way, those of all rows would.
     """
     net = model(case, seed=7)
     scorer = CompiledTransformer(net, is_narrow=True)
     round_like(net, scorer)
+    different = 0
     for num_rows in (2, 14):
         data = batch(case, seed=17, num_rows=num_rows)
         (expected_context, expected), (context, state) = net.start(data.source), scorer.start(data.source)
@@ -185,8 +186,9 @@ def test_compiled_in_8_bits_is_the_model_of_rounded_numbers(case: Case) -> None:
             found, state = scorer.step(tokens, state, context)
             apart = (found - wanted).abs()
             assert apart.median() < 1e-4
-            assert (apart.amax(dim=1) > 1e-3).sum() <= num_rows // 7
+            different += int((apart.amax(dim=1) > 1e-3).sum())
             assert apart.max() < 0.2
+    assert different <= 3 * (2 + 14) // 7
 
 
 @each_taken

@@ -15,11 +15,11 @@ from calque.batch import Batch
 from calque.data.collate import collate_pairs, collate_sources
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood
-from calque.optim import AdamConfig, build_optimizer, learning_rate
 from calque.search.beam import search
 from calque.search.options import SearchConfig
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
+from calque.training.optimizers.adam import AdamConfig, build_optimizer, learning_rate
 from calque.training.state import Position
 from calque.training.updates import gradients_here, updates
 

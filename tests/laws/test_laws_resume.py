@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from calque.api import Named, make_request, run_training
+from calque.folder.checkpoint import load_checkpoint
 from calque.report.progress import SilentDisplay, UpdateEvent, ValidEvent
-from calque.training.checkpoint import load_checkpoint
+from calque.runs.request import Named, make_request
+from calque.runs.session import run_training
 
 VALIDATE_EVERY, SAVE_EVERY, EPOCHS = 4, 3, 2
 TINY = {"layers": 1, "width": 16, "dropout": 0.2}

@@ -13,8 +13,8 @@ from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
-from calque.text.source_ids import plain_sources
-from calque.text.tokenizer import BOS, EOS, PAD
+from calque.text.source import plain_sources
+from calque.text.tokenizers.tokenizer import BOS, EOS, PAD
 
 each_case = pytest.mark.parametrize("case", PRODUCT, ids=str)
 

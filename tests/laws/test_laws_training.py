@@ -16,15 +16,15 @@ import calque
 from calque.catalog import ARCHITECTURES, SIZES, architecture
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import smoothed
-from calque.optim import build_optimizer
 from calque.recipe.layers import merge
 from calque.recipe.tree import Recipe
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig, task_metrics
 from calque.text.pair import TextConfig, TextPair, train_text
-from calque.text.tokenizers import IMPORTED
+from calque.text.tokenizers.kinds import IMPORTED
 from calque.training.config import TrainConfig
+from calque.training.optimizers.adam import build_optimizer
 from calque.training.state import Position
 from calque.training.updates import gradients_here, updates
 

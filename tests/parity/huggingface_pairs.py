@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
-from calque.exporting.huggingface_config import model_config
-from calque.exporting.huggingface_tables import is_silenced
-from calque.exporting.huggingface_weights import fit_tables, to_calque
+from calque.exchange.huggingface.config import model_config
+from calque.exchange.huggingface.tables import is_silenced
+from calque.exchange.huggingface.weights import fit_tables, to_calque
+from calque.folder.recipe_file import fill
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.model_folder import fill
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 VOCAB_SIZE = 29
 BART: dict[str, Any] = {

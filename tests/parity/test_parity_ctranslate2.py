@@ -16,15 +16,15 @@ from random_models import GREEDY, redrawn, sentences, step_log_probs
 from torch import Tensor
 
 from calque.data.collate import collate_pairs, collate_sources
-from calque.engines.ctranslate2 import CTranslate2, Setting
-from calque.engines.ctranslate2_folder import load
-from calque.engines.ctranslate2_spec import can_take, numbered, write_model
+from calque.engines.ctranslate2.engine import CTranslate2, Setting
+from calque.engines.ctranslate2.folder import load
+from calque.engines.ctranslate2.spec import can_take, numbered, write_model
 from calque.engines.eager import Eager, Engine
 from calque.model import ModelConfig, Seq2Seq
 from calque.search.beam import Hypotheses
 from calque.search.options import SearchConfig
 from calque.search.scorer import BOS, EOS, PAD, UNK
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ctranslate2")]
 

@@ -17,20 +17,20 @@ from random_models import GREEDY, narrow, write_random
 from torch import Tensor
 from toy_language import pairs, settings
 
-from calque import predict
 from calque.data.collate import collate_sources
-from calque.engines import ctranslate2_folder
-from calque.engines.ctranslate2 import PLAIN, CTranslate2, Setting
-from calque.engines.ctranslate2_folder import Place, open_engine
-from calque.engines.ctranslate2_spec import write_model
+from calque.engines.ctranslate2 import folder as ctranslate2_folder
+from calque.engines.ctranslate2.engine import PLAIN, CTranslate2, Setting
+from calque.engines.ctranslate2.folder import Place, open_engine
+from calque.engines.ctranslate2.spec import write_model
 from calque.engines.eager import Eager
 from calque.errors import CalqueError
-from calque.exporting import ctranslate2_files
-from calque.exporting.ctranslate2_files import export_ctranslate2
+from calque.exchange.ctranslate2 import files as ctranslate2_files
+from calque.exchange.ctranslate2.files import export_ctranslate2
+from calque.folder.recipe_file import read_sections
 from calque.model import ModelConfig
-from calque.model_folder import read_sections
-from calque.text.frame import Frame
-from calque.text.source_ids import plain_sources
+from calque.predict import predictor as opening
+from calque.text.source import plain_sources
+from calque.text.tokenizers.frame import Frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ctranslate2")]
 
@@ -40,7 +40,7 @@ NUM_LINES = 200
 @pytest.fixture(scope="module")
 def learned(toy_data: Path) -> Path:
     """Return the folder of a small Transformer that answers half of the unseen lines of the toy language."""
-    from calque.cli import main
+    from calque.cli.main import main
 
     folder = toy_data.parent / "digits-transformer"
     sizes = ("width=64", "layers=2", "dropout=0")
@@ -56,9 +56,9 @@ def learned(toy_data: Path) -> Path:
     return folder
 
 
-def opened(folder: Path, setting: Setting = PLAIN, **options: Any) -> predict.Predictor:
+def opened(folder: Path, setting: Setting = PLAIN, **options: Any) -> opening.Predictor:
     """Return the predictor of a folder with the engine of CTranslate2."""
-    predictor = predict.load(folder)
+    predictor = opening.load(folder)
     predictor.options = predictor.options.model_copy(update=options)
     config = ModelConfig.model_validate(read_sections(folder)["model"])
     predictor.engine = open_engine(predictor.model, config, Place.of(folder), setting)
@@ -68,7 +68,7 @@ def opened(folder: Path, setting: Setting = PLAIN, **options: Any) -> predict.Pr
 @pytest.mark.parametrize("beam", [1, 5])
 def test_a_trained_model_answers_with_the_same_text(learned: Path, beam: int) -> None:
     lines = [source for source, _ in pairs(NUM_LINES, seed=8)]
-    predictor = predict.load(learned)
+    predictor = opening.load(learned)
     predictor.options = predictor.options.model_copy(update={"beam": beam})
     expected = predictor.answers(lines)
     found = opened(learned, beam=beam).answers(lines)
@@ -100,7 +100,7 @@ def test_the_program_in_the_readme_answers_as_calque(learned: Path, tmp_path: Pa
             command + more, input="\n".join(lines), capture_output=True, text=True, check=False, timeout=200
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        answers, expected = done.stdout.splitlines(), predict.load(learned).best(lines)
+        answers, expected = done.stdout.splitlines(), opening.load(learned).best(lines)
         same = sum(one == other for one, other in zip(answers, expected, strict=True))
         assert same >= (0.7 if more else 0.995) * NUM_LINES
 
@@ -148,7 +148,7 @@ def test_the_copy_beside_a_model_is_made_once_and_never_stale(tmp_path: Path, mo
         source = collate_sources(plain_sources([[5, 6, 7]]))
         with torch.inference_mode():
             found = engine(source, torch.tensor([4]), rows[:, :0], GREEDY)
-            own = Eager(predict.load(folder).model)(source, torch.tensor([4]), rows[:, :0], GREEDY)
+            own = Eager(opening.load(folder).model)(source, torch.tensor([4]), rows[:, :0], GREEDY)
         assert found.tokens.tolist() == own.tokens.tolist()
         torch.testing.assert_close(found.log_probs, own.log_probs)
         return found.log_probs.flatten().tolist()
@@ -180,5 +180,5 @@ def test_where_nothing_can_be_written_the_copy_serves_once(tmp_path: Path, monke
     (folder / "engines").write_text("a file where the folder would be")
     predictor = opened(folder)
     assert isinstance(predictor.engine, CTranslate2)
-    assert predictor(["s1 s2", "s3"]) == predict.load(folder)(["s1 s2", "s3"])
+    assert predictor(["s1 s2", "s3"]) == opening.load(folder)(["s1 s2", "s3"])
     assert (folder / "engines").is_file()

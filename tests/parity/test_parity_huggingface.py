@@ -19,9 +19,9 @@ from huggingface_pairs import (
 )
 from torch import nn
 
-from calque.exporting.huggingface_names import pieces
-from calque.exporting.huggingface_tables import SILENCED
-from calque.exporting.huggingface_weights import to_calque, to_huggingface
+from calque.exchange.huggingface.names import pieces
+from calque.exchange.huggingface.tables import SILENCED
+from calque.exchange.huggingface.weights import to_calque, to_huggingface
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
-from calque.exporting.huggingface_config import SpecialIds, huggingface_config, model_config
-from calque.exporting.huggingface_weights import fit_tables, to_calque, to_huggingface
+from calque.exchange.huggingface.config import SpecialIds, huggingface_config, model_config
+from calque.exchange.huggingface.weights import fit_tables, to_calque, to_huggingface
+from calque.folder.recipe_file import fill
+from calque.folder.weights import load_weights, to_bytes
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.model_folder import fill
-from calque.text.source_ids import plain_sources
-from calque.weights import load_weights, to_bytes
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 SOURCE_SIZE, TARGET_SIZE = 23, 19

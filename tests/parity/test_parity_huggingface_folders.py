@@ -15,7 +15,7 @@ import torch
 from toy_language import DIGITS, Finished, pairs, train_command, write_pairs
 
 import calque
-from calque.weights import load_weights, save_weights
+from calque.folder.weights import load_weights, save_weights
 
 Command = Callable[..., Finished]
 WORDS = [*DIGITS, *DIGITS.values(), "rain", "falls", "on", "the", "quay", "slowly", "und", "Regen"]

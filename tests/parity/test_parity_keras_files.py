@@ -14,10 +14,10 @@ from torch import Tensor
 
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
-from calque.exporting.keras_files import export_keras, import_keras
+from calque.exchange.keras.files import export_keras, import_keras
 from calque.model import Seq2Seq
-from calque.predict import load
-from calque.text.source_ids import plain_sources
+from calque.predict.predictor import load
+from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(tensorflow|keras)")]
 

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from calque.data.collate import collate_sources
-from calque.exporting.keras_weights import (
+from calque.exchange.keras.weights import (
     dense_to_keras,
     embedding_to_keras,
     heads_to_keras,
     recurrent_to_keras,
     vector_to_keras,
 )
-from calque.nn.attention_additive import AdditiveAttentionConfig
-from calque.nn.attention_dot import DotAttentionConfig, ScaledDotAttentionConfig
-from calque.nn.attention_multihead import MultiHeadAttentionConfig
+from calque.nn.attention.additive import AdditiveAttentionConfig
+from calque.nn.attention.dot import DotAttentionConfig, ScaledDotAttentionConfig
+from calque.nn.attention.multihead import MultiHeadAttention, hide_padding
+from calque.nn.attention.multihead_memory import MultiHeadAttentionConfig
 from calque.nn.embedding import Embedding
-from calque.nn.multihead import MultiHeadAttention, hide_padding
 from calque.nn.parts import Memory
-from calque.nn.recurrent import RecurrentEncoder, RecurrentEncoderConfig
-from calque.nn.recurrent_layers import RecurrentLayers
-from calque.text.source_ids import plain_sources
+from calque.nn.recurrent.encoder_decoder import RecurrentEncoder, RecurrentEncoderConfig
+from calque.nn.recurrent.layers import RecurrentLayers
+from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(tensorflow|keras)")]
 

@@ -25,18 +25,19 @@ from calque.batch import Source
 from calque.catalog import ARCHITECTURES
 from calque.data.collate import collate_sources
 from calque.errors import CalqueError
-from calque.exporting import onnx_check, onnx_files
-from calque.exporting.onnx_check import Runtime, require_equal
-from calque.exporting.onnx_examples import Sizes, random_source
-from calque.exporting.onnx_files import export_onnx
-from calque.exporting.onnx_graphs import write_graphs
-from calque.exporting.out_folder import write_model_folder
+from calque.exchange.onnx import check as onnx_check
+from calque.exchange.onnx import files as onnx_files
+from calque.exchange.onnx.check import Runtime, require_equal
+from calque.exchange.onnx.examples import Sizes, random_source
+from calque.exchange.onnx.files import export_onnx
+from calque.exchange.onnx.graphs import write_graphs
+from calque.exchange.out_folder import write_model_folder
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.predict import load
+from calque.predict.predictor import load
 from calque.search.beam import search
 from calque.search.scorer import BOS, PAD
 from calque.tasks.kinds import TaskConfig
-from calque.text.source_ids import SourceIds
+from calque.text.source import SourceIds
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("onnx")]
 

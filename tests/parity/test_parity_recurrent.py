@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from calque.data.collate import collate_sources
-from calque.nn.attention_additive import AdditiveAttentionConfig
-from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig
-from calque.nn.attentions import NoAttentionConfig
+from calque.nn.attention.additive import AdditiveAttentionConfig
+from calque.nn.attention.dot import DotAttentionConfig, GeneralAttentionConfig
+from calque.nn.attention.kinds import NoAttentionConfig
 from calque.nn.embedding import Embedding
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.recurrent import (
+from calque.nn.recurrent.encoder_decoder import (
     RecurrentDecoder,
     RecurrentDecoderConfig,
     RecurrentEncoder,
     RecurrentEncoderConfig,
     RecurrentLayers,
 )
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH = 17, 12

@@ -19,16 +19,16 @@ from random_models import GREEDY, narrow, redrawn, sentences, step_log_probs, wo
 from toy_language import pairs
 
 from calque.data.collate import collate_pairs, collate_sources
-from calque.exporting.tensorflow_files import export_tensorflow
-from calque.exporting.tensorflow_model import build_module
+from calque.exchange.tensorflow.files import export_tensorflow
+from calque.exchange.tensorflow.model import build_module
 from calque.model import ModelConfig, Seq2Seq
-from calque.predict import load
+from calque.predict.predictor import load
 from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix, Processor
 from calque.search.scorer import PAD
-from calque.text.frame import Frame
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
+from calque.text.tokenizers.frame import Frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(tensorflow|keras)")]
 

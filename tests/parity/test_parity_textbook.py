@@ -16,11 +16,11 @@ import torch
 from calque.batch import Batch
 from calque.catalog import SIZES, architecture
 from calque.data.collate import collate_pairs
-from calque.exporting.keras_weights import from_keras, to_keras
+from calque.exchange.keras.weights import from_keras, to_keras
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood
-from calque.optim import Adam
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
+from calque.training.optimizers.adam import Adam
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(tensorflow|keras)")]
 
@@ -30,7 +30,7 @@ NUM_UPDATES, ROWS = 100, 16
 
 
 def program(keras: ModuleType):
-    """Build the network: a layer's name is that in `calque.exporting.keras_weights`."""
+    """Build the network: a layer's name is that in `calque.exchange.keras.weights`."""
     layers = keras.layers
     source = keras.Input((None,), dtype="int32")
     embedded = layers.Embedding(SOURCE_SIZE, UNITS, mask_zero=True, name="source_embedding")(source)

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.data.collate import collate_sources
+from calque.nn.attention.multihead import MultiHeadAttention, hide_future, hide_padding
 from calque.nn.embedding import Embedding, sinusoids
-from calque.nn.multihead import MultiHeadAttention, hide_future, hide_padding
 from calque.nn.objectives import likelihood, smoothed
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.transformer import (
+from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from calque.optim import AdamConfig, AdamWConfig, build_optimizer
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
+from calque.training.optimizers.adam import AdamConfig, AdamWConfig, build_optimizer
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH, HEADS = 17, 12, 3

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.data.collate import collate_sources
+from calque.nn.attention.multihead import Heads, MultiHeadAttention, SelfAttention, hide_padding
 from calque.nn.embedding import Embedding, sinusoids
-from calque.nn.multihead import Heads, MultiHeadAttention, SelfAttention, hide_padding
 from calque.nn.norms import build_norm
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.positions import AlibiConfig, RelativeConfig, Side
-from calque.nn.transformer import (
+from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from calque.text.source_ids import plain_sources
+from calque.nn.transformer.positions import AlibiConfig, RelativeConfig, Side
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH, HEADS, UNITS = 17, 12, 3, 20

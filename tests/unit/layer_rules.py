@@ -1,4 +1,7 @@
-"""The rules of CONTRIBUTING that a program can check, as functions from source text to a list of complaints."""
+"""Rules of CONTRIBUTING as functions from source text to a list of complaints: budgets, and what an import reaches.
+
+The order of the rooms is a contract in pyproject.toml, which import-linter checks.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -7,40 +10,14 @@ from pathlib import Path
 
 PACKAGE = "calque"
 
-# A module imports from lower levels only; within a package anything goes.
-LEVELS = (
-    "rows errors config files weights forked",
-    "text metrics batch phrasebook",
-    "data nn search optim machine",
-    "model ensemble catalog",
-    "tasks engines model_folder",
-    "predict report",
-    "workers latency",
-    "training streams predict_ensemble inspection exporting serving",
-    "recipe",
-    "preparation completion facts",
-    "api",
-    "generation demo early cli_options",
-    "cli_exchange",
-    "cli",
-)
-LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-SOCIABLE = (0, 1, 3)
-"""Levels whose modules may import each other."""
-WITHOUT_TORCH = ("text", "metrics", "phrasebook", "errors")
-LIGHT_COMMAND_LINE = ("pydantic", "torch", "calque.recipe")
-"""What `cli.py` must not import at module level: --help has no time for them."""
-
 MAX_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 300, 60, 8
 
 
 @dataclass(frozen=True)
 class Import:
-    """Hold one imported name, dotted, where it stands, and whether it runs when the module is imported."""
+    """Hold one imported name, dotted, and whether it is imported when the module is, or only for types."""
 
     name: str
-    line: int
-    function: str
     at_module_level: bool
     only_for_types: bool
 
@@ -61,39 +38,7 @@ def sources(root: Path) -> dict[str, str]:
 
 def imports(module: str, text: str) -> Iterator[Import]:
     """Yield every import of a module, those inside functions too; `from a import b` counts as a and as a.b."""
-    yield from _imports(ast.parse(text), module.split("."), "", False)
-
-
-def check_levels(module: str, text: str) -> list[str]:
-    """Return what is wrong with the imports of a module."""
-    own = _part(module)
-    if own not in LEVEL_OF and own:
-        return [f"{module}: {own} has no level"]
-    return [
-        f"{module}:{found.line}: {own or PACKAGE} imports {found.name}"
-        for found in imports(module, text)
-        if _is_own(found.name) and not _allowed(own, found)
-    ]
-
-
-def check_torch(module: str, text: str) -> list[str]:
-    """Return where a module that must do without torch imports it."""
-    if _part(module) not in WITHOUT_TORCH:
-        return []
-    return [f"{module}:{found.line}: torch" for found in imports(module, text) if "torch" in found.name.split(".")]
-
-
-def check_command_line(module: str, text: str) -> list[str]:
-    """Return what the command line imports too early."""
-    if _part(module) != "cli":
-        return []
-    return [
-        f"{module}:{found.line}: {found.name} at module level"
-        for found in imports(module, text)
-        if found.at_module_level
-        and not found.only_for_types
-        and any(found.name == heavy or found.name.startswith(heavy + ".") for heavy in LIGHT_COMMAND_LINE)
-    ]
+    yield from _imports(ast.parse(text), module.split("."), False, False)
 
 
 def check_budgets(module: str, text: str) -> list[str]:
@@ -132,15 +77,12 @@ def closure(start: str, texts: dict[str, str]) -> dict[str, str]:
     return reached
 
 
-def _imports(node: ast.AST, module: list[str], function: str, for_types: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, module: list[str], in_function: bool, for_types: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        inside, types = function, for_types
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            inside = getattr(child, "name", "lambda")
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            types = True
+        inside = in_function or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        types = for_types or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
         for name in _names(child, module):
-            yield Import(name, child.lineno, inside, not inside, types)  # type: ignore[attr-defined]
+            yield Import(name, not inside, types)
         yield from _imports(child, module, inside, types)
 
 
@@ -159,22 +101,7 @@ def _names(node: ast.AST, module: list[str]) -> list[str]:
     return []
 
 
-def _is_own(name: str) -> bool:
-    return name == PACKAGE or name.startswith(PACKAGE + ".")
-
-
 def _part(module: str) -> str:
     """Return the part of the package that a module belongs to, or nothing for the package itself."""
     parts = [part for part in module.split(".")[1:] if part != "__init__"]
     return parts[0] if parts else ""
-
-
-def _allowed(own: str, found: Import) -> bool:
-    other = _part(found.name)
-    if not own:
-        return other == "api" and (found.function == "__getattr__" or found.only_for_types)
-    if other == own or other.startswith("__"):
-        return True  # __version__
-    if other not in LEVEL_OF:
-        return False  # a verb, or the package itself: both import everything
-    return LEVEL_OF[other] < LEVEL_OF[own] or (LEVEL_OF[other] == LEVEL_OF[own] and LEVEL_OF[own] in SOCIABLE)

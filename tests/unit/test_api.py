@@ -6,23 +6,26 @@ import pytest
 from toy_language import write_pairs
 
 from calque import api
+from calque.cli.common import use_threads
 from calque.errors import UsageError
+from calque.recipe.stored import search_options
+from calque.runs.request import Named, make_request
 
-NAMED = api.Named("auto", "auto", "translation", None)
+NAMED = Named("auto", "auto", "translation", None)
 
 
 def test_settings_lie_over_the_file_and_options_over_both(tmp_path: Path) -> None:
     """Let the more particular layer win."""
     config = tmp_path / "recipe.toml"
     config.write_text("[train]\nseed = 1\nlr = 0.1\nmax_epochs = 5\n")
-    request = api.make_request(["x.tsv"], None, NAMED, ["train.lr=0.2", "train.seed=2"], str(config), seed=3)
+    request = make_request(["x.tsv"], None, NAMED, ["train.lr=0.2", "train.seed=2"], str(config), seed=3)
     assert request.settings["train"] == {"seed": 3, "lr": 0.2, "max_epochs": 5}
 
 
 def test_options_that_were_not_given_set_nothing() -> None:
     """Leave every default to the data."""
     given = dict.fromkeys(("valid", "test", "time", "seed", "threads"))
-    assert api.make_request(["x.tsv"], None, NAMED, [], None, **given).settings == {}
+    assert make_request(["x.tsv"], None, NAMED, [], None, **given).settings == {}
 
 
 @pytest.mark.parametrize(
@@ -36,18 +39,18 @@ def test_options_that_were_not_given_set_nothing() -> None:
 )
 def test_the_folder_is_named_after_the_data(data: list[str], folder: str) -> None:
     """Take the file's name without its endings."""
-    assert api.make_request(data, None, NAMED, []).out == Path(folder)
+    assert make_request(data, None, NAMED, []).out == Path(folder)
 
 
 def test_languages_come_from_the_option_or_the_name() -> None:
     """Prefer what was said; guess from the file's name; else know nothing."""
-    said = api.Named("auto", "auto", "translation", "de-fr")
+    said = Named("auto", "auto", "translation", "de-fr")
     assert said.choice("x.en-zh.tsv").languages == ("de", "fr")
     assert NAMED.choice("x.en-zh.tsv").languages == ("en", "zh")
     assert NAMED.choice("x.tsv").languages == ("", "")
     for wrong in ("en", "-en", "en-"):
         with pytest.raises(UsageError, match="en-zh"):
-            api.Named("auto", "auto", "translation", wrong).choice("x.tsv")
+            Named("auto", "auto", "translation", wrong).choice("x.tsv")
 
 
 def test_wrong_calls_are_refused(tmp_path: Path) -> None:
@@ -72,20 +75,20 @@ def test_three_files_are_too_many(tmp_path: Path) -> None:
 def test_no_threads_are_refused(threads: int) -> None:
     """Need one at least; 0 is no word for all of them."""
     with pytest.raises(UsageError, match="threads"):
-        api.use_threads(threads)
+        use_threads(threads)
 
 
 def test_search_options_change_only_what_was_asked(toy_model: Path) -> None:
     """Keep the model's own settings beside the new width; a list needs a beam as wide."""
-    assert api.search_options(toy_model) is None
+    assert search_options(toy_model) is None
     own = api.load(toy_model).options
-    narrow = api.search_options(toy_model, beam=1)
+    narrow = search_options(toy_model, beam=1)
     assert narrow == own.model_copy(update={"beam": 1})
-    wide = api.search_options(toy_model, n_best=own.beam + 3)
+    wide = search_options(toy_model, n_best=own.beam + 3)
     assert wide is not None
     assert wide.beam == wide.n_best == own.beam + 3
     with pytest.raises(UsageError, match="n_best"):
-        api.search_options(toy_model, beam=2, n_best=3)
+        search_options(toy_model, beam=2, n_best=3)
 
 
 def test_evaluate_takes_a_folder_or_an_open_model(toy_model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from calque.data.collate import collate_pairs
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood, smoothed
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 VOCAB_SIZE = 13
 TRANSFORMER = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed_forward": 12}

@@ -9,6 +9,7 @@ import torch
 from common import read_job, say
 
 from calque import api
+from calque.recipe.stored import search_options
 
 LENGTHS = (5, 10, 20, 40, 80)
 BATCHES = (1, 4, 16, 64, 128)
@@ -40,7 +41,7 @@ def main() -> None:
     words = [word for line in Path(job["test"]).read_text("utf-8").splitlines() for word in line.split("\t")[0].split()]
 
     def tell(against: str, amount: int, folder: str, beam: int, lines: list[str], batch: int) -> None:
-        predictor = api.load(folder, api.search_options(folder, beam=beam))
+        predictor = api.load(folder, search_options(folder, beam=beam))
         value = seconds(lambda: predictor.best(lines, batch)) / len(lines) * 1e3
         say(against=against, amount=amount, value=value, unit="ms a sentence")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import Job, read_job, say, say_versions
 
-COMMAND = [sys.executable, "-c", "from calque.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from calque.cli.main import main; main()"]
 # All that the other systems are told as well; the rest is what calque does by itself.
 SETTINGS = {
     "text.vocab_size": 8000,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calque.data.check import CheckReport, Finding, check_dataset, fix_dataset
-from calque.data.readers import Columns, Dataset, open_dataset, pairs
-from calque.data.tally import Tally, quantile, sorted_keys
+from calque.data.check.dataset import CheckReport, Finding, check_dataset, fix_dataset
+from calque.data.check.tally import Tally, quantile, sorted_keys
+from calque.data.files.readers import Columns, Dataset, open_dataset, pairs
 from calque.errors import DataError, ResourceError, UsageError
 from calque.text.scripts import script_of
 

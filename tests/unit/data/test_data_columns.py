@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from calque.data.check import fix_dataset
-from calque.data.columns import Columns
-from calque.data.readers import Dataset, Example, open_dataset
+from calque.data.check.dataset import fix_dataset
+from calque.data.files.columns import Columns
+from calque.data.files.readers import Dataset, Example, open_dataset
 from calque.data.split import is_held_out
 from calque.data.survey import survey, training_pairs
 from calque.errors import DataError, UsageError

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from calque.data.check import check_dataset, fix_dataset
+from calque.data.check.dataset import check_dataset, fix_dataset
 from calque.data.collate import collate, collate_pairs
-from calque.data.readers import Columns, Dataset, open_dataset
+from calque.data.files.readers import Columns, Dataset, open_dataset
 from calque.data.split import is_held_out
-from calque.data.store import TokenStore, build_store
+from calque.data.store.token_store import TokenStore, build_store
 from calque.data.survey import survey
 from calque.errors import DataError
-from calque.text.graph import graph_from, linearised, read_graph, write_graph
+from calque.text.graph.graph import graph_from, linearised, read_graph, write_graph
 from calque.text.pair import TextConfig, TextPair, train_text
-from calque.text.source_ids import Edge
+from calque.text.source import Edge
 
 GRAPH = {"nodes": ["Odo Birk", "a kite"], "edges": [[0, 1, "flies"]]}
 TRIPLES = [["Odo Birk", "flies", "a kite"]]

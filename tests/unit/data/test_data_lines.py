@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from calque.data.lines import open_lines
-from calque.data.readers import Columns, Example, open_dataset, pairs
+from calque.data.files.lines import open_lines
+from calque.data.files.readers import Columns, Example, open_dataset, pairs
 from calque.errors import DataError, UsageError
 
 AB, CD = ("a", "b"), ("c", "d")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from calque.data.readers import Columns, Dataset, open_dataset, pairs
+from calque.data.files.readers import Columns, Dataset, open_dataset, pairs
 from calque.errors import CalqueError, DataError
 
 

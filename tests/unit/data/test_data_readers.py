@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from calque.data.formats import Example, is_blank
-from calque.data.readers import Columns, DataConfig, open_dataset, pairs
+from calque.data.files.formats import Example, is_blank
+from calque.data.files.readers import Columns, DataConfig, open_dataset, pairs
 from calque.data.reservoir import Reservoir, sample
 from calque.data.split import is_held_out
 from calque.errors import DataError, UsageError
@@ -168,5 +168,7 @@ def test_blank() -> None:
 
 def test_no_torch() -> None:
     """Read data without importing torch."""
-    code = "import sys, calque.data.check, calque.data.split, calque.data.reservoir; print('torch' in sys.modules)"
+    code = (
+        "import sys, calque.data.check.dataset, calque.data.split, calque.data.reservoir; print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calque.data.readers import Columns, Dataset, open_dataset
+from calque.data.files.readers import Columns, Dataset, open_dataset
 from calque.data.split import is_held_out
 from calque.data.survey import RESERVOIR_BYTES, development_sample, survey, training_pairs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calque.data.vectors import VectorFile
+from calque.data.files.vectors import VectorFile
 from calque.errors import DataError, UsageError
 
 WORDS = {"oak": [0.5, -1.25, 3.0], "elm": [1e-3, 2.0, -0.125], "ulme": [7.0, 8.0, 9.5]}

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from calque.batch import Batch
-from calque.data import store_writer
 from calque.data.collate import collate, collate_pairs, collate_sources
-from calque.data.store import TokenStore, build_store, open_or_build
+from calque.data.store import writer as store_writer
+from calque.data.store.token_store import TokenStore, build_store, open_or_build
 from calque.errors import DataError, ResourceError
-from calque.text.source_ids import SourceIds, plain_sources
+from calque.text.source import SourceIds, plain_sources
 
 PAD, BOS, EOS = 0, 2, 3
 FILES = ["source.tokens", "source.offsets", "target.tokens", "target.offsets", "store.json"]

@@ -7,11 +7,11 @@ import pytest
 from random_models import narrow, write_random
 
 import calque
-from calque.engines import compiler
 from calque.engines.choice import ENGINES
-from calque.engines.compiled import SOURCE
+from calque.engines.compiled import compiler
+from calque.engines.compiled.transformer import SOURCE
 from calque.errors import UsageError
-from calque.predict import load
+from calque.predict.predictor import load
 
 LINES = ["s1 s2 s3", "s4", "", "s7 s7 s2 s9 s11", "s18 s3"]
 
@@ -150,6 +150,6 @@ def test_an_ensemble_has_one_engine(transformer: Path) -> None:
 
 
 def test_the_command_line_knows_them_all() -> None:
-    from calque.cli_options import EngineName
+    from calque.cli.options import EngineName
 
     assert [engine.value for engine in EngineName] == list(ENGINES)

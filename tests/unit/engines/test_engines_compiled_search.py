@@ -8,12 +8,12 @@ from random_models import narrow, redrawn, sentences
 from torch import Tensor
 
 from calque.data.collate import collate_sources
-from calque.engines.compiled import CompiledTransformer
-from calque.engines.compiled_search import Compiled
+from calque.engines.compiled.search import Compiled
+from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.eager import Eager
 from calque.model import ModelConfig, Seq2Seq
 from calque.search.options import SearchConfig
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 pytestmark = pytest.mark.usefixtures("compiler")
 

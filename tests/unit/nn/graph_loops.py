@@ -2,8 +2,8 @@
 
 import random
 
-from calque.nn.graph_edges import NEXT
-from calque.text.source_ids import SourceIds
+from calque.nn.graph.edges import NEXT
+from calque.text.source import SourceIds
 
 VOCAB_SIZE, KINDS = 11, 3
 

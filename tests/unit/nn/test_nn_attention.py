@@ -11,16 +11,16 @@ from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.attention import Attention, AttentionContext, History, remember, repetition
-from calque.nn.attention_additive import AdditiveAttentionConfig
-from calque.nn.attention_dot import DotAttentionConfig, GeneralAttentionConfig, ScaledDotAttentionConfig
-from calque.nn.attention_local import LocalAttention, LocalAttentionConfig
-from calque.nn.attention_location import LocationAttentionConfig
-from calque.nn.attention_multihead import HeadsAttention, MultiHeadAttentionConfig
-from calque.nn.attentions import AttentionConfig
+from calque.nn.attention.additive import AdditiveAttentionConfig
+from calque.nn.attention.attention import Attention, AttentionContext, History, remember, repetition
+from calque.nn.attention.dot import DotAttentionConfig, GeneralAttentionConfig, ScaledDotAttentionConfig
+from calque.nn.attention.kinds import AttentionConfig
+from calque.nn.attention.local import LocalAttention, LocalAttentionConfig
+from calque.nn.attention.location import LocationAttentionConfig
+from calque.nn.attention.multihead_memory import HeadsAttention, MultiHeadAttentionConfig
 from calque.nn.objectives import likelihood
 from calque.nn.parts import Memory
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 WIDTH, LENGTHS, NUM_STEPS = 12, (7, 1, 4), 4

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from calque.nn.normalisers import NORMALISERS
+from calque.nn.attention.normalisers import NORMALISERS
 
 bounded = settings(max_examples=80, derandomize=True, deadline=None, database=None)
 each = pytest.mark.parametrize("name", NORMALISERS)

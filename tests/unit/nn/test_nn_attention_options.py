@@ -4,7 +4,7 @@ import pytest
 
 from calque.errors import UsageError
 from calque.model import build
-from calque.nn.attention_dot import DotAttentionConfig, ScaledDotAttentionConfig
+from calque.nn.attention.dot import DotAttentionConfig, ScaledDotAttentionConfig
 from calque.recipe.layers import merge, read_settings, validate
 from calque.recipe.tree import Recipe
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.bridge import BRIDGES
-from calque.text.source_ids import plain_sources
+from calque.nn.recurrent.bridge import BRIDGES
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 WIDTH, LAYERS = 8, 2

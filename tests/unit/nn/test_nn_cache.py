@@ -3,10 +3,10 @@
 import torch
 
 from calque import rows
+from calque.nn.attention.multihead import FIRST_CAPACITY, Cache, empty_cache
 from calque.nn.embedding import Embedding
-from calque.nn.multihead import FIRST_CAPACITY, Cache, empty_cache
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.transformer import TransformerDecoder, TransformerDecoderConfig
+from calque.nn.transformer.encoder_decoder import TransformerDecoder, TransformerDecoderConfig
 
 ROWS, HEADS, WIDTH = 3, 2, 8
 

@@ -9,7 +9,7 @@ from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.embedding import Embedding, sinusoids
 from calque.nn.objectives import likelihood
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 
 KINDS = {
     "transformer": {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed_forward": 12},

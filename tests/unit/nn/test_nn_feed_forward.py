@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from calque.nn.feed_forward import ACTIVATIONS, Activation, build_feed_forward
+from calque.nn.transformer.feed_forward import ACTIVATIONS, Activation, build_feed_forward
 
 WIDTH, UNITS = 5, 7
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calque.nn.fused_loss import Projection, projected_losses
+from calque.nn.heads.fused_loss import Projection, projected_losses
 from calque.nn.objectives import smoothed
 
 ROWS, WIDTH, SIZE = 11, 6, 17
@@ -23,7 +23,7 @@ def apart(tensors: list[Tensor], labels: Tensor, smoothing: float) -> Tensor:
 
 @pytest.fixture(params=[2, 4, ROWS, 100])
 def rows_at_once(request, monkeypatch) -> int:
-    monkeypatch.setattr("calque.nn.fused_loss.ROWS_AT_ONCE", request.param)
+    monkeypatch.setattr("calque.nn.heads.fused_loss.ROWS_AT_ONCE", request.param)
     return request.param
 
 

@@ -8,9 +8,9 @@ import torch
 from graph_loops import KINDS, graph, graphs, naive_relations
 
 from calque.data.collate import collate_sources
-from calque.nn.graph_edges import NEXT, num_relations, relations
-from calque.nn.graph_transformer import num_path_relations, path_relations
-from calque.text.source_ids import Edge, SourceIds
+from calque.nn.graph.edges import NEXT, num_relations, relations
+from calque.nn.graph.transformer import num_path_relations, path_relations
+from calque.text.source import Edge, SourceIds
 
 
 def test_relations_are_edges_reversed_edges_and_self_spread_over_all_tokens_of_a_node() -> None:

@@ -11,11 +11,11 @@ from calque.batch import Source
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
-from calque.nn.graph_attention import GraphAttentionEncoderConfig
-from calque.nn.graph_gated import GatedGraphEncoderConfig
-from calque.nn.graph_transformer import GraphTransformerEncoderConfig
+from calque.nn.graph.attention import GraphAttentionEncoderConfig
+from calque.nn.graph.gated import GatedGraphEncoderConfig
+from calque.nn.graph.transformer import GraphTransformerEncoderConfig
 from calque.nn.parts import Encoder
-from calque.text.source_ids import Edge, SourceIds
+from calque.text.source import Edge, SourceIds
 
 WIDTH = 8
 CONFIGS = {

@@ -15,7 +15,7 @@ from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
-from calque.text.source_ids import SourceIds
+from calque.text.source import SourceIds
 
 FIRST, NUM_SYMBOLS, LONGEST, BATCH = 4, 8, 5, 64
 VOCAB_SIZE = FIRST + NUM_SYMBOLS

@@ -7,8 +7,8 @@ import torch
 
 from calque.errors import UsageError
 from calque.model import ModelConfig, build
+from calque.nn.heads.pointer import PointerContext, PointerHead
 from calque.nn.parts import Output
-from calque.nn.pointer import PointerContext, PointerHead
 
 V, WIDTH = 9, 6
 COPY_IDS = torch.tensor([[4, 0, 4, V, 7], [5, V + 1, V, 0, 0]])

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calque.errors import UsageError
 from calque.nn.embedding import sinusoids
-from calque.nn.positions import Positions, PositionsConfig, Side, rotate, slopes
+from calque.nn.transformer.positions import Positions, PositionsConfig, Side, rotate, slopes
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 WIDTH, HEADS, HEAD_WIDTH = 12, 3, 4

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from calque import rows
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn import recurrent_layers
 from calque.nn.objectives import likelihood
-from calque.nn.recurrent import RecurrentDecoder, RecurrentDecoderConfig, RecurrentEncoderConfig
-from calque.text.source_ids import plain_sources
+from calque.nn.recurrent import layers as recurrent_layers
+from calque.nn.recurrent.encoder_decoder import RecurrentDecoder, RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE = 13

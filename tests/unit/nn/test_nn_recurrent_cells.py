@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from calque.nn.cells_normed import NormedGRUCell, NormedLayer, NormedLSTMCell, NormedTanhCell
-from calque.nn.recurrent_layers import Kernel, RecurrentLayers, SentenceMasks
+from calque.nn.recurrent.cells_normed import NormedGRUCell, NormedLayer, NormedLSTMCell, NormedTanhCell
+from calque.nn.recurrent.layers import Kernel, RecurrentLayers, SentenceMasks
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 KINDS = ("rnn", "lstm", "gru")

@@ -11,14 +11,14 @@ from calque.batch import Source
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.model import ModelConfig, build
-from calque.nn.attention_hierarchical import HierarchicalAttention, HierarchicalAttentionConfig
+from calque.nn.attention.hierarchical import HierarchicalAttention, HierarchicalAttentionConfig
 from calque.nn.embedding import Embedding
 from calque.nn.parts import Memory
-from calque.nn.recurrent import RecurrentEncoderConfig
+from calque.nn.recurrent.encoder_decoder import RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoder, SeveralEncoderConfig
-from calque.nn.transformer import TransformerEncoderConfig
-from calque.text.source_ids import SourceIds
-from calque.text.tokenizer import EOS
+from calque.nn.transformer.encoder_decoder import TransformerEncoderConfig
+from calque.text.source import SourceIds
+from calque.text.tokenizers.tokenizer import EOS
 
 WIDTH = 8
 LSTM = RecurrentEncoderConfig(kind="lstm", layers=2, width=WIDTH)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calque.nn.softmax import SHORT, softmax
+from calque.nn.attention.short_softmax import SHORT, softmax
 
 
 @pytest.mark.parametrize("length", [1, 2, 11, SHORT - 1, SHORT])

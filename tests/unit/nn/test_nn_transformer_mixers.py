@@ -9,9 +9,9 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from calque import rows
-from calque.nn.mixer_kinds import MixerConfig
-from calque.nn.mixers import Mixer, Sight
-from calque.nn.transformer_config import TransformerConfig
+from calque.nn.transformer.config import TransformerConfig
+from calque.nn.transformer.mixer import Mixer, Sight
+from calque.nn.transformer.mixer_kinds import MixerConfig
 
 WIDTH, LENGTH = 4, 5
 KINDS = ("ssru", "average")

@@ -9,7 +9,7 @@ from calque.batch import Source
 from calque.errors import UsageError
 from calque.nn.embedding import Embedding
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.transformer import (
+from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,

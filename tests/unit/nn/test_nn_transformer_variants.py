@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, build
+from calque.nn.attention.multihead import FIRST_CAPACITY, Heads, MultiHeadAttention, SelfAttention, hide_padding
 from calque.nn.embedding import Embedding
-from calque.nn.multihead import FIRST_CAPACITY, Heads, MultiHeadAttention, SelfAttention, hide_padding
 from calque.nn.norms import build_norm
 from calque.nn.objectives import likelihood
 from calque.nn.parts import Memory, MemoryShape
-from calque.nn.transformer import (
+from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderConfig,
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from calque.nn.transformer_layers import kept_layers
-from calque.text.source_ids import plain_sources
+from calque.nn.transformer.layers import kept_layers
+from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH = 13, 12

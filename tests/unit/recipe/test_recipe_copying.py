@@ -4,7 +4,7 @@ import pytest
 
 from calque.errors import UsageError
 from calque.model import ModelConfig
-from calque.nn.pointer import PointerHeadConfig
+from calque.nn.heads.pointer import PointerHeadConfig
 from calque.recipe.copying import check_copying, copies
 from calque.recipe.tree import Recipe
 from calque.text.pair import TextConfig

@@ -7,12 +7,12 @@ import pytest
 from calque.catalog import architecture
 from calque.data.survey import Side, Survey
 from calque.errors import UsageError
-from calque.machine import Machine
 from calque.model import EncoderConfig
 from calque.recipe.graphs import GRAPH_ENCODERS, check_graphs, fit_edges, form_of_sources, layout_kind
 from calque.recipe.layers import Layer, merge, validate
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
+from calque.system.machine import Machine
 from calque.text.pair import train_text
 
 GRAPH = '{"nodes":["Odo Birk","a kite"],"edges":[[0,1,"flies"]]}'

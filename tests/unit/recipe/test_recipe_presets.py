@@ -9,11 +9,11 @@ import torch
 from calque.catalog import ARCHITECTURES, SIZES, architecture
 from calque.data.survey import Side, Survey
 from calque.errors import UsageError
-from calque.machine import Machine
 from calque.model import build
 from calque.recipe.layers import flatten, merge, spread_text, validate
 from calque.recipe.presets import Choice, preset
 from calque.recipe.tree import Recipe
+from calque.system.machine import Machine
 from calque.tasks.kinds import TASKS
 
 LATIN = Side(mean_characters=40.0, script="Latin", alphabet=60, sample=["a house"])

@@ -7,7 +7,7 @@ from search_toys import divide
 
 from calque.config import help_of
 from calque.search.largest import BLOCK, largest
-from calque.search.normalisation import divisor, largest_divisor, max_lengths
+from calque.search.lengths import divisor, largest_divisor, max_lengths
 from calque.search.options import SearchConfig
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from calque.text.graph import graph_from, write_graph
+from calque.text.graph.graph import graph_from, write_graph
 from calque.text.pair import TextConfig, TextPair, train_text
 
 GRAPHS = [

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from calque.text.copying import copy_table, decode_copied, encode_copied
 from calque.text.pair import TextConfig, TextPair, train_text
-from calque.text.source_ids import SourceIds
-from calque.text.subword import SentencePieceConfig
-from calque.text.symbols import ByteConfig, CharacterConfig, WordConfig
-from calque.text.tokenizer import PAD, UNK
+from calque.text.source import SourceIds
+from calque.text.tokenizers.subword import SentencePieceConfig
+from calque.text.tokenizers.symbols import ByteConfig, CharacterConfig, WordConfig
+from calque.text.tokenizers.tokenizer import PAD, UNK
 
 SOURCES = ["the river runs past the mill", "a mill by the river", "two boats on the river"]
 TARGETS = ["past the mill the river", "the mill", "boats two"]

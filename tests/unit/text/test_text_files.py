@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from calque.errors import UsageError
-from calque.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, Piece, check_model, write_model
-from calque.text.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
-from calque.text.tokenizer import MAX_ENTRY_BYTES, MAX_FILE_BYTES
+from calque.text.sentencepiece.file import BYTE, CONTROL, NORMAL, UNKNOWN, Piece, check_model, write_model
+from calque.text.tokenizers.subword import SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
+from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, MAX_FILE_BYTES
 
 RESERVED = [
     Piece("<pad>", 0.0, CONTROL),

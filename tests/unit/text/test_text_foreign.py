@@ -9,8 +9,8 @@ import pytest
 import sentencepiece
 
 from calque.errors import UsageError
-from calque.text.charsmap import check_charsmap
-from calque.text.sentencepiece_file import (
+from calque.text.sentencepiece.charsmap import check_charsmap
+from calque.text.sentencepiece.file import (
     BYTE,
     CONTROL,
     NORMAL,
@@ -21,7 +21,7 @@ from calque.text.sentencepiece_file import (
     number_field,
     piece_field,
 )
-from calque.text.sentencepiece_foreign import (
+from calque.text.sentencepiece.foreign import (
     BPE,
     UNUSED,
     ForeignModel,
@@ -30,7 +30,7 @@ from calque.text.sentencepiece_foreign import (
     processor_of,
     read_model,
 )
-from calque.text.tokenizer import MAX_ENTRY_BYTES
+from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES
 
 PATH = Path("spiece.model")
 PIECES = [Piece("<unk>", 0.0, UNKNOWN), Piece("▁", -1.0, NORMAL), Piece("a", -2.0, NORMAL), Piece("<s>", 0.0, CONTROL)]
@@ -113,8 +113,8 @@ def test_wrong_settings_are_refused(charsmap: bytes) -> None:
 
 
 def test_too_many_pieces_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("sentencepiece_foreign", "sentencepiece_file"):
-        monkeypatch.setattr(f"calque.text.{module}.MAX_ENTRIES", 3)
+    for module in ("foreign", "file"):
+        monkeypatch.setattr(f"calque.text.sentencepiece.{module}.MAX_ENTRIES", 3)
     data = ForeignModel(PIECES, Settings()).to_bytes()
     for read in (parse_model, read_model):
         with pytest.raises(UsageError, match=r"more than 3 pieces"):

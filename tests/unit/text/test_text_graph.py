@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from calque.errors import DataError
-from calque.text.graph import Graph, form_of, graph_from, linearised, read_graph, readable, write_graph
+from calque.text.graph.graph import Graph, form_of, graph_from, linearised, read_graph, readable, write_graph
 
 NODES = {"nodes": ["Mira Sol", "a lute", "Oldhaven"], "edges": [[0, 1, "plays"], [0, 2, "lives in"], [1, 1, "is"]]}
 TRIPLES = [["Mira Sol", "plays", "a lute"], ["Mira Sol", "lives in", "Oldhaven"], ["a lute", "is", "a lute"]]

@@ -12,16 +12,16 @@ import pytest
 
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
-from calque.exporting.huggingface_text import ImportedText, read_text, write_text
-from calque.predict import _parts
+from calque.exchange.huggingface.text import ImportedText, read_text, write_text
+from calque.predict.predictor import _parts
 from calque.recipe.tree import Recipe
-from calque.text.frame import NO_FRAME, Frame
-from calque.text.imported import ImportedSentencePieceTokenizer
 from calque.text.inputs import Inputs
 from calque.text.pair import TextConfig, TextPair, train_text
-from calque.text.source_ids import SourceIds
-from calque.text.token_table import Origin, Token, TokenTable
-from calque.text.tokenizer import BOS, EOS, PAD, UNK
+from calque.text.source import SourceIds
+from calque.text.tokenizers.frame import NO_FRAME, Frame
+from calque.text.tokenizers.imported import ImportedSentencePieceTokenizer
+from calque.text.tokenizers.token_table import Origin, Token, TokenTable
+from calque.text.tokenizers.tokenizer import BOS, EOS, PAD, UNK
 
 Maker = Callable[[Path], dict[str, Any]]
 MAKERS: dict[str, tuple[Maker, tuple[str, str] | None]] = {

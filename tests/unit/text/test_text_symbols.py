@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calque.errors import DataError, UsageError
-from calque.text.symbols import (
+from calque.text.tokenizers.symbols import (
     ByteTokenizer,
     CharacterConfig,
     CharacterTokenizer,
@@ -16,7 +16,7 @@ from calque.text.symbols import (
     train_characters,
     train_words,
 )
-from calque.text.tokenizer import BOS, EOS, NUM_SPECIALS, PAD, SPECIALS, UNK
+from calque.text.tokenizers.tokenizer import BOS, EOS, NUM_SPECIALS, PAD, SPECIALS, UNK
 
 bounded = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 

@@ -24,9 +24,9 @@ from calque.errors import ResourceError, UsageError
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import smoothed
 from calque.recipe.layers import merge
-from calque.text.source_ids import plain_sources
+from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
-from calque.training.team import OPENING, Team, add_gradients, gradients_shared, share_out
+from calque.training.gradients.forked import OPENING, Team, add_gradients, gradients_shared, share_out
 from calque.training.updates import gradients_here
 
 HERE = Path(__file__).parent

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from calque.data.vectors import VectorFile
+from calque.data.files.vectors import VectorFile
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.text.pair import TextConfig, TextPair, train_text
-from calque.text.tokenizer import Tokenizer
-from calque.training.vectors import find_rows, open_vectors, start_from_vectors
+from calque.text.tokenizers.tokenizer import Tokenizer
+from calque.training.starts.vectors import find_rows, open_vectors, start_from_vectors
 
 SOURCES = ["the mill by the river", "the river by the mill", "a mill"]
 TARGETS = ["水 车 河", "河 水"]

@@ -1,0 +1,37 @@
+"""What several verbs of the command line share: search settings, columns, threads, the place of a model."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from calque.data.files.columns import Columns
+from calque.errors import UsageError
+from calque.predict.predictor import Predictor
+from calque.recipe.layers import check_settings, flatten, read_settings, validate_section
+from calque.system.machine import gpu_name, place
+
+
+def named_columns(settings: Sequence[str]) -> Columns:
+    """Return the names of columns that settings hold; a check reads by no other part of a recipe."""
+    layer = read_settings(settings)
+    check_settings(layer)
+    for key in flatten(layer):
+        if not key.startswith("data.columns"):
+            raise UsageError(f"--set {key}: a check takes only data.columns.source and data.columns.target")
+    columns = layer.get("data", {}).get("columns", {})
+    return validate_section(Columns, columns, "columns")
+
+
+def say_place(predictor: Predictor, quiet: bool = False) -> None:
+    """Tell the person at the terminal that a model runs on the GPU; the CPU goes without saying."""
+    if predictor.device.type != "cpu" and not quiet:
+        print(": ".join(place(gpu_name())), file=sys.stderr)  # noqa: T201
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the number of CPU threads, the cores unless told."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads {threads}: at least 1 is needed")
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

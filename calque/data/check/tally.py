@@ -1,0 +1,168 @@
+"""Count what a pass over a data set meets, in at most 24 bytes of memory a pair.
+
+Texts are kept as hashes of 8 bytes: 40 bits of the source, 24 of the target, so one sorted array answers for both.
+"""
+
+import hashlib
+import re
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calque.data.files.formats import Example, is_blank
+from calque.data.files.readers import Dataset
+from calque.errors import DataError
+from calque.text.graph.graph import readable
+from calque.text.scripts import script_of
+
+FIRST = 10
+_TARGET_BITS = np.uint64(24)
+_SPECIAL = re.compile(r"</?s>|<(?:pad|unk|bos|eos|mask|sep)>|\[(?:PAD|UNK|CLS|SEP|MASK|BOS|EOS)\]|<\|[a-z_]+\|>")
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffd]")
+
+Keys = NDArray[np.uint64]
+
+
+@dataclass
+class Found:
+    """Count lines of one kind and keep the numbers of the first ten."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, line: int) -> None:
+        """Count one more line."""
+        self.count += 1
+        if len(self.first) < FIRST:
+            self.first.append(line)
+
+
+@dataclass
+class Tally:
+    """Hold what one pass counted; `keys`, `ratios` and `lines` have an entry for each usable pair.
+
+    A graph counts as the text that a person reads of it.
+    """
+
+    pairs: int = 0
+    graphs: int = 0
+    bad: Found = field(default_factory=Found)
+    bad_errors: list[DataError] = field(default_factory=list)
+    blank_source: Found = field(default_factory=Found)
+    blank_target: Found = field(default_factory=Found)
+    blank_both: Found = field(default_factory=Found)
+    equal_sides: Found = field(default_factory=Found)
+    special: Found = field(default_factory=Found)
+    odd: Found = field(default_factory=Found)
+    odd_characters: Counter[str] = field(default_factory=Counter)
+    source_lengths: Counter[int] = field(default_factory=Counter)
+    target_lengths: Counter[int] = field(default_factory=Counter)
+    scripts: dict[tuple[str, str], Found] = field(default_factory=dict)
+    keys: "array[int]" = field(default_factory=lambda: array("Q"))
+    ratios: "array[float]" = field(default_factory=lambda: array("f"))
+    lines: "array[int]" = field(default_factory=lambda: array("I"))
+
+    def add_bad(self, error: DataError) -> None:
+        """Count a bad line."""
+        self.bad.add(error.line or 0)
+        if len(self.bad_errors) < FIRST:
+            self.bad_errors.append(error)
+
+    def add(self, example: Example) -> None:
+        """Count the pairs of one example."""
+        shown = readable(example.source)
+        for target in example.targets:
+            self.pairs += 1
+            blank = is_blank(example.source), is_blank(target)
+            if any(blank):
+                kinds = {(True, True): self.blank_both, (True, False): self.blank_source}
+                kinds.get(blank, self.blank_target).add(example.line)
+            else:
+                self.keys.append(pair_key(example.source, target))
+                self.graphs += shown != example.source
+                self._add_usable(shown, target, example.line)
+
+    def _add_usable(self, source: str, target: str, line: int) -> None:
+        self.ratios.append((len(source) + 1) / (len(target) + 1))
+        self.lines.append(line)
+        self.source_lengths[len(source)] += 1
+        self.target_lengths[len(target)] += 1
+        self.scripts.setdefault((script_of(source), script_of(target)), Found()).add(line)
+        if source == target:
+            self.equal_sides.add(line)
+        if _SPECIAL.search(source) or _SPECIAL.search(target):
+            self.special.add(line)
+        if _ODD.search(source) or _ODD.search(target):
+            odd = _ODD.findall(source) + _ODD.findall(target)
+            self.odd.add(line)
+            self.odd_characters.update(f"U+{ord(character):04X}" for character in odd)
+
+
+def tally(dataset: Dataset) -> Tally:
+    """Return what one pass over `dataset` counts."""
+    result = Tally()
+    for example in dataset.examples(result.add_bad):
+        result.add(example)
+    return result
+
+
+def text_hash(text: str) -> int:
+    """Return 64 bits of a hash of `text`, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")
+
+
+def pair_key(source: str, target: str) -> int:
+    """Return 40 bits of the source's hash followed by 24 of the target's."""
+    bits = int(_TARGET_BITS)
+    return text_hash(source) >> bits << bits | text_hash(target) >> (64 - bits)
+
+
+def sorted_keys(counted: Tally) -> Keys:
+    """Sort the keys of `counted` in place and return them; their order by line is lost."""
+    keys: Keys = np.frombuffer(counted.keys, dtype=np.uint64)
+    keys.sort()
+    return keys
+
+
+def duplicates(keys: Keys) -> tuple[int, int]:
+    """Return how many pairs repeat an earlier one, and how many sources have more than one target; keys are sorted."""
+    same_pair = keys[1:] == keys[:-1]
+    sources = keys[np.concatenate([[True], ~same_pair])] >> _TARGET_BITS
+    same_source = sources[1:] == sources[:-1]
+    # A source with three targets makes a run of two: count the starts of runs.
+    starts = same_source & ~np.concatenate([[False], same_source[:-1]])
+    return int(same_pair.sum()), int(starts.sum())
+
+
+def shared(keys: Keys, others: Keys) -> tuple[int, int]:
+    """Return how many of the `others` have a source, and how many a pair, that is among `keys`; both are sorted."""
+    pairs = int(_among(others, keys).sum())
+    return int(_among(others >> _TARGET_BITS, keys >> _TARGET_BITS).sum()), pairs
+
+
+def _among(values: Keys, known: Keys) -> NDArray[np.bool_]:
+    index = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    found: NDArray[np.bool_] = known[index] == values
+    return found
+
+
+def ratio_outliers(counted: Tally) -> Found:
+    """Return the pairs whose ratio of lengths is far from the median: by four deviations and by a factor of three."""
+    logarithms = np.log(np.frombuffer(counted.ratios, dtype=np.float32))
+    distance = np.abs(logarithms - np.median(logarithms))
+    limit = max(4 * 1.4826 * float(np.median(distance)), float(np.log(3)))
+    where = np.flatnonzero(distance > limit)
+    return Found(len(where), [counted.lines[index] for index in where[:FIRST].tolist()])
+
+
+def quantile(lengths: Counter[int], share: float) -> int:
+    """Return the smallest length that at least `share` of the texts do not exceed."""
+    needed, reached = share * lengths.total(), 0
+    for length in sorted(lengths):
+        reached += lengths[length]
+        if reached >= needed:
+            return length
+    return 0

@@ -1,0 +1,1 @@
+"""Data files: lines, formats and columns, read as examples and never trusted."""

@@ -1,0 +1,77 @@
+"""Find where two files of unequal length part, so that the error can name a line to look at.
+
+Long sentences have long translations: the ratio of lengths stays near its mean while lines still answer each other.
+The idea is that of Gale and Church (1993), reduced to one change point.
+"""
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calque.data.files.lines import TextFile
+from calque.errors import DataError
+
+Floats = NDArray[np.float64]
+# By how many lines the first stretches after a slip may be shifted.
+_SHIFTS = 8
+
+
+def refuse_unequal(source: TextFile, target: TextFile) -> None:
+    """Raise DataError when the two files differ in their number of lines, naming where they seem to part."""
+    counts = source.count(), target.count()
+    if counts[0] == counts[1]:
+        return
+    slip = first_slip(line_lengths(source), line_lengths(target))
+    where = f"The lengths stop matching around line {slip:,}: look there first" if slip else "Compare the two"
+    problem = f"{counts[0]:,} lines, but {counts[1]:,} in {target.name}; line N of one must answer line N of the other."
+    raise DataError(f"{problem} {where} for a line too many or too few.", source.name, slip)
+
+
+def line_lengths(file: TextFile) -> "array[int]":
+    """Return the length of each line in bytes (4 bytes of memory a line)."""
+    return array("I", (len(raw) for raw in file.raw_lines()))
+
+
+def first_slip(source: "array[int]", target: "array[int]") -> int | None:
+    """Return the line, from 1, near which two sides stop answering each other; None if their lengths do not tell.
+
+    Up to the slip the lines match counted from the top. After a single slip they match counted from the bottom; after
+    several they match for short stretches, each shifted by a few lines more.
+    """
+    shorter, longer = sorted((_logarithms(source), _logarithms(target)), key=len)
+    size, gap = len(shorter), len(longer) - len(shorter)
+    if size < 2:
+        return None
+    shift = shorter.mean() - longer.mean()
+    top = np.abs(shorter - longer[:size] - shift)
+    bottom = np.abs(shorter - longer[gap:] - shift)
+    chance = float(np.abs(shorter - np.random.default_rng(0).permutation(longer)[:size] - shift).mean())
+    matched = 0.75 * chance
+    once = _lowest(top - bottom)
+    both = float(np.concatenate([top[:once], bottom[once:]]).mean())
+    if both < matched:
+        return once + 1
+    shifted = [np.abs(shorter - longer[by : by + size] - shift) for by in range(1, min(gap, _SHIFTS) + 1)]
+    slips = [slip for slip in (_first_rise(top - other, 6 * chance) for other in shifted) if slip is not None]
+    # Where lengths tell nothing the sums wander and rise as well, but then nothing matches before the slip either.
+    if not slips or (min(slips) >= 5 and float(top[: min(slips)].mean()) > matched):
+        return None
+    return min(slips) + 1
+
+
+def _first_rise(gain: Floats, height: float) -> int | None:
+    """Return where the sum of `gain` was lowest before it first rose by `height` (Page's test), or nothing."""
+    sums = np.concatenate([[0.0], np.cumsum(gain)])
+    high = np.flatnonzero(sums - np.minimum.accumulate(sums) > height)
+    return int(np.argmin(sums[: high[0]])) if len(high) else None
+
+
+def _logarithms(lengths: "array[int]") -> Floats:
+    logarithms: Floats = np.log1p(np.asarray(lengths, dtype=np.float64))
+    return logarithms
+
+
+def _lowest(gain: Floats) -> int:
+    """Return the number of leading lines whose sum of `gain` is lowest: the change point."""
+    return int(np.argmin(np.concatenate([[0.0], np.cumsum(gain)])))

@@ -1,0 +1,256 @@
+"""Turn the lines of a TSV, CSV, JSON Lines file or of two parallel files into examples, one at a time.
+
+Each reader yields an example or the error that says what is wrong with the line; it raises what spoils the whole file.
+"""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calque.data.files.columns import Columns
+from calque.data.files.lines import LIMIT, LineError, TextFile
+from calque.errors import DataError, did_you_mean
+from calque.text.graph.graph import graph_from, json_type, write_graph
+
+FIX = "calque check FILE --fix OUT"
+RENAME = "--set data.columns.source=NAME --set data.columns.target=NAME"
+SEVERAL = """--set data.columns.source='["NAME", "NAME"]'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Hold one source and its right answers (one or more), with the number of its line, from 1."""
+
+    source: str
+    targets: tuple[str, ...]
+    line: int
+
+
+Parsed = Iterator[Example | DataError]
+
+
+def is_blank(text: str) -> bool:
+    """Return whether `text` holds nothing but white space."""
+    return not text or text.isspace()
+
+
+def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
+    """Yield the examples of two columns with a tab between, or of the named columns of a file with a header.
+
+    Several sources, or a tag, need a header that names them.
+
+    A wholly blank line is a blank pair: it cannot shift anything.
+    """
+    positions: tuple[int, ...] | None = None
+    width, started = 2, False
+    for number, line in enumerate(file.lines(limit), start=1):
+        if isinstance(line, DataError):
+            if not started and columns != Columns():
+                raise line
+            yield line
+            continue
+        if "\t" not in line and is_blank(line):
+            yield Example("", ("",), number)
+            continue
+        cells = line.split("\t")
+        if not started:
+            started = True
+            positions = tsv_header(cells, columns, file.name, number)
+            if positions:
+                width = len(cells)
+                continue
+        if len(cells) != width:
+            yield DataError(_tsv_problem(len(cells), width, positions is not None), file.name, number)
+            continue
+        yield _example([cells[place] for place in positions or (0, 1)], columns, file.name, number)
+
+
+def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...] | None:
+    """Return the positions of the columns if the first line names them, nothing if it is a pair.
+
+    Raises DataError when columns were named that the line does not have.
+    """
+    if set(columns.names) <= set(cells):
+        return tuple(map(cells.index, columns.names))
+    if columns != Columns():
+        raise _no_column(cells, columns, name, number)
+    return None
+
+
+def _tsv_problem(found: int, width: int, header: bool) -> str:
+    if header:
+        return f"{found} columns where the header has {width}; mend the line, or drop it: {FIX}"
+    if found == 1:
+        return f"no tab, so no target; put a tab between source and target, or drop the line: {FIX}"
+    advice = f"remove the others, drop the line ({FIX}), or begin with a header and name two: {RENAME}"
+    return f"{found - 1} tabs, so {found} columns instead of two; {advice} (several sources: {SEVERAL})"
+
+
+def _example(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
+    """Return the example of cells in the order of `columns.names`."""
+    try:
+        return Example(columns.join(cells[:-1]), (cells[-1],), number)
+    except ValueError as error:
+        return DataError(f"{error}; fill it in, or drop the line: {FIX}", name, number)
+
+
+class _CsvFeed:
+    """Hand lines to the csv module; a bad line is kept aside, so that only its record is lost."""
+
+    def __init__(self, lines: Iterator[str | LineError]) -> None:
+        self.lines = lines
+        self.number = 0
+        self.error: LineError | None = None
+
+    def __iter__(self) -> "_CsvFeed":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.number += 1
+        if isinstance(line, LineError):
+            self.error = self.error or line
+            return line.text + "\n"
+        return line + "\n"
+
+
+def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
+    """Yield the examples of comma-separated values; the header must name all columns."""
+    csv.field_size_limit(limit)
+    feed = _CsvFeed(file.lines(limit))
+    reader = csv.reader(feed, strict=True)
+    positions: tuple[int, ...] | None = None
+    width = 0
+    while True:
+        first, feed.error = feed.number + 1, None
+        problem: DataError | None = None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = DataError(_csv_problem(str(error), feed.number - first + 1), file.name, first)
+        problem = feed.error or problem
+        if problem is not None:
+            # Without its header nothing of the file can be read.
+            if positions is None:
+                raise problem
+            yield problem
+        elif len(cells) <= 1 and is_blank("".join(cells)):
+            yield Example("", ("",), first)
+        elif positions is None:
+            if not set(columns.names) <= set(cells):
+                raise _no_column(cells, columns, file.name, first)
+            positions, width = tuple(map(cells.index, columns.names)), len(cells)
+        elif len(cells) != width:
+            advice = f'put a text that holds a comma in "…", or drop the line: {FIX}'
+            yield DataError(f"{len(cells)} cells where the header has {width}; {advice}", file.name, first)
+        else:
+            yield _example([cells[place] for place in positions], columns, file.name, first)
+
+
+def _csv_problem(reason: str, lines: int) -> str:
+    if "unexpected end" in reason or "field limit" in reason:
+        return f'a quote opens and never closes ({lines:,} lines lost); write a quote inside a text as ""'
+    if "new-line" in reason:
+        return f"a carriage return outside quotes; put the text in quotes, or drop the line: {FIX}"
+    return f'text after a closing quote ({reason}); write a quote inside a text as ""'
+
+
+def _no_column(cells: Sequence[str], columns: Columns, name: str, number: int) -> DataError:
+    missing = next(column for column in columns.names if column not in cells)
+    problem = f'no column "{missing}"; the first line has {_listed(cells)}.{did_you_mean(missing, cells)}'
+    return DataError(f"{problem} Name them with: {RENAME}", name, number)
+
+
+def _listed(names: Sequence[str]) -> str:
+    short = [f'"{name[:40]}…"' if len(name) > 40 else f'"{name}"' for name in names[:8]]
+    return ", ".join(short) + (", …" if len(names) > 8 else "") if names else "none"
+
+
+def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
+    """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers.
+
+    The source may be a graph, which becomes a text of one form; its keys may also stand beside the target.
+    """
+    for number, line in enumerate(file.lines(limit), start=1):
+        if isinstance(line, DataError):
+            yield line
+        elif is_blank(line):
+            yield Example("", ("",), number)
+        else:
+            yield _json_example(line, columns, file.name, number)
+
+
+def _json_example(line: str, columns: Columns, name: str, number: int) -> Example | DataError:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        advice = "one object a line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
+        return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
+    except (ValueError, RecursionError):
+        return DataError(f"JSON with a number too long or nested too deep; drop the line: {FIX}", name, number)
+    if not isinstance(record, dict):
+        advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
+        return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
+    if isinstance(columns.source, str) and columns.source not in record and {"nodes", "edges"} <= record.keys():
+        record = {columns.source: {"nodes": record["nodes"], "edges": record["edges"]}, **record}
+    for key in columns.names:
+        if key not in record:
+            problem = f'no key "{key}"; the keys are {_listed(list(record))}.{did_you_mean(key, record)}'
+            return DataError(f"{problem} Name them with: {RENAME}", name, number)
+    cells, target = [], record[columns.target]
+    for key in columns.inputs:
+        cell = _input(record[key], key == columns.tag)
+        if isinstance(cell, DataError):
+            return DataError(f'"{key}"{cell.message}', name, number)
+        cells.append(cell)
+    targets = target if isinstance(target, list) else [target]
+    wrong = [answer for answer in targets if not isinstance(answer, str)]
+    if wrong or not targets:
+        what = json_type(wrong[0] if wrong else target)
+        advice = "it must be a text in quotes, or a list of at least one"
+        return DataError(f'"{columns.target}" is or holds {what}; {advice}', name, number)
+    if any(_is_broken(text) for text in (*cells, *targets)):
+        return DataError(f"half a surrogate pair or a NUL in the text; drop the line: {FIX}", name, number)
+    first = _example([*cells, targets[0]], columns, name, number)
+    return replace(first, targets=tuple(targets)) if isinstance(first, Example) else first
+
+
+def _input(value: Any, is_tag: bool) -> str | DataError:
+    """Return the text of a JSON value on the source side, a graph in its one form, or what is wrong with it."""
+    if isinstance(value, dict | list) and not is_tag:
+        try:
+            return write_graph(graph_from(value))
+        except DataError as error:
+            return DataError(f": {error.message}")
+    if not isinstance(value, str):
+        return DataError(f" is {json_type(value)}; it must be a text in quotes{'' if is_tag else ' or a graph'}")
+    return value
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        return b"\0" in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+
+
+def read_parallel(source: TextFile, target: TextFile, limit: int = LIMIT) -> Parsed:
+    """Yield the pairs of two plain files, line by line; a bad line on either side loses the pair, never its place."""
+    both = itertools.zip_longest(source.lines(limit), target.lines(limit))
+    for number, (left, right) in enumerate(both, start=1):
+        if isinstance(left, DataError):
+            yield left
+        elif isinstance(right, DataError):
+            yield right
+        elif left is None or right is None:
+            # Their lines were counted when they were opened.
+            raise DataError(
+                "one of the two files changed while calque was reading it; start again", source.name, number
+            )
+        else:
+            yield Example(left, (right,), number)

@@ -1,0 +1,228 @@
+"""Open a data set whatever its form, so that training, evaluation and checks all read the same pairs.
+
+The form is found from the content; every pass streams from the file, and no text ever holds a newline or a tab.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from pydantic import Field
+
+from calque.config import Config
+from calque.data.files.alignment import refuse_unequal
+from calque.data.files.columns import Columns
+from calque.data.files.formats import (
+    Example,
+    Parsed,
+    is_blank,
+    read_csv,
+    read_jsonl,
+    read_parallel,
+    read_tsv,
+    tsv_header,
+)
+from calque.data.files.lines import LIMIT, STANDARD_INPUT, TextFile, open_lines
+from calque.errors import DataError, UsageError
+from calque.text.graph.layout import SourceError
+
+__all__ = ["Columns", "DataConfig", "Dataset", "Example", "is_blank", "lines_named", "open_dataset", "pairs"]
+
+_BREAK = re.compile(r"\r\n|[\r\n\t]")
+# Between the columns of the source side a tab stays.
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]")
+_SUFFIXES = {".gz", ".tsv", ".csv", ".jsonl", ".json", ".txt"}
+_HEAD = 20
+
+
+class DataConfig(Config):
+    """Say what is read besides the training pairs, and how."""
+
+    valid: str | None = None
+    """File of pairs to validate on; none: a tenth of the training pairs, by hash of the source."""
+    test: str | None = None
+    """File of pairs to score once training has ended."""
+    max_length: int = Field(default=0, ge=0)
+    """Longest source and target in tokens that are trained on; 0: from the data."""
+    columns: Columns = Columns()
+    """Names of the columns or keys."""
+
+
+class Dataset:
+    """Give the examples of a data set, as often as asked, in the order of the file.
+
+    `name` is the file's without its endings, `description` its form in words; `joined_newlines` counts the line breaks
+    and tabs inside texts that the last whole pass made spaces.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        files: Sequence[TextFile],
+        read: Callable[[], Parsed],
+        columns: Columns = Columns(),  # noqa: B008 — frozen
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.files = tuple(files)
+        self.columns = columns
+        self.joined_newlines = 0
+        self._read = read
+
+    def examples(self, on_bad: Callable[[DataError], None] | None = None) -> Iterator[Example]:
+        """Yield every example, blank ones included.
+
+        A bad line raises its DataError, or is passed to `on_bad` and skipped. What spoils the whole file raises, and so
+        does a pass that ends without one pair of which neither side is blank.
+        """
+        joined, lines, usable = 0, 0, False
+        source_break = _BREAK if len(self.columns.inputs) == 1 else _LINE_BREAK
+        first_bad: DataError | None = None
+        for item in self._read():
+            lines += 1
+            if isinstance(item, DataError):
+                if on_bad is None:
+                    raise item
+                first_bad = first_bad or item
+                on_bad(item)
+                continue
+            texts = (item.source, *item.targets)
+            # Looked for one by one: a pattern takes ten times as long over the whole of the data.
+            if any("\n" in text or "\r" in text or "\t" in text for text in texts):
+                joined += len(source_break.findall(item.source))
+                joined += sum(len(_BREAK.findall(target)) for target in item.targets)
+                targets = tuple(_BREAK.sub(" ", target) for target in item.targets)
+                item = Example(source_break.sub(" ", item.source), targets, item.line)
+            usable = usable or not (is_blank(item.source) or all(map(is_blank, item.targets)))
+            yield item
+        self.joined_newlines = joined
+        if not usable:
+            what = f"the first bad one: {first_bad}" if first_bad else "a side is blank in each"
+            raise DataError(f"no usable pair in {lines:,} lines; {what}", None if first_bad else self.files[0].name)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file's bytes as stored; of two files, that of their two digests."""
+        digests = []
+        for file in self.files:
+            with file.path.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, "sha256"))
+        if len(digests) == 1:
+            return digests[0].hexdigest()
+        return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
+
+
+def pairs(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
+    """Yield a pair for each right answer of each example."""
+    for example in examples:
+        for target in example.targets:
+            yield example.source, target
+
+
+@contextmanager
+def lines_named(examples: Sequence[Example]) -> Iterator[None]:
+    """Turn what a model says about the number of a source among `examples` into words about its line."""
+    try:
+        yield
+    except SourceError as error:
+        raise DataError(f"line {examples[error.number].line:,} of the data: {error.message}") from None
+
+
+def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = None, line_limit: int = LIMIT) -> Dataset:
+    """Open one file of pairs, or two plain files that answer each other line by line.
+
+    `-` is standard input; a pipe is copied into the folder `spool` (a temporary file without one). Raises
+    UsageError for paths that cannot be read, DataError for what is no data set and for files of unequal length.
+    """
+    if len(paths) not in (1, 2) or list(paths) == ["-", "-"]:
+        raise UsageError(f"{len(paths)} data files given: one file of pairs is needed, or a source and a target file.")
+    files = [open_lines(path, spool) for path in paths]
+    endings = ["gzipped"] * any(file.gzipped for file in files) + ["from a pipe"] * any(file.piped for file in files)
+    if len(files) == 2:
+        source, target = files
+        if len(columns.inputs) > 1:
+            what = "and".join(f' "{name}" ' for name in columns.inputs).strip()
+            raise UsageError(
+                f"two plain files hold no columns {what}: give one file with a header that names them, or JSON Lines."
+            )
+        _refuse_two_tsv(source, target)
+        refuse_unequal(source, target)
+        description = ", ".join(["two plain files", *endings])
+        return Dataset(_name(files), description, files, lambda: read_parallel(source, target, line_limit))
+    (file,) = files
+    form, read = _detect(file, columns, line_limit)
+    return Dataset(_name(files), ", ".join([form, *endings]), files, lambda: read(file, columns, line_limit), columns)
+
+
+def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[[TextFile, Columns, int], Parsed]]:
+    """Return the form of the file and its reader; what the first lines hold counts before the name."""
+    head = _head(file, limit)
+    first = head[0]
+    suffixes = Path(file.name).suffixes
+    if _is_object(first):
+        return "JSONL", read_jsonl
+    if set(columns.names) <= {cell.strip('"') for cell in first.split(",")}:
+        return "CSV", read_csv
+    if "\t" in first or (".csv" not in suffixes and any("\t" in line for line in head)):
+        header = tsv_header(first.split("\t"), columns, file.name, 1)
+        return "TSV with a header" if header else "TSV", read_tsv
+    if first.startswith("["):
+        raise DataError("a JSON list; one object a line is needed: jq -c '.[]' FILE > OUT", file.name, 1)
+    if first.startswith("{"):
+        return "JSONL", read_jsonl
+    if ".csv" in suffixes:
+        return "CSV", read_csv
+    raise DataError("one column; give two files, or put a tab between source and target", file.name, 1)
+
+
+def _head(file: TextFile, limit: int) -> list[str]:
+    """Return the first lines that are neither blank nor bad; at least one."""
+    first_bad: DataError | None = None
+    head = []
+    for line in file.lines(limit):
+        if isinstance(line, DataError):
+            first_bad = first_bad or line
+        elif not is_blank(line):
+            head.append(line)
+        if len(head) == _HEAD:
+            break
+    if not head:
+        raise first_bad or DataError("only blank lines; one pair a line is needed", file.name)
+    return head
+
+
+def _is_object(line: str) -> bool:
+    if not line.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        # Broken JSON is still JSON, unless a tab says that it is text in braces.
+        return line.lstrip().startswith('{"') and "\t" not in line
+
+
+def _refuse_two_tsv(source: TextFile, target: TextFile) -> None:
+    """Refuse two files of pairs, most likely training and validation, which would be read as source and target."""
+    heads = [[line for line in islice(file.lines(), _HEAD) if isinstance(line, str)] for file in (source, target)]
+    if all(head and all(line.count("\t") == 1 for line in head) for head in heads):
+        advice = f"give one and name the other with --valid {target.name}"
+        raise UsageError(f'"{source.name}" and "{target.name}" each hold pairs already: {advice}.')
+
+
+def _name(files: Sequence[TextFile]) -> str:
+    """Return the first file's name without its endings; of two such as train.en and train.zh, what they share."""
+    if files[0].name == STANDARD_INPUT or files[0].name.startswith("/dev/"):
+        return "pipe"
+    names = []
+    for file in files:
+        path = Path(Path(file.name).name)
+        while path.suffix in _SUFFIXES and path.stem:
+            path = Path(path.stem)
+        names.append(path)
+    if len(names) == 2 and names[0].stem == names[1].stem:
+        return names[0].stem
+    return names[0].name

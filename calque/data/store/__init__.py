@@ -1,0 +1,1 @@
+"""The token store: encoded pairs on disk, mapped into memory."""

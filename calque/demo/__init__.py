@@ -1,0 +1,1 @@
+"""The demo: train on built-in phrases and show the result."""

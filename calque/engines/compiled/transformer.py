@@ -1,0 +1,221 @@
+"""The Transformer compiled from C: a step is one call, nothing is moved, and weights lie as they are read.
+
+Each step leaves its queries, keys and values where it wrote them; a hypothesis remembers from which row of each step it
+grew, so that reordering a beam copies a few numbers.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calque.batch import Source
+from calque.engines import fused
+from calque.engines.compiled.compiler import compiled
+from calque.engines.compiled.layout import SSRU, Int, Narrow, Packing, Pointer, Step
+from calque.model import Seq2Seq
+from calque.nn.attention.multihead import SelfAttention
+from calque.nn.heads.softmax import SoftmaxHead
+from calque.nn.parts import Encoder
+from calque.nn.transformer.encoder_decoder import TransformerDecoder, TransformerEncoder
+from calque.nn.transformer.mixer import Mixer
+from calque.nn.transformer.positions import Positions
+from calque.nn.transformer.ssru import Ssru
+
+MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention, "ssru": Ssru}
+SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
+
+
+@dataclass(frozen=True)
+class Read:
+    """Hold each layer's keys and values of the memory [L, B, S, 2·G·d], and which of its places count [B, S].
+
+    Rows are never taken out of it: what is written knows its sentences by number.
+    """
+
+    memory: Tensor
+    mask: Tensor
+
+    def select_rows(self, index: Tensor) -> "Read":
+        """Stay whole."""
+        return self
+
+
+@dataclass(frozen=True)
+class Written:
+    """Hold what each step left, blocks [L, R then, (H + 2·G)·d] or cells of units [L, R then, D]; and of each row the
+    one it grew from at each step, `ancestors` [R, T], and its `sentence` [R].
+    """
+
+    blocks: tuple[Tensor, ...]
+    ancestors: Tensor
+    sentence: Tensor
+    scratch: "Scratch"
+
+    def select_rows(self, index: Tensor) -> "Written":
+        """Take rows by number."""
+        ancestors, sentence = (part.index_select(0, index) for part in (self.ancestors, self.sentence))
+        return replace(self, ancestors=ancestors, sentence=sentence)
+
+    def grown(self) -> "Written":
+        """Let each row have grown from itself in the last step."""
+        own = torch.arange(len(self.ancestors), dtype=torch.int32).unsqueeze(1)
+        return replace(self, ancestors=torch.cat([self.ancestors, own], dim=1))
+
+
+class Scratch:
+    """Lend one search the same memory at every step: fresh memory costs as much as what is written to it."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._scores, self._room = torch.empty(0, vocab_size), torch.empty(0)
+
+    def scores(self, rows: int) -> Tensor:
+        """Return room for scores [rows, V]."""
+        if len(self._scores) < rows:
+            self._scores = torch.empty(rows, self._scores.shape[1])
+        return self._scores[:rows]
+
+    def room(self, count: int) -> Tensor:
+        """Return at least `count` floats."""
+        if len(self._room) < count:
+            self._room = torch.empty(count)
+        return self._room
+
+
+def why_not(model: Seq2Seq) -> str:
+    """Return why there is no C for a model, naming the field of its recipe; nothing where there is."""
+    return fused.why_not(model, MIXERS)
+
+
+class CompiledTransformer:
+    """Score the next token of a plain Transformer decoder, as the model does but for rounding.
+
+    Each step of a search writes over the log-probabilities of the one before.
+    """
+
+    def __init__(self, model: Seq2Seq, is_narrow: bool) -> None:
+        """Lay weights out, in 8 bits or as they are; `why_not` must have nothing against the model.
+
+        Raises ResourceError where nothing can be compiled.
+        """
+        decoder, head = model.decoder, model.head
+        assert isinstance(decoder, TransformerDecoder)
+        assert isinstance(head, SoftmaxHead)
+        self.library = compiled(SOURCE)
+        self.library.room_needed.restype = ctypes.c_int64
+        narrow = Narrow(self.library.largest_weight(), self.library.most_narrow_inputs())
+        self.packing = Packing(self.library.columns(), narrow if is_narrow else None)
+        self.encode = (
+            _CompiledEncoder(model.encoder, self.packing, self.library)
+            if _fits(model.encoder)
+            else _Encoder(model.encoder)
+        )
+        self.stack = self.packing.stack(decoder, list(decoder.layers), head.projection)  # type: ignore[arg-type]
+        attended = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        self.block_width = self.stack.width if self.stack.mixer == SSRU else attended
+        self.read_width = 2 * self.stack.groups * self.stack.head_width
+        self.vocab_size = head.projection.weight.shape[0]
+        self.positions = _PositionRows(decoder.positions, decoder.width, self.stack.head_width)
+
+    def start(self, source: Source) -> tuple[Read, Written]:
+        """Encode B sentences and project what each layer reads of them."""
+        scratch = Scratch(self.vocab_size)
+        memory, mask = self.encode(source, scratch)
+        num_sentences, places, _ = memory.shape
+        read = torch.empty(self.stack.layers, num_sentences, places, self.read_width)
+        addresses = Pointer(memory.data_ptr()), Pointer(read.data_ptr())
+        self.library.read_memory(ctypes.byref(self.stack), num_sentences * places, *addresses)
+        sentence = torch.arange(num_sentences, dtype=torch.int32)
+        return Read(read, mask), Written((), sentence.new_empty(num_sentences, 0), sentence, scratch)
+
+    def step(self, token: Tensor, state: Written, context: Read) -> tuple[Tensor, Written]:
+        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+        scores = state.scratch.scores(len(token))
+        return scores, self.step_with(self.library.decoder_step, token, state, context).grown()
+
+    def step_with(self, function: Any, token: Tensor, state: Written, context: Read, *others: Any) -> Written:
+        """Have a function of the library make one step; return the state without its rows' ancestors now."""
+        rows, time = state.ancestors.shape
+        num_sentences, places = context.mask.shape
+        blocks = (*state.blocks, torch.empty(self.stack.layers, rows, self.block_width))
+        numbers = (Int * len(blocks))(*(block.shape[1] for block in blocks))
+        addresses = (Pointer * len(blocks))(*(block.data_ptr() for block in blocks))
+        scores = state.scratch.scores(rows)
+        room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
+        token, told = token.contiguous(), self.positions.upto(time + 1)
+        step = Step(rows, time, num_sentences, places, token.data_ptr(), *(_address(part, time) for part in told))
+        step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
+        step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
+        step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
+        step.log_probs, step.room = scores.data_ptr(), room.data_ptr()
+        function(ctypes.byref(self.stack), ctypes.byref(step), *others)
+        return replace(state, blocks=blocks)
+
+
+class _Encoder:
+    """Encode as the model does."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
+        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        memory = self.encoder(source)
+        return memory.states.contiguous(), memory.mask.contiguous()
+
+
+class _CompiledEncoder:
+    """Encode in one call."""
+
+    def __init__(self, encoder: Encoder, packing: Packing, library: ctypes.CDLL) -> None:
+        assert isinstance(encoder, TransformerEncoder)
+        self.library, self.checked = library, encoder.positions
+        self.stack = packing.stack(encoder, list(encoder.layers))  # type: ignore[arg-type]
+        self.own_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
+        self.positions = _PositionRows(encoder.positions, self.stack.width, self.stack.head_width)
+
+    def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
+        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        num_sentences, places = source.tokens.shape
+        self.checked.check(places)
+        tokens, mask = source.tokens.contiguous(), source.mask.contiguous()
+        rows, told = num_sentences * places, self.positions.upto(places)
+        memory, own = torch.empty(num_sentences, places, self.stack.width), torch.empty(rows, self.own_width)
+        stack = ctypes.byref(self.stack)
+        room = scratch.room(self.library.room_needed(stack, rows, places))
+        addresses = (_address(part, 0) for part in (tokens, *told, mask, memory, own, room))
+        self.library.encode(stack, num_sentences, places, *map(Pointer, addresses))
+        return memory, mask
+
+
+class _PositionRows:
+    """Keep what tells each position: a row [D] that is added, and one [d] that queries and keys are turned by."""
+
+    def __init__(self, positions: Positions, width: int, head_width: int) -> None:
+        self.positions = positions
+        self.told = torch.empty(0, width), torch.empty(0, head_width)
+
+    def upto(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return at least `count` rows of both, none of the latter where nothing is turned."""
+        rows, turns = self.told
+        if len(rows) < count:
+            places = torch.arange(2 * count)
+            rows = self.positions.add_to(torch.zeros(len(places), rows.shape[1]), places).contiguous()
+            turn = self.positions.turn(places)
+            # [1, T, d/2] of cosines, and of sines
+            turns = turns if turn is None else torch.cat(turn, dim=-1)[0].contiguous()
+            self.told = rows, turns
+        return rows, turns
+
+
+def _address(rows: Tensor, number: int) -> int:
+    """Return where a row lies; 0 where there are none."""
+    return rows[number].data_ptr() if len(rows) else 0
+
+
+def _fits(encoder: Encoder) -> bool:
+    return isinstance(encoder, TransformerEncoder) and not encoder.positions.biases_attention

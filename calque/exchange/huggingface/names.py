@@ -1,0 +1,128 @@
+"""What the weights of Hugging Face's encoder-decoders are called, beside calque's names for them: one list, both ways.
+
+All but the tables of embeddings, which ids order. T5 has a layout of its own; the other classes share BART's.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from calque.model import ModelConfig
+from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Say that the tensor `ours` is `scale` × those called `theirs`, laid below each other from row `skip` on."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    scale: float = 1.0
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Hold a class's names: of a side's layers and, in each, of what calque calls so; `kinds` a dense layer has.
+
+    `positions` is the name of a learned table of a side, of whose rows the first `skip` stand before position 0.
+    """
+
+    layers: str
+    parts: Mapping[str, Mapping[str, str]]
+    attention: Mapping[str, tuple[str, ...]]
+    kinds: tuple[str, ...]
+    norm: str
+    embedding_norm: str = ""
+    positions: str = ""
+    skip: int = 0
+
+
+_FEED_FORWARD = {"feed_forward_norm": "final_layer_norm", "feed_forward.inner": "fc1", "feed_forward.outer": "fc2"}
+BART = Layout(
+    layers="layers",
+    parts={
+        "encoder": {"attention": "self_attn", "attention_norm": "self_attn_layer_norm", **_FEED_FORWARD},
+        "decoder": {
+            "self_attention": "self_attn",
+            "self_norm": "self_attn_layer_norm",
+            "memory_attention": "encoder_attn",
+            "memory_norm": "encoder_attn_layer_norm",
+            **_FEED_FORWARD,
+        },
+    },
+    attention={"query": ("q_proj",), "key_value": ("k_proj", "v_proj"), "output": ("out_proj",)},
+    kinds=("weight", "bias"),
+    norm="layer_norm",
+    embedding_norm="layernorm_embedding",
+    positions="embed_positions",
+    skip=2,
+)
+
+
+def _t5_feed_forward(place: str, gated: bool) -> dict[str, str]:
+    dense = f"{place}.DenseReluDense"
+    inner = {"feed_forward.inner": f"{dense}.wi"}
+    if gated:
+        inner = {"feed_forward.inner": f"{dense}.wi_0", "feed_forward.gate": f"{dense}.wi_1"}
+    return {"feed_forward_norm": f"{place}.layer_norm", **inner, "feed_forward.outer": f"{dense}.wo"}
+
+
+def t5_layout(gated: bool) -> Layout:
+    """Return T5's names, of version 1.1 where the feed-forward network is gated."""
+    return Layout(
+        layers="block",
+        parts={
+            "encoder": {
+                "attention": "layer.0.SelfAttention",
+                "attention_norm": "layer.0.layer_norm",
+                **_t5_feed_forward("layer.1", gated),
+            },
+            "decoder": {
+                "self_attention": "layer.0.SelfAttention",
+                "self_norm": "layer.0.layer_norm",
+                "memory_attention": "layer.1.EncDecAttention",
+                "memory_norm": "layer.1.layer_norm",
+                **_t5_feed_forward("layer.2", gated),
+            },
+        },
+        attention={"query": ("q",), "key_value": ("k", "v"), "output": ("o",)},
+        kinds=("weight",),
+        norm="final_layer_norm",
+        # One table a side, kept by its first layer.
+        positions="block.0.layer.0.SelfAttention.relative_attention_bias",
+    )
+
+
+def pieces(model: ModelConfig) -> Iterator[Piece]:
+    """Yield every tensor of a model that a class fits, but for tables of embeddings and the head."""
+    for side, config in (("encoder", model.encoder), ("decoder", model.decoder)):
+        assert isinstance(config, TransformerEncoderConfig | TransformerDecoderConfig), config.kind
+        t5 = config.positions.kind == "relative"
+        layout = t5_layout("glu" in config.activation) if t5 else BART
+        # T5 does not divide scores by √d: our queries are √d times as large as its.
+        scale = (config.head_width or config.width // config.heads) ** 0.5 if t5 else 1.0
+        for index in range(config.layers):
+            yield from _layer_pieces(side, index, layout, scale)
+        if config.norm_position == "pre":
+            yield from _norm_pieces(f"{side}.norm", f"{side}.{layout.norm}", layout)
+        if config.norm_embeddings:
+            yield from _norm_pieces(f"{side}.embedding_norm", f"{side}.{layout.embedding_norm}", layout)
+        if config.positions.kind != "sinusoidal":
+            yield Piece(f"{side}.positions.weight", (f"{side}.{layout.positions}.weight",), skip=layout.skip)
+
+
+def _layer_pieces(side: str, index: int, layout: Layout, scale: float) -> Iterator[Piece]:
+    for part, their_part in layout.parts[side].items():
+        ours, theirs = f"{side}.layers.{index}.{part}", f"{side}.{layout.layers}.{index}.{their_part}"
+        if not part.endswith("attention"):
+            yield from _norm_pieces(ours, theirs, layout)
+            continue
+        for dense, names in layout.attention.items():
+            for kind in layout.kinds:
+                packed = tuple(f"{theirs}.{name}.{kind}" for name in names)
+                yield Piece(f"{ours}.{dense}.{kind}", packed, scale if dense == "query" else 1.0)
+
+
+def _norm_pieces(ours: str, theirs: str, layout: Layout) -> Iterator[Piece]:
+    for kind in layout.kinds:
+        yield Piece(f"{ours}.{kind}", (f"{theirs}.{kind}",))

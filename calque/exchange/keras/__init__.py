@@ -1,0 +1,1 @@
+"""Keras weights and programs, in and out."""

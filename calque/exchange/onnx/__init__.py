@@ -1,0 +1,1 @@
+"""ONNX graphs of a model, with a program that runs them."""

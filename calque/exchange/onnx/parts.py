@@ -1,0 +1,132 @@
+"""Parts of a model in a form that ONNX can express: recurrent layers by its own operators, several sources without
+counting on the host. They compute what the parts of calque.nn compute.
+"""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.exchange.limits import require
+from calque.model import ModelConfig, Seq2Seq
+from calque.nn.parts import Encoder, Memory
+from calque.nn.recurrent.cells import LibraryCell, Parts, unroll
+from calque.nn.recurrent.encoder_decoder import RecurrentConfig
+from calque.nn.recurrent.layers import RecurrentLayers
+from calque.nn.several import SeveralEncoder, SeveralEncoderConfig
+
+LIBRARY = "ONNX"
+# By the library's class: ONNX's operator, and which of the library's gates stands where among its own: those of an
+# LSTM as input, output, forget, candidate, of a GRU as update, reset, candidate.
+OPERATORS: dict[type[nn.RNNBase], tuple[str, tuple[int, ...]]] = {
+    nn.LSTM: ("LSTM", (0, 3, 1, 2)),
+    nn.GRU: ("GRU", (1, 0, 2)),
+    nn.RNN: ("RNN", (0,)),
+}
+
+
+def require_expressible(config: ModelConfig) -> None:
+    """Raise UsageError naming a field of the recipe that asks for what ONNX has no operator for."""
+    encoder = config.encoder
+    parts = {"model.encoder": encoder}
+    if isinstance(encoder, SeveralEncoderConfig):
+        parts = {f"model.encoder.encoders.{number}": part for number, part in enumerate(encoder.encoders)}
+    for name, part in parts.items():
+        if isinstance(part, RecurrentConfig):
+            require(f"{name}.layer_norm", part.layer_norm, (False,), LIBRARY)
+
+
+def exportable(model: Seq2Seq) -> Seq2Seq:
+    """Return a copy of a model, for evaluation, of parts that ONNX can express."""
+    made = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in list(made.modules()):
+        if isinstance(module, RecurrentLayers):
+            _express(module)
+    if isinstance(made.encoder, SeveralEncoder):
+        made.encoder = PackedSeveral(made.encoder)
+    return made
+
+
+def _express(layers: RecurrentLayers) -> None:
+    """Have library layers computed by operators; those that normalise inside go position by position as they are."""
+    if all(isinstance(layer, nn.RNNBase) for layer in layers.layers):
+        layers.ways = nn.ModuleList(OperatorLayer(cast(nn.RNNBase, layer)) for layer in layers.layers)  # type: ignore[assignment]
+
+
+class OperatorLayer(nn.Module):
+    """Compute one recurrent layer: a source by ONNX's operator, which knows how long each sentence is, a target's
+    single position by the cell.
+    """
+
+    inputs: Tensor
+    recurrent: Tensor
+    biases: Tensor
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.operator, order = OPERATORS[type(layer)]
+        self.width, self.directions = layer.hidden_size, 2 if layer.bidirectional else 1
+        self.cell = LibraryCell(self.operator.lower(), layer, "")  # type: ignore[arg-type]
+        endings = ("_l0", "_l0_reverse")[: self.directions]
+
+        def stacked(name: str) -> Tensor:
+            gates = (getattr(layer, name + ending).detach().chunk(len(order)) for ending in endings)
+            return torch.stack([torch.cat([each[place] for place in order]) for each in gates])
+
+        # [directions, gates · H, ..]
+        self.register_buffer("inputs", stacked("weight_ih"))
+        self.register_buffer("recurrent", stacked("weight_hh"))
+        self.register_buffer("biases", torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1))
+
+    def run(self, values: Tensor, parts: Parts, keep: Tensor | None) -> tuple[Tensor, Parts]:
+        """Run values [R, 1, D'] from states."""
+        return unroll(self.cell, values, parts, keep)
+
+    def read(self, values: Tensor, mask: Tensor, keep: Tensor | None) -> tuple[Tensor, Parts]:
+        """Run padded values [B, S, D'] from zero states; only within an export does it give more than zeros."""
+        assert keep is None, "dropout is for training"
+        batch, length = values.shape[:2]
+        options: dict[str, Any] = {
+            "hidden_size": self.width,
+            "direction": "bidirectional" if self.directions == 2 else "forward",
+            # As the library's GRU, which resets after the product.
+            **({"linear_before_reset": 1} if self.operator == "GRU" else {}),
+        }
+        last = [self.directions, batch, self.width]
+        shapes = [[length, *last], last, last][: 3 if self.operator == "LSTM" else 2]
+        outputs, *states = torch.onnx.ops.symbolic_multi_out(
+            self.operator,
+            # [B, S, D'] -> [S, B, D'], as the operator wants it
+            (values.transpose(0, 1), self.inputs, self.recurrent, self.biases, mask.sum(dim=1).to(torch.int32)),
+            options,
+            dtypes=[values.dtype] * len(shapes),
+            shapes=shapes,
+        )
+        # [S, directions, B, H] -> [B, S, directions · H]
+        return outputs.permute(2, 0, 1, 3).flatten(2), tuple(state.transpose(0, 1).flatten(1) for state in states)
+
+
+class PackedSeveral(Encoder):
+    """Read the tokens of segment i with encoder i, as `SeveralEncoder`, each segment padded to the whole length."""
+
+    def __init__(self, original: SeveralEncoder) -> None:
+        super().__init__()
+        self.original, self.shape = original, original.shape
+
+    def forward(self, source: Source) -> Memory:
+        """Encode B sources."""
+        assert source.segment is not None
+        states, memories = 0.0, []
+        for number, encoder in enumerate(self.original.encoders):
+            inside = source.mask & (source.segment == number)
+            # Where a token stands within its segment [B, S]; what is not inside adds 0 to the first place.
+            place = (inside.long().cumsum(dim=1) - 1).clamp(min=0)
+            tokens = torch.zeros_like(source.tokens).scatter_add(1, place, source.tokens * inside)
+            mask = torch.arange(tokens.shape[1], device=tokens.device) < inside.sum(dim=1, keepdim=True)
+            memories.append(encoder(Source(tokens, mask)))
+            back = memories[-1].states.gather(1, place.unsqueeze(-1).expand_as(memories[-1].states))
+            states = states + back * inside.unsqueeze(-1)
+        summary = self.original._summary(memories)
+        return Memory(cast(Tensor, states), source.mask, summary, source.segment)

@@ -1,0 +1,1 @@
+"""TensorFlow modules that compute what a model computes."""

@@ -1,0 +1,107 @@
+"""A whole model as TensorFlow functions: encoder, decoder and head joined over variables of its weights.
+
+What the functions do not compute is refused by the name of its field in the recipe.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from calque.exchange.limits import CELLS, require, require_recurrent
+from calque.exchange.tensorflow.basics import Memory, Weights, log_probs, tf, within
+from calque.exchange.tensorflow.positions import build_positions
+from calque.exchange.tensorflow.recurrent import ATTENTIONS, RecurrentDecoder
+from calque.exchange.tensorflow.recurrent import encode as encode_recurrent
+from calque.exchange.tensorflow.search import forced, greedy
+from calque.exchange.tensorflow.transformer import TransformerDecoder
+from calque.exchange.tensorflow.transformer import encode as encode_transformer
+from calque.model import ModelConfig, Seq2Seq
+from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
+from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
+from calque.search.options import SearchConfig
+from calque.search.scorer import PAD
+
+LIBRARY = "TensorFlow"
+
+
+class Translator:
+    """Score target tokens with TensorFlow: encoder, decoder and head of a model, over variables of its weights."""
+
+    def __init__(self, config: ModelConfig, model: Seq2Seq, weights: Weights) -> None:
+        """Take weights by the names of the model's state dict."""
+        self.config, self.head = config, within(weights, "head")
+        encoder, decoder = within(weights, "encoder"), within(weights, "decoder")
+        self.read = _encoder(config, model, encoder)
+        if isinstance(config.decoder, RecurrentDecoderConfig):
+            self.decoder: Any = RecurrentDecoder(config.decoder, decoder)
+        else:
+            assert isinstance(config.decoder, TransformerDecoderConfig)
+            positions = build_positions(model.decoder.get_submodule("positions"), decoder)
+            self.decoder = TransformerDecoder(config.decoder, decoder, positions)
+
+    def start(self, source_ids: Any) -> tuple[Any, Any]:
+        """Return (context, state) for source ids [B, S]."""
+        context, state = self.decoder.start(self.read(source_ids, source_ids != PAD))
+        return context, state
+
+    def step(self, token: Any, time: Any, state: Any, context: Any) -> tuple[Any, Any]:
+        """Return (log-probabilities [B, V], next state) after `token` [B] at position `time`."""
+        hidden, state = self.decoder.step(token, time, state, context)
+        return log_probs(hidden, self.head), state
+
+
+def _encoder(config: ModelConfig, model: Seq2Seq, weights: Weights) -> Any:
+    """Return a function from tokens and mask to memory."""
+    encoder = config.encoder
+    if isinstance(encoder, RecurrentEncoderConfig):
+
+        def read_recurrent(tokens: Any, mask: Any) -> Memory:
+            return encode_recurrent(tokens, mask, encoder, weights)
+
+        return read_recurrent
+    assert isinstance(encoder, TransformerEncoderConfig)
+    positions = build_positions(model.encoder.get_submodule("positions"), weights)
+
+    def read_transformer(tokens: Any, mask: Any) -> Memory:
+        return encode_transformer(tokens, mask, encoder, weights, positions)
+
+    return read_transformer
+
+
+def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, prefix: Sequence[int] = ()) -> Any:
+    """Return a tf.Module with `generate`, `log_probs` and `weights`, variables by the names of the state dict.
+
+    Whatever is generated begins with the ids of `prefix`. UsageError naming the field of the recipe that asks for what
+    it cannot compute.
+    """
+    require_expressible(config)
+    made: dict[int, Any] = {}
+    weights = {}
+    for name, value in model.state_dict().items():
+        # A table that two parts share is one variable of two names.
+        if value.data_ptr() not in made:
+            made[value.data_ptr()] = tf.Variable(value.cpu().numpy(), name=name.replace(".", "_"))
+        weights[name] = made[value.data_ptr()]
+    translator = Translator(config, model, weights)
+    source_ids = tf.TensorSpec([None, None], tf.int32, name="source_ids")
+    max_length = tf.TensorSpec([], tf.int32, name="max_length")
+    inputs = tf.TensorSpec([None, None], tf.int32, name="inputs")
+
+    def generate(source_ids: Any, max_length: Any) -> dict[str, Any]:
+        return greedy(translator, source_ids, max_length, options, prefix)
+
+    def log_probs_of(source_ids: Any, inputs: Any) -> dict[str, Any]:
+        return {"log_probs": forced(translator, source_ids, inputs)}
+
+    module = tf.Module()
+    module.weights = weights
+    module.generate = tf.function(generate, input_signature=[source_ids, max_length], autograph=False)
+    module.log_probs = tf.function(log_probs_of, input_signature=[source_ids, inputs], autograph=False)
+    return module
+
+
+def require_expressible(config: ModelConfig) -> None:
+    """Raise UsageError naming a field of the recipe that asks for what these functions do not compute."""
+    kinds = (*CELLS, "transformer")
+    require("model.encoder.kind", config.encoder.kind, kinds, LIBRARY)
+    require("model.decoder.kind", config.decoder.kind, kinds, LIBRARY)
+    require_recurrent(config, (*ATTENTIONS, "none"), LIBRARY)

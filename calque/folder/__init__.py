@@ -1,0 +1,1 @@
+"""The model folder on disk: recipe, weights, record, journal, lock and checkpoints."""

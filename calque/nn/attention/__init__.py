@@ -1,0 +1,1 @@
+"""Attention over a memory: every way to score, to normalise and to mix."""

@@ -1,0 +1,54 @@
+"""Local attention with a predicted position (Luong et al. 2015, local-p): a window of the memory, moved at each step.
+
+Inside the window it is the general attention, times a Gaussian around the position.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, History
+from calque.nn.attention.dot import GeneralAttention
+
+
+class LocalAttentionConfig(AttentionOptions):
+    """Attend within a window around a position that the decoder predicts."""
+
+    kind: Literal["local"] = "local"
+    """The attention."""
+    window: int = Field(default=10, ge=1)
+    """Positions on each side of the predicted one that can be attended; half of it is the Gaussian's deviation."""
+
+    def build(self, query_width: int, memory_width: int) -> Attention:
+        """Build the attention."""
+        return LocalAttention(self, query_width, memory_width)
+
+
+class LocalAttention(GeneralAttention):
+    """Weigh by the general score within p ± D, times exp(−(s − p)² / 2σ²) with σ = D / 2, for positions s from 0.
+
+    The weights add up to less than one, as in the paper.
+    """
+
+    def __init__(self, config: LocalAttentionConfig, query_width: int, memory_width: int) -> None:
+        super().__init__(config, query_width, memory_width)
+        self.window = config.window
+        self.inner = nn.Linear(query_width, query_width, bias=False)
+        self.position = nn.Linear(query_width, 1, bias=False)
+
+    def centre(self, query: Tensor, mask: Tensor) -> Tensor:
+        """Return the position p = length · sigmoid(v · tanh(W query)) [B, Q, 1] that each query looks at."""
+        # In fp32: half precision could not tell positions of a long sentence apart.
+        share = torch.sigmoid(self.position(torch.tanh(self.inner(query))).float())
+        return mask.sum(dim=1)[:, None, None] * share
+
+    def weigh(self, query: Tensor, context: AttentionContext, history: History | None) -> Tensor:
+        """Return weights [B, Q, S], exactly 0 outside the window."""
+        # [S] - [B, Q, 1] -> [B, Q, S]
+        distance = torch.arange(context.mask.shape[1], device=query.device) - self.centre(query, context.mask)
+        # As the length bounds p and the window is at least 1, some position lies within.
+        within = context.mask.unsqueeze(1) & (distance.abs() <= self.window)
+        scores = self.score(query, context, history).masked_fill(~within, float("-inf"))
+        return self.normalise(scores) * torch.exp(-2 * (distance / self.window).square())

@@ -1,0 +1,167 @@
+"""Multi-head attention (Vaswani et al. 2017), also with grouped keys and values (Ainslie et al. 2023), its cache for
+decoding step by step, and what hides positions.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from calque.nn.attention.short_softmax import softmax
+from calque.nn.dropout import Dropout
+from calque.nn.transformer.mixer import Mixer, Sight
+from calque.nn.transformer.positions import Turn, rotate
+
+FIRST_CAPACITY = 32
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Hold keys and values [R, G, C, d] of one layer, the first `length` of C places filled."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+    def select_rows(self, index: Tensor) -> "Cache":
+        """Take rows, moving only the filled places."""
+        return replace(self, keys=self._take(self.keys, index), values=self._take(self.values, index))
+
+    def _take(self, old: Tensor, index: Tensor) -> Tensor:
+        new = old.new_empty(index.shape[0], *old.shape[1:])
+        new[:, :, : self.length] = old[:, :, : self.length].index_select(0, index)
+        return new
+
+    def write(self, key: Tensor, value: Tensor, position: Tensor) -> "Cache":
+        """Put one key and value [R, G, 1, d] a row at its `position` [R], in place while there is room."""
+        keys, values = self.keys, self.values
+        if self.length == keys.shape[2]:
+            keys, values = (nn.functional.pad(old, (0, 0, 0, self.length)) for old in (keys, values))
+        rows = torch.arange(position.shape[0], device=position.device)
+        # In mixed arithmetic what is projected has another type than the memory, by which the room was laid out.
+        keys[rows, :, position] = key.squeeze(2).type_as(keys)
+        values[rows, :, position] = value.squeeze(2).type_as(values)
+        return Cache(keys, values, self.length + 1)
+
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """Return the filled places of keys and values."""
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Say how many heads there are, how many sets of keys and values they share (0: each its own), how wide a head is
+    (0: an equal share), and whether the projections have biases.
+    """
+
+    number: int
+    key_value: int = 0
+    width: int = 0
+    bias: bool = True
+
+
+class MultiHeadAttention(nn.Module):
+    """Attend with H heads over G sets of keys and values; `key_value` reads another width where the memory has one."""
+
+    def __init__(self, width: int, heads: Heads | int, memory_width: int, dropout: float) -> None:
+        super().__init__()
+        heads = Heads(heads) if isinstance(heads, int) else heads
+        self.heads, self.groups = heads.number, heads.key_value or heads.number
+        self.head_width = heads.width or width // heads.number
+        self.scale: float = self.head_width**-0.5
+        self.query = nn.Linear(width, self.heads * self.head_width, bias=heads.bias)
+        self.key_value = nn.Linear(memory_width, 2 * self.groups * self.head_width, bias=heads.bias)
+        self.output = nn.Linear(self.heads * self.head_width, width, bias=heads.bias)
+        self.dropout = Dropout(dropout)
+        self.product = torch.matmul if self.groups == self.heads else grouped_product
+        glorot(self.query)
+        glorot(self.key_value, num_blocks=2)
+        glorot(self.output)
+
+    def project_query(self, values: Tensor) -> Tensor:
+        """[B, T, D] -> [B, H, T, d], scaled."""
+        query: Tensor = self.query(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return query * self.scale
+
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, D] -> keys and values, each [B, G, S, d]."""
+        # [B, S, 2 G d] -> [B, S, 2, G, d] -> [2, B, G, S, d]
+        both: Tensor = self.key_value(memory).unflatten(-1, (2, self.groups, -1)).permute(2, 0, 3, 1, 4)
+        keys, values = both.unbind()
+        return keys, values
+
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return (mixed [B, T, D], weights [B, H, T, S]); `bias` (−inf hides) broadcasts to the scores."""
+        # Plain products: on a CPU fused attention loses on the short rows that sentences are.
+        scores = self.product(query, keys.transpose(-1, -2))
+        weights = softmax(scores if bias is None else scores + bias)
+        mixed = self.product(self.dropout(weights), values)
+        return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
+
+def grouped_product(left: Tensor, right: Tensor) -> Tensor:
+    """[B, H, T, N] by [B, G, N, M] -> [B, H, T, M]: heads that follow each other share one of the G."""
+    # [B, H, T, N] -> [B, G, H/G · T, N]: more queries over one set of keys, which is never copied
+    folded: Tensor = left.unflatten(1, (right.shape[1], -1)).flatten(2, 3)
+    return (folded @ right).view(*left.shape[:3], right.shape[3])
+
+
+class SelfAttention(MultiHeadAttention, Mixer):
+    """Attend to the positions of the same side."""
+
+    attends = True
+
+    def attend(self, values: Tensor, bias: Tensor | None, turn: Turn | None = None) -> Tensor:
+        """Map [B, T, D] to [B, T, D]; `bias` and `turn` as in `Sight`."""
+        query, (keys, own) = self.project_query(values), self.project_memory(values)
+        if turn is not None:
+            query, keys = rotate(query, turn), rotate(keys, turn)
+        return self(query, keys, own, bias)[0]  # type: ignore[no-any-return]
+
+    def mix(self, values: Tensor, sight: Sight) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.attend(values, sight.bias, sight.turn)
+
+    def start(self, like: Tensor) -> Cache:
+        """Lay out a cache."""
+        return empty_cache(like, self.groups, self.groups * self.head_width)
+
+    def step(self, values: Tensor, state: Cache, sight: Sight) -> tuple[Tensor, Cache]:
+        """Map one position a row [R, 1, D]: it sees the places up to its own, which is the next."""
+        query, (key, own) = self.project_query(values), self.project_memory(values)
+        if sight.turn is not None:
+            query, key = rotate(query, sight.turn), rotate(key, sight.turn)
+        cache = state.write(key, own, sight.position.squeeze(1))
+        return self(query, *cache.filled(), sight.bias)[0], cache
+
+    def num_places(self, state: Cache) -> int:
+        """Return C: those filled, and the next."""
+        return state.length + 1
+
+
+def empty_cache(like: Tensor, heads: int, width: int) -> Cache:
+    """Lay out a cache for the rows of `like` [R, ..], nothing filled."""
+    room = (like.shape[0], heads, FIRST_CAPACITY, width // heads)
+    return Cache(like.new_zeros(room), like.new_zeros(room), 0)
+
+
+def hide_padding(mask: Tensor, like: Tensor) -> Tensor:
+    """Return a bias [B, 1, 1, S]: −inf where `mask` [B, S] is false, else 0."""
+    return _bias(~mask, like)[:, None, None, :]
+
+
+def hide_future(position: Tensor, places: Tensor, like: Tensor) -> Tensor:
+    """Return a bias [.., C]: −inf where a place [C] lies after the `position` [.., 1] that looks, else 0."""
+    return _bias(places > position, like)
+
+
+def glorot(linear: nn.Linear, num_blocks: int = 1) -> None:
+    """Draw the weights by Glorot & Bengio 2010, each of the stacked blocks on its own; zero the bias, if any."""
+    for block in linear.weight.data.chunk(num_blocks):
+        nn.init.xavier_uniform_(block)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+
+
+def _bias(hidden: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, float("-inf"))

@@ -1,0 +1,85 @@
+"""The pointer-generator of See et al. 2017: a softmax over the vocabulary mixed with copying from the source.
+
+A source token that the vocabulary lacks gets a column of its own after V, so that it can be produced.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.config import Config
+from calque.errors import UsageError
+from calque.nn.embedding import Embedding
+from calque.nn.heads.softmax import SoftmaxHead
+from calque.nn.parts import Decoder, Head, Memory, Output, fold
+
+# Below this a probability has no logarithm worth following: the gradient stops there.
+LEAST = 1e-30
+
+
+class PointerHeadConfig(Config):
+    """Mix the vocabulary with copies of the source's own tokens."""
+
+    kind: Literal["pointer"] = "pointer"
+    """The head."""
+
+    def build(self, decoder: Decoder, tied: Embedding | None) -> "PointerHead":
+        """Build the head; UsageError for a decoder that looks nowhere."""
+        if not decoder.has_attention:
+            raise UsageError("model.head: pointer copies what the decoder attends to; model.decoder.attention is none")
+        return PointerHead(decoder.width, decoder.embedding.vocab_size, tied)
+
+
+@dataclass(frozen=True)
+class PointerContext:
+    """Hold `copy_ids` [B, S] and `forms` [B, X] of the source (`calque.batch.Source`)."""
+
+    copy_ids: Tensor
+    forms: Tensor
+
+
+class PointerHead(Head):
+    """Mix p · softmax over V with (1 − p) · attention over what can be copied; p is learned from the hidden vector."""
+
+    reads_attention = True
+
+    def __init__(self, width: int, vocab_size: int, tied: Embedding | None) -> None:
+        super().__init__()
+        self.vocabulary = SoftmaxHead(width, vocab_size, tied)
+        self.gate = nn.Linear(width, 1)
+
+    @property
+    def projection(self) -> nn.Linear:
+        """Return the projection on the vocabulary."""
+        return self.vocabulary.projection
+
+    def start(self, source: Source, memory: Memory) -> PointerContext:
+        """Take what can be copied from where."""
+        assert source.copy_ids is not None, "a pointer needs copy_ids: the source was not encoded for copying"
+        assert source.forms is not None
+        return PointerContext(source.copy_ids, source.forms)
+
+    def log_probs(self, output: Output, context: PointerContext) -> Tensor:
+        """Return log-probabilities [R, V + X] in fp32; −inf for forms that a sentence does not have."""
+        assert output.attention is not None
+        generated = self.vocabulary.log_probs(output, None).exp()
+        num_sentences, num_rows = context.copy_ids.shape[0], generated.shape[0]
+        copyable = (context.copy_ids > 0).unsqueeze(1)
+        # [B·K, S] -> [B, K, S]
+        weights = fold(output.attention.float(), num_sentences) * copyable
+        total = weights.sum(dim=-1, keepdim=True)
+        copied = fold(torch.sigmoid(-self.gate(output.hidden).float()), num_sentences)
+        # Where nothing that is attended to can be copied, all is generated.
+        share = torch.where(total > LEAST, copied, 0.0)
+        weights = weights * (share / total.clamp_min(LEAST))
+        mixed = fold(generated, num_sentences) * (1 - share)
+        mixed = nn.functional.pad(mixed, (0, context.forms.shape[1]))
+        mixed = mixed.scatter_add(2, context.copy_ids.unsqueeze(1).expand_as(weights), weights)
+        log_probs = mixed.clamp_min(LEAST).log()
+        if context.forms.shape[1]:
+            allowed = nn.functional.pad(context.forms, (generated.shape[1], 0), value=True)
+            log_probs = log_probs.masked_fill(~allowed.unsqueeze(1), float("-inf"))
+        return log_probs.reshape(num_rows, -1)

@@ -1,0 +1,55 @@
+"""Heads: from what a decoder says to log-probabilities of the next token."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from calque.batch import Source
+from calque.config import Config
+from calque.nn.embedding import Embedding
+from calque.nn.heads.fused_loss import Projection, projected_losses
+from calque.nn.objectives import Objective, smoothing_of
+from calque.nn.parts import Decoder, Head, Memory, Output
+
+
+class SoftmaxHeadConfig(Config):
+    """Score every token of the vocabulary by one projection."""
+
+    kind: Literal["softmax"] = "softmax"
+    """The head."""
+    learned_bias: bool = True
+    """Learn the bias of each token; false leaves it as it is: 0, or what imported weights have."""
+
+    def build(self, decoder: Decoder, tied: Embedding | None) -> "SoftmaxHead":
+        """Build the head of a decoder, over the vocabulary of its embedding."""
+        head = SoftmaxHead(decoder.width, decoder.embedding.vocab_size, tied)
+        head.projection.bias.requires_grad_(self.learned_bias)
+        return head
+
+
+class SoftmaxHead(Head):
+    """Project on the vocabulary and normalise; the projection may be the table of an embedding."""
+
+    def __init__(self, width: int, vocab_size: int, tied: Embedding | None) -> None:
+        super().__init__()
+        self.projection = nn.Linear(width, vocab_size)
+        nn.init.normal_(self.projection.weight, std=width**-0.5)
+        nn.init.zeros_(self.projection.bias)
+        if tied is not None:
+            self.projection.weight = tied.weight
+
+    def start(self, source: Source, memory: Memory) -> None:
+        """Need nothing of the source."""
+        return
+
+    def log_probs(self, output: Output, context: None) -> Tensor:
+        """Return log-probabilities [.., V] in fp32."""
+        return self.projection(output.hidden).float().log_softmax(dim=-1)  # type: ignore[no-any-return]
+
+    def losses(self, output: Output, labels: Tensor, objective: Objective) -> Tensor | None:
+        """Return the losses of a likelihood, plain or smoothed, without log-probabilities in between."""
+        smoothing = smoothing_of(objective)
+        if smoothing is None:
+            return None
+        projection = Projection(output.hidden, self.projection.weight, self.projection.bias)
+        return projected_losses(projection, labels, smoothing)

@@ -1,0 +1,1 @@
+"""Transformer encoders and decoders: layers, positions and the mixers of a decoder."""

@@ -1,0 +1,1 @@
+"""Strings to strings: the Predictor, ensembles, worker processes and streams of lines."""

@@ -1,0 +1,282 @@
+"""Before the first update: from files to facts, a whole recipe, tokenizers and a token store, or back to those of a
+run that is to go on.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from calque.data.files.columns import learn_inputs
+from calque.data.files.readers import Columns, Dataset, Example, open_dataset
+from calque.data.store.token_store import TokenStore, build_store, open_or_build
+from calque.data.survey import Survey, development_sample, survey, training_pairs
+from calque.errors import DataError, UsageError
+from calque.system.files import write_atomic
+from calque.system.machine import Machine, probe
+from calque.folder.recipe_file import read_sections
+from calque.recipe.copying import check_copying
+from calque.recipe.graphs import check_graphs, fit_edges
+from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
+from calque.recipe.lengths import check_lengths, default_max_length
+from calque.recipe.origin import with_origin
+from calque.recipe.presets import preset
+from calque.runs.request import DATA_PATHS, Request, describe
+from calque.recipe.tree import Recipe
+from calque.report.progress import Display
+from calque.text.pair import TextPair, train_text
+from calque.text.tokenizers.subword import SentencePieceTokenizer
+from calque.text.tokenizers.tags import TaggedTokenizer
+from calque.folder.record import read_record, versions, write_record
+from calque.runs.changes import LIMITS, MAY_CHANGE, changes
+from calque.training.starts.vectors import open_vectors
+
+# Enough for a quantile of 99.9 %.
+SAMPLE_LINES = 5_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold what a run starts from; `sets` are the data sets by role, `is_finished` what run.json says."""
+
+    recipe: Recipe
+    text: TextPair
+    store: TokenStore
+    dev: list[Example]
+    sets: dict[str, Dataset]
+    is_finished: bool
+
+
+def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
+    """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
+    if fresh:
+        clear(request.out)
+    sets = open_sets(request)
+    digests = {role: dataset.digest() for role, dataset in sets.items()}
+    record = read_record(request.out)
+    for role, dataset in sets.items():
+        display.note(f"{role} data {dataset.name}: {dataset.description}")
+    if record is None:
+        recipe, text, dev = _begin(request, sets, digests, display)
+    else:
+        recipe, text, dev = _go_on(request, sets, digests, record, display)
+    store = open_store(request.out, recipe, text, sets, digests, display)
+    # Asked anew: a raised limit has made a finished run a running one.
+    is_finished = (read_record(request.out) or {}).get("status") == "finished"
+    return Prepared(recipe, text, store, dev, sets, is_finished)
+
+
+def plan(request: Request, display: Display) -> Recipe:
+    """Return the recipe that a run would have, telling its reasons; writes nothing."""
+    sets = open_sets(request)
+    facts = survey(sets["training"], "validation" not in sets, 1)
+    return _recipe(request, facts, probe(), display)
+
+
+def open_sets(request: Request) -> dict[str, Dataset]:
+    """Open training, validation and test data."""
+    data = request.settings.get("data", {})
+    columns = Columns.model_validate(data.get("columns", {}))
+    spool = request.out / "data" / "spool"
+    sets = {"training": open_dataset(request.data, columns, spool)}
+    for role, path in (("validation", data.get("valid")), ("test", data.get("test"))):
+        if path:
+            sets[role] = open_dataset([path], columns, spool)
+    return sets
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote in its folder, and nothing else."""
+    for name in ("checkpoints", "data", "text"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("run.json", "recipe.json", "model.safetensors", "metrics.jsonl", "timing.jsonl", "latest"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("report.html", "README.md", "manifest.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def open_store(
+    folder: Path, recipe: Recipe, text: TextPair, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+) -> TokenStore:
+    """Open the token store of the training pairs, or build it; say which pairs were too long."""
+    split = "validation" not in sets
+    parts = (digests["training"], text.fingerprint, recipe.data.max_length, split, recipe.data.columns)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+    def build(place: Path) -> TokenStore:
+        pairs = training_pairs(sets["training"], split)
+        return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
+
+    store = open_or_build(folder / "data", key, build, display.note)
+    record = store.record
+    if record.num_too_long:
+        places = ", ".join(map(str, record.first_too_long))
+        display.note(
+            f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
+            f" side and are left out (training pairs {places}…); data.max_length raises the limit"
+        )
+    if not len(store):
+        raise DataError("no pair is left to train on", sets["training"].name)
+    return store
+
+
+def _begin(
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+) -> tuple[Recipe, TextPair, list[Example]]:
+    split = "validation" not in sets
+    most = int(request.settings.get("train", {}).get("validation_sentences", Recipe().train.validation_sentences))
+    facts = survey(sets["training"], split, most)
+    dev = facts.held_out if split else development_sample(sets["validation"], most)
+    _say_counts(sets["training"], facts, split, len(dev), display)
+    machine = probe()
+    recipe = _recipe(request, facts, machine, display)
+    # What cannot be used is told before hours of work, not after.
+    open_vectors(recipe.text, recipe.model)
+    text = _text(recipe, sets["training"], facts, display)
+    _use_threads(text, recipe.train.threads)
+    recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
+    request.out.mkdir(parents=True, exist_ok=True)
+    text.save(request.out / "text")
+    write_recipe(request.out, recipe)
+    pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
+    write_record(
+        request.out,
+        {
+            "status": "running",
+            "request": describe(request),
+            "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
+            "pairs": pairs,
+            "seed": recipe.train.seed,
+            "threads": recipe.train.threads,
+            "versions": versions(),
+            "machine": asdict(machine),
+            "recipe": recipe.model_dump(mode="json"),
+        },
+    )
+    return recipe, text, dev
+
+
+def _go_on(
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], record: dict[str, Any], display: Display
+) -> tuple[Recipe, TextPair, list[Example]]:
+    asked, before = describe(request), record["request"]
+    fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
+    pairs = [(key, before.get(key), asked.get(key)) for key in fixed]
+    lines = [f"  {key}: {then!r} before, {now!r} now" for key, then, now in pairs if then != now]
+    for role in sorted(digests.keys() | record["data"].keys()):
+        if digests.get(role) != record["data"].get(role, {}).get("sha256"):
+            lines.append(f"  {role} data: not the same as before")
+    if lines:
+        shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
+        ways = "Take another folder with --out, or start anew with --fresh."
+        raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
+    saved = read_sections(request.out)
+    changed = changes(before, asked)
+    for key, value in changed.items():
+        display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
+        saved.setdefault("train", {})[key.removeprefix("train.")] = value
+    # What trains no further does not make a finished run a running one.
+    state = {"status": "running"} if changed.keys() & set(LIMITS) else {}
+    kept = {key: before[key] for key in before.keys() - changed.keys()}
+    recipe = validate(saved)
+    write_recipe(request.out, recipe)
+    held = {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads}
+    write_record(request.out, state | {"request": kept | asked} | held)
+    text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
+    _use_threads(text, recipe.train.threads)
+    if "validation" in sets:
+        return recipe, text, development_sample(sets["validation"], most)
+    return recipe, text, survey(sets["training"], True, most).held_out
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write recipe.json."""
+    values = recipe.model_dump(mode="json")
+    write_atomic(folder / "recipe.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
+    settings = spread_text(with_origin(request.settings, request.choice.languages))
+    base = Recipe().model_dump()
+    # Settings that do not hold are refused here, before other defaults follow from them.
+    validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
+    made = preset(request.choice, facts, machine, settings)
+    recipe = validate(merge(merge(base, made.layer), settings))
+    check_graphs(recipe)
+    check_lengths(recipe)
+    check_copying(recipe)
+    for reason in made.reasons:
+        display.note(reason)
+    for key, value in flatten(request.settings).items():
+        display.note(f"{key} = {value}: as you set it")
+    return recipe
+
+
+def _text(recipe: Recipe, dataset: Dataset, facts: Survey, display: Display) -> TextPair:
+    """Return the text side of the model to start from, or learn one."""
+    origin = recipe.train.start_from
+    if origin:
+        text = TextPair.load(Path(origin) / "text")
+    else:
+        sources = (example.source for example in dataset.examples())
+        inputs = learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
+        text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample), inputs)
+    sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
+    display.note(f"{sizes} tokens, those of {origin}" if origin else f"learned {sizes} tokens")
+    return text
+
+
+def _use_threads(text: TextPair, threads: int) -> None:
+    for side in (text.source, text.target):
+        tokenizer = side.inner if isinstance(side, TaggedTokenizer) else side
+        if isinstance(tokenizer, SentencePieceTokenizer):
+            tokenizer.num_threads = threads
+
+
+def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer, display: Display) -> Recipe:
+    """Set the limits that depend on how many tokens the tokenizers make of the text."""
+    source = sorted(map(len, text.encode_source(facts.source.sample[:SAMPLE_LINES])))
+    target = sorted(map(len, text.encode_target(facts.target.sample[:SAMPLE_LINES])))
+    layer: Layer = recipe.model_dump()
+    if not recipe.data.max_length:
+        usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
+        layer["data"]["max_length"] = default_max_length(recipe.model, math.ceil(2 * usual / 8) * 8)
+        display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
+    ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source)))) / 1
+    if "max_length_ratio" not in settings.get("search", {}):
+        layer["search"]["max_length_ratio"] = ratio
+    return validate(layer)
+
+
+def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, display: Display) -> None:
+    if not facts.num_pairs:
+        raise DataError("no pair is left to train on: every source is held out or blank; give --valid", dataset.name)
+    if split and not num_dev:
+        raise DataError("too few pairs to hold a tenth out for validation; give some with --valid FILE", dataset.name)
+    display.note(f"{facts.num_pairs:,} pairs to train on, {num_dev:,} to validate on")
+    if split:
+        display.note(
+            f"held out: {facts.num_held_out:,} pairs, a tenth by hash of the source; --valid FILE names others"
+        )
+    if facts.num_blank:
+        display.note(f"{facts.num_blank:,} pairs have a blank side and are left out")
+    if dataset.joined_newlines:
+        display.note(f"{dataset.joined_newlines:,} line breaks or tabs inside texts were made blanks")
+
+
+def _counted(display: Display) -> Callable[[int], None]:
+    """Return a report of pairs read that speaks at powers of ten and every million."""
+    marks: Iterator[int] = itertools.chain((100_000,), itertools.count(1_000_000, 1_000_000))
+    state = {"next": next(marks)}
+
+    def report(count: int) -> None:
+        if count >= state["next"]:
+            display.note(f"encoded {count:,} pairs")
+            state["next"] = next(marks)
+
+    return report

@@ -1,0 +1,244 @@
+"""From a source text to what the encoder reads: a line of tokens, or tokens joined by edges of a few kinds.
+
+The edges of a graph become nodes in a Levi graph (Beck et al. 2018), so that kinds stay few and labels are text;
+without, each frequent label is a kind. Every token of a node is a position. An edge stands between first tokens, and
+`NEXT` edges tell which tokens follow these in the same node: by them an encoder lets the edge join all of both nodes.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from calque.config import Config
+from calque.errors import DataError
+from calque.text.copying import copy_table
+from calque.text.graph.graph import Graph, linearised, read_graph
+from calque.text.source import Edge, SourceIds
+from calque.text.tokenizers.symbols import Vocabulary
+from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, NUM_SPECIALS, PAD, UNK, Tokenizer, damaged
+
+Normalise: TypeAlias = Callable[[str], str]
+
+# Kinds of edges, 0 being none: to the next token of the same node, and to another node. Without Levi the frequent
+# labels follow; the last kind of a sentence with dependencies is the edge from a word to the next.
+NEXT, EDGE = 1, 2
+LABELS_FILE = "labels.json"
+
+
+class LineLayoutConfig(Config):
+    """Read a source as the line of text that it is."""
+
+    kind: Literal["line"] = "line"
+    """How a source is laid out."""
+
+
+class LinearisedLayoutConfig(Config):
+    """Read a graph as a line of text, `subject | label | object ; …`, for encoders that know no edges."""
+
+    kind: Literal["linearised"] = "linearised"
+    """How a source is laid out."""
+
+
+class NeighboursLayoutConfig(Config):
+    """Read a line of text as a graph whose edges join each token to the next."""
+
+    kind: Literal["neighbours"] = "neighbours"
+    """How a source is laid out."""
+
+
+class NgramsLayoutConfig(Config):
+    """Read a line of text as a graph whose edges join tokens of one n-gram, their kind being the distance."""
+
+    kind: Literal["ngrams"] = "ngrams"
+    """How a source is laid out."""
+    n: int = Field(default=3, ge=2, le=64)
+    """Length of the n-grams: tokens less than n apart are joined."""
+
+
+class GraphLayoutConfig(Config):
+    """Read a graph: nodes and edges, or triples."""
+
+    kind: Literal["graph"] = "graph"
+    """How a source is laid out."""
+    levi: bool = True
+    """Make every edge a node that bears the label as text; without, each frequent label is a kind of edge."""
+    labels: int = Field(default=64, ge=1, le=1_000)
+    """Without levi: the most labels that are kinds of their own; rarer ones share one."""
+
+
+class DependenciesLayoutConfig(GraphLayoutConfig):
+    """Read a sentence with its dependencies: edges from heads to dependents, and from each word to the next."""
+
+    kind: Literal["dependencies"] = "dependencies"  # type: ignore[assignment]
+    """How a source is laid out."""
+
+
+LayoutConfig = Annotated[
+    LineLayoutConfig
+    | LinearisedLayoutConfig
+    | NeighboursLayoutConfig
+    | NgramsLayoutConfig
+    | GraphLayoutConfig
+    | DependenciesLayoutConfig,
+    Field(discriminator="kind"),
+]
+
+_LINE = LineLayoutConfig()
+
+
+class SourceError(DataError):
+    """Report a source that is not what the model reads; `number` is its place among those given, from 0."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Hold the texts that a source is made of, and edges between them by their numbers."""
+
+    texts: tuple[str, ...]
+    edges: tuple[Edge, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Lay sources out as a config says; `labels` are the kinds of edges of a graph without Levi."""
+
+    config: LayoutConfig = _LINE
+    labels: Vocabulary | None = None
+
+    @property
+    def num_edge_kinds(self) -> int:
+        """Return the number of kinds of edges; 0 for a line."""
+        match self.config:
+            case LineLayoutConfig() | LinearisedLayoutConfig():
+                return 0
+            case NeighboursLayoutConfig():
+                return NEXT
+            case NgramsLayoutConfig(n=n):
+                return n
+        kinds = EDGE + len(self.labels.forms if self.labels else ())
+        return kinds + isinstance(self.config, DependenciesLayoutConfig)
+
+    @property
+    def is_line(self) -> bool:
+        """Say whether a source is read as it is."""
+        return isinstance(self.config, LineLayoutConfig)
+
+    def sketch(self, text: str, normalise: Normalise) -> Sketch:
+        """Return the texts and edges of a source; DataError for one that is no graph where it must be."""
+        match self.config:
+            case LinearisedLayoutConfig():
+                return Sketch((normalise(linearised(read_graph(text))),))
+            case GraphLayoutConfig():
+                graph = read_graph(text)
+                edges = [(start, end, normalise(label)) for start, end, label in graph.edges]
+                return self._graph(Graph(tuple(map(normalise, graph.nodes)), tuple(edges), graph.is_sentence))
+        return Sketch((normalise(text),))
+
+    def read(
+        self, texts: Sequence[str], source: Tokenizer, target: Tokenizer | None, normalise: Normalise
+    ) -> list[SourceIds]:
+        """Return all that the model needs of each source, what can be copied to `target` where that is given.
+
+        SourceError for one that is no graph.
+        """
+        sketches = [self._sketch(number, text, normalise) for number, text in enumerate(texts)]
+        encoded = iter(source.encode_batch([part for sketch in sketches for part in sketch.texts]))
+        found = []
+        for sketch in sketches:
+            # Where a tokenizer makes nothing of a text, its node still has a place.
+            rows = [next(encoded) or [UNK] for _ in sketch.texts]
+            tokens = list(itertools.chain.from_iterable(rows))
+            copy_ids, forms = _copied(sketch.texts, source, target) if target else (None, ())
+            edges = self._edges(sketch, [len(row) for row in rows]) if self.num_edge_kinds else None
+            found.append(SourceIds(tokens, copy_ids, forms, edges))
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """Return the file of labels, if there are any."""
+        return {LABELS_FILE: self.labels.to_json()} if self.labels else {}
+
+    def _sketch(self, number: int, text: str, normalise: Normalise) -> Sketch:
+        try:
+            return self.sketch(text, normalise)
+        except DataError as error:
+            raise SourceError(error.message, number) from None
+
+    def _graph(self, graph: Graph) -> Sketch:
+        assert isinstance(self.config, GraphLayoutConfig)
+        ordered = isinstance(self.config, DependenciesLayoutConfig)
+        if graph.is_sentence != ordered:
+            have, want = ("dependencies", "graph") if ordered else ("graph", "dependencies")
+            raise DataError(f"the source is of the other form; text.layout.kind is {have}, set it to {want}")
+        size = len(graph.nodes)
+        follows = [(number, number + 1, self.num_edge_kinds) for number in range(size - 1)] if ordered else []
+        if not self.config.levi:
+            return Sketch(graph.nodes, (*((*edge[:2], self._kind(edge[2])) for edge in graph.edges), *follows))
+        halves = (
+            half
+            for label, (start, end, _) in enumerate(graph.edges, start=size)
+            for half in ((start, label, EDGE), (label, end, EDGE))
+        )
+        return Sketch((*graph.nodes, *(label for _, _, label in graph.edges)), (*halves, *follows))
+
+    def _kind(self, label: str) -> int:
+        known = self.labels.id_of(label) if self.labels else None
+        # Ids of a vocabulary begin after the special ones, of which the last stands for all that is unknown.
+        return EDGE if known is None else known - NUM_SPECIALS + EDGE + 1
+
+    def _edges(self, sketch: Sketch, lengths: Sequence[int]) -> list[Edge]:
+        """Return edges between positions, first those inside the texts."""
+        starts = list(itertools.accumulate(lengths, initial=0))
+        if isinstance(self.config, NgramsLayoutConfig):
+            total, apart = starts[-1], range(1, self.config.n)
+            return [(start, start + far, NEXT + far) for start in range(total) for far in apart if start + far < total]
+        inside = [
+            (place, place + 1, NEXT)
+            for start, length in zip(starts, lengths, strict=False)
+            for place in range(start, start + length - 1)
+        ]
+        return [*inside, *((starts[start], starts[end], kind) for start, end, kind in sketch.edges)]
+
+
+def learn_layout(config: LayoutConfig, texts: Iterable[str], normalise: Normalise) -> Layout:
+    """Return the layout of a config, without Levi with the most frequent labels of `texts`."""
+    if not isinstance(config, GraphLayoutConfig) or config.levi:
+        return Layout(config)
+    counts = Counter(normalise(label) for text in texts for _, _, label in read_graph(text).edges)
+    kept = [label for label in counts if len(label.encode()) <= MAX_ENTRY_BYTES]
+    if not kept:
+        raise DataError("no edge has a label to learn; set text.layout.levi = true")
+    # Equal counts by their letters: the order of the data must not number the labels.
+    return Layout(config, Vocabulary(sorted(kept, key=lambda label: (-counts[label], label))[: config.labels]))
+
+
+def load_layout(config: LayoutConfig, folder: Path) -> Layout:
+    """Return the layout that a text folder holds; UsageError naming the file that is missing or damaged."""
+    if not isinstance(config, GraphLayoutConfig) or config.levi:
+        return Layout(config)
+    path = folder / LABELS_FILE
+    labels = Vocabulary.load(path)
+    if len(labels.forms) > config.labels:
+        raise damaged(path, f"{len(labels.forms)} labels, more than the {config.labels} that text.json allows")
+    return Layout(config, labels)
+
+
+def _copied(texts: Sequence[str], source: Tokenizer, target: Tokenizer) -> tuple[list[int], tuple[str, ...]]:
+    """Return the tables of all texts as one, a form that several of them have being one form."""
+    forms: dict[str, int] = {}
+    copy_ids: list[int] = []
+    for text in texts:
+        ids, own = copy_table(source, target, text)
+        places = [target.vocab_size + forms.setdefault(form, len(forms)) for form in own]
+        copy_ids += [
+            number if number < target.vocab_size else places[number - target.vocab_size] for number in ids or [PAD]
+        ]
+    return copy_ids, tuple(forms)

@@ -1,0 +1,1 @@
+"""The SentencePiece model file: read, checked and written without the library."""

@@ -1,0 +1,105 @@
+"""The normalisation table of a SentencePiece model, walked once before the C++ library follows it without looking.
+
+A double array (Aoe 1989, as darts-clone lays it out) of keys in UTF-8, whose leaves point at texts ended by zero bytes.
+"""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calque.text.sentencepiece.file import MalformedError
+
+_UNIT_BYTES = 4
+_IS_VALUE, _HAS_LEAF, _IS_FAR = np.uint32(1 << 31), np.uint32(1 << 8), np.uint32(1 << 9)
+_LABEL = np.uint32(1 << 31 | 0xFF)
+_LAST_BYTE = 0xFF
+# The library takes up to 32 keys that begin alike without counting them; real tables have keys of a few characters.
+_MAX_MATCHES, _MAX_KEY_BYTES = 32, 64
+_MAX_TABLE_BYTES, _MAX_NODES = 2 * 2**20, 500_000
+# The longest real one is an Arabic formula of 33 bytes; a long one could fill the memory.
+_MAX_TEXT_BYTES = 256
+
+
+def check_charsmap(table: bytes) -> None:
+    """Raise MalformedError unless every key leads to a short text within the table."""
+    if not _UNIT_BYTES <= len(table) <= _MAX_TABLE_BYTES:
+        raise MalformedError("its normalisation table is cut short, or too large")
+    (size,) = struct.unpack_from("<I", table)
+    texts = table[_UNIT_BYTES + size :]
+    if not size or size % _UNIT_BYTES or _UNIT_BYTES + size > len(table) or not texts.endswith(b"\0"):
+        raise MalformedError("its normalisation table is cut short")
+    _check_texts(texts)
+    values = _walk(np.frombuffer(table, "<u4", size // _UNIT_BYTES, _UNIT_BYTES))
+    starts = np.flatnonzero(np.frombuffer(b"\0" + texts[:-1], np.uint8) == 0)
+    if not np.isin(values, starts).all():
+        raise MalformedError("its normalisation table points outside of its texts")
+
+
+def _check_texts(texts: bytes) -> None:
+    parts = texts.split(b"\0")
+    if max(map(len, parts)) > _MAX_TEXT_BYTES:
+        raise MalformedError(f"its normalisation table makes more than {_MAX_TEXT_BYTES} bytes of a character")
+    try:
+        texts.decode()
+    except UnicodeDecodeError:
+        raise MalformedError("its normalisation table is not in UTF-8") from None
+
+
+def _walk(units: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the value of every key, all keys followed at once, a byte a round."""
+    edges = _Edges(units)
+    base = _children(units[:1], np.zeros(1, np.int64))
+    matches = np.zeros(1, np.int64)
+    values, visited = [np.zeros(0, np.int64)], 0
+    for _ in range(_MAX_KEY_BYTES):
+        visited += len(base)
+        if visited > _MAX_NODES:
+            raise MalformedError("its normalisation table goes in circles")
+        if (base | _LAST_BYTE).max() >= len(units):
+            raise MalformedError("its normalisation table points outside of itself")
+        rows, places = edges.of(base)
+        if not len(places):
+            return np.concatenate(values)
+        nodes = units[places]
+        has_leaf = (nodes & _HAS_LEAF) != 0
+        # Keys share their ends: a node is looked at once a round, with the most matches on any way to it.
+        after = _children(nodes, places)
+        values.append(_values(units, after[has_leaf]))
+        base, order = np.unique(after, return_inverse=True)
+        most = np.zeros(len(base), np.int64)
+        np.maximum.at(most, order, matches[rows] + has_leaf)
+        matches = most
+        if matches.max() >= _MAX_MATCHES:
+            raise MalformedError(f"its normalisation table has {_MAX_MATCHES} keys that begin alike")
+    raise MalformedError(f"its normalisation table has a key of {_MAX_KEY_BYTES} bytes")
+
+
+class _Edges:
+    """Find the nodes below others: a unit with label c stands where its parent's children are counted from, xor c."""
+
+    def __init__(self, units: NDArray[np.uint32]) -> None:
+        places = np.flatnonzero((units & _LABEL) <= _LAST_BYTE)
+        parents = places ^ (units[places] & _LABEL).astype(np.int64)
+        order = np.argsort(parents, kind="stable")
+        self.parents, self.places = parents[order], places[order]
+
+    def of(self, base: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return for each child of each of `base` the row of its parent and the place where it stands."""
+        first, last = (np.searchsorted(self.parents, base, side) for side in ("left", "right"))
+        counts = last - first
+        rows = np.repeat(np.arange(len(base)), counts)
+        within = np.arange(int(counts.sum())) - np.repeat(counts.cumsum() - counts, counts)
+        return rows, self.places[first[rows] + within]
+
+
+def _values(units: NDArray[np.uint32], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(places) and places.max() >= len(units):
+        raise MalformedError("its normalisation table points outside of itself")
+    return (units[places] & ~_IS_VALUE).astype(np.int64)
+
+
+def _children(nodes: NDArray[np.uint32], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where the children of nodes are counted from: a unit holds an offset, near or in steps of 256."""
+    far = np.where((nodes & _IS_FAR) != 0, np.uint32(8), np.uint32(0))
+    return places ^ ((nodes >> np.uint32(10)) << far).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Tokenizers: from a text to ids and back, each in a module of its own."""

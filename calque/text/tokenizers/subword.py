@@ -1,0 +1,224 @@
+"""SentencePiece subwords that give back every text exactly as it was, learned from raw text of any script.
+
+Kudo & Richardson 2018 (SentencePiece); Kudo 2018 (unigram); Sennrich et al. 2016 (byte-pair encoding).
+"""
+
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import sentencepiece
+from pydantic import Field
+
+from calque.config import Config
+from calque.errors import DataError, UsageError
+from calque.text.scripts import count_characters
+from calque.text.sentencepiece.file import BYTE_PIECES, Algorithm, check_model, rewrite_model
+from calque.text.tokenizers.tokenizer import (
+    MAX_ENTRIES,
+    NUM_SPECIALS,
+    SPECIALS,
+    read_limited,
+    visible,
+    visible_byte,
+    write_files,
+)
+
+BLANK = "\u2581"
+# SentencePiece writes a blank as ▁ and so cannot tell it from a ▁ of the user's. Two noncharacters, which no text is
+# meant to hold, stand in for it: ▁ becomes MARK, and where the text does hold them they become ESCAPE with a digit.
+_MARK, _ESCAPE = "\ufdd0", "\ufdd1"
+_TO_INNER = {BLANK: _MARK, _MARK: _ESCAPE + "0", _ESCAPE: _ESCAPE + "1"}
+_TO_OUTER = {inner: outer for outer, inner in _TO_INNER.items()}
+_OUTER = re.compile(f"[{BLANK}{_MARK}{_ESCAPE}\ud800-\udfff]")
+_INNER = re.compile(f"{_MARK}|{_ESCAPE}[01]")
+
+# The trainer skips what holds its own sign for the unknown, and zero bytes end a string in C++.
+_ZERO, _UNKNOWN = "\0", "\u2585"
+# It takes its own special names for borders that no piece crosses: the place of a character that gets no piece.
+_BORDER = SPECIALS[0]
+_CHUNK = 1000
+MANY_TEXTS = 500
+_MAX_SENTENCE_BYTES = 2 * len(_BORDER) * _CHUNK
+# Of an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are left to the bytes.
+_LARGE_ALPHABET, _COVERAGE = 1000, 0.9995
+
+
+class SentencePieceConfig(Config):
+    """Choose subwords learned by SentencePiece."""
+
+    kind: Literal["sentencepiece"] = "sentencepiece"
+    """Subwords learned by SentencePiece from raw text."""
+    algorithm: Algorithm = "unigram"
+    """How pieces are learned: a unigram language model, or byte-pair encoding."""
+    vocab_size: int = Field(default=8000, ge=1, le=MAX_ENTRIES)
+    """The most pieces there may be, special ones included; small data gives fewer, a large alphabet may need more."""
+    byte_fallback: bool = True
+    """Spell unknown characters as UTF-8 bytes (256 pieces), so that no text is lost; without it they are <unk>."""
+
+
+class SentencePieceTokenizer:
+    """Encode and decode with a trained SentencePiece model; lossless where the model has byte pieces."""
+
+    kind = "sentencepiece"
+
+    def __init__(self, model: bytes) -> None:
+        """Take the bytes of a model; those from a file must have passed `check_model`."""
+        self._model = model
+        # For many texts at once; the ids are the same with any number.
+        self.num_threads = 1
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+
+    @classmethod
+    def load(cls, path: Path) -> "SentencePieceTokenizer":
+        """Read a model file; UsageError naming it if it is not one that calque wrote."""
+        data = read_limited(path)
+        check_model(data, path)
+        return cls(data)
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of pieces."""
+        return int(self._processor.vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, in one call; from `MANY_TEXTS` on with `num_threads` threads."""
+        threads = self.num_threads if len(texts) >= MANY_TEXTS else 1
+        inner = [_to_inner(text) for text in texts]
+        ids: list[list[int]] = self._processor.encode(inner, out_type=int, num_threads=threads)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
+        text: str = self._processor.decode([int(number) for number in ids if number >= NUM_SPECIALS])
+        return _to_outer(text)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the pieces without the ▁ for blanks; a byte piece as its character or number."""
+        return [_label(self._processor.id_to_piece(int(number))) for number in ids]
+
+    def forms(self, text: str) -> list[str]:
+        """Return the pieces of `text`, ▁ for a blank before them."""
+        return [self._processor.id_to_piece(number) for number in self.encode(text)]
+
+    def id_of(self, form: str) -> int | None:
+        """Return the id of a piece, None where there is no such piece."""
+        number = int(self._processor.piece_to_id(form))
+        return number if number >= NUM_SPECIALS else None
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """Return the model file."""
+        return {f"{name}.model": self._model}
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the model file."""
+        write_files(folder, self.files(name))
+
+
+def train_sentencepiece(config: SentencePieceConfig, texts: Iterable[str]) -> SentencePieceTokenizer:
+    """Learn pieces from `texts` (held in memory: pass ≤ 10 MB); the same texts give the same bytes.
+
+    Fewer pieces than asked for come out where the data holds no more, more where the alphabet alone needs them.
+    """
+    sentences = list(_sentences(texts))
+    if not sentences:
+        raise DataError("there is no text to learn a vocabulary from.")
+    if config.byte_fallback:
+        rare = dict.fromkeys(map(ord, _spelled_in_bytes(sentences, config.vocab_size)), _BORDER)
+        # An empty table still has every character looked up.
+        sentences = [sentence.translate(rare) for sentence in sentences] if rare else sentences
+    vocab_size = max(config.vocab_size, NUM_SPECIALS + len(BYTE_PIECES) * config.byte_fallback + 1)
+    for _ in range(3):
+        try:
+            trained = _train(config, sentences, vocab_size)
+            return SentencePieceTokenizer(rewrite_model(trained, config.algorithm))
+        except RuntimeError as error:
+            vocab_size = _possible_size(error)
+    raise AssertionError("SentencePiece refused the size that it had asked for")
+
+
+def _train(config: SentencePieceConfig, sentences: Iterable[str], vocab_size: int) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type=config.algorithm,
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        byte_fallback=config.byte_fallback,
+        character_coverage=1.0,
+        # The default rule turns ， into a comma and drops blanks: nothing that is lost here comes back.
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        max_sentence_length=_MAX_SENTENCE_BYTES,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        num_threads=1,
+        minloglevel=3,
+    )
+    return model.getvalue()
+
+
+def _possible_size(error: RuntimeError) -> int:
+    """Return the size that the trainer's message asks for: its least ("10 vs 18") or its most ("<= 120")."""
+    found = re.search(r"required_chars\D+\d+ vs (\d+)|value <= (\d+)", str(error))
+    size = int(found[1] or found[2]) if found else 0
+    if not 0 < size <= MAX_ENTRIES:
+        raise UsageError(f"SentencePiece cannot learn a vocabulary from this text: {error}") from None
+    return size
+
+
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts in chunks that the trainer takes: it skips longer ones without a word."""
+    for text in texts:
+        for part in _to_inner(text).replace(_UNKNOWN, _ZERO).split(_ZERO):
+            start = 0
+            while len(part) - start > _CHUNK:
+                blank = part.rfind(" ", start + 1, start + _CHUNK)
+                end = blank if blank > 0 else start + _CHUNK
+                yield part[start:end]
+                # The trainer puts a blank in front of each chunk: it is the one left out here.
+                start = end + (blank > 0)
+            if part[start:]:
+                yield part[start:]
+
+
+def _spelled_in_bytes(sentences: Iterable[str], vocab_size: int) -> list[str]:
+    """Return the rarest characters, for which there is no place of their own.
+
+    At most half of the free places go to single characters, so that a small vocabulary still learns some words.
+    """
+    counts = count_characters(sentences)
+    # The blank always has its place: the trainer puts one in front of every sentence.
+    counts.pop(" ", None)
+    common = sorted(counts, key=lambda char: (-counts[char], char))
+    kept = max(0, vocab_size - NUM_SPECIALS - len(BYTE_PIECES) - 1) // 2
+    if len(common) > _LARGE_ALPHABET:
+        sums = itertools.accumulate(counts[char] for char in common)
+        kept = min(kept, sum(covered < _COVERAGE * counts.total() for covered in sums) + 1)
+    return common[kept:]
+
+
+def _to_inner(text: str) -> str:
+    if text.isascii() or not _OUTER.search(text):
+        return text
+    return _OUTER.sub(lambda found: _TO_INNER.get(found[0], "\ufffd"), text)
+
+
+def _to_outer(text: str) -> str:
+    return _INNER.sub(lambda found: _TO_OUTER[found[0]], text)
+
+
+def _label(piece: str) -> str:
+    if piece in BYTE_PIECES:
+        return visible_byte(int(piece[1:-1], 16))
+    return visible(_to_outer(piece.replace(BLANK, " ").strip(" ")))

@@ -1,0 +1,116 @@
+"""Lines of a pipe: nothing waits for more, nothing is lost, and what is no text is named."""
+
+import io
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from calque.errors import DataError
+from calque.predict.stream import LONGEST_LINE, MOST_LINES, answer_stream, decode, pending_lines
+
+
+def grouped(text: bytes, most: int = MOST_LINES) -> list[list[str]]:
+    """Return the groups that a stream of `text` comes in."""
+    return list(pending_lines(io.BytesIO(text), "the pipe", most))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 100])
+def test_groups_hold_every_line_once_and_in_order(count: int) -> None:
+    """Cut any number of lines into groups of the given size at most."""
+    lines = [f"line {number}" for number in range(count)]
+    groups = grouped("".join(f"{line}\n" for line in lines).encode(), most=6)
+    assert [line for group in groups for line in group] == lines
+    assert all(1 <= len(group) <= 6 for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (b"one\r\ntwo\n", ["one", "two"]),
+        (b"one\r\r\ntwo", ["one\r", "two"]),
+        (b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", ["one", "\ufefftwo"]),
+        (b"\n\n", ["", ""]),
+        (b"\n", [""]),
+        ("a\u2028b\u0085c\x1cd\n".encode(), ["a\u2028b\u0085c\x1cd"]),
+    ],
+)
+def test_only_a_newline_ends_a_line(text: bytes, lines: list[str]) -> None:
+    """Take off one carriage return, and a byte-order mark at the very start."""
+    assert [line for group in grouped(text) for line in group] == lines
+
+
+def test_a_line_is_handed_over_before_the_next_comes() -> None:
+    """Wait neither for the end of the pipe nor for more lines."""
+    reading, writing = os.pipe()
+    answered: queue.Queue[str] = queue.Queue()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+        worker = threading.Thread(target=answer_stream, args=(stream, "p", lambda group: group, answered.put))
+        worker.start()
+        for text in ("one\n", "\n", "three\n"):
+            start = time.monotonic()
+            pipe.write(text.encode())
+            assert answered.get(timeout=30) == text
+            assert time.monotonic() - start < 10
+        pipe.close()
+        worker.join(timeout=30)
+        assert not worker.is_alive()
+
+
+def test_lines_that_are_there_are_answered_together() -> None:
+    """Put what is pending into one group, so that it is computed at once."""
+    groups = grouped(b"x\n" * 500)
+    # Under load the reader may fall behind the 50 ms now and then, yet groups stay large.
+    assert len(groups) < 50
+    assert sum(map(len, groups)) == 500
+
+
+def test_bad_bytes_are_named_after_the_lines_before() -> None:
+    """Yield what is good, then raise with name, line and byte."""
+    groups: Iterator[list[str]] = pending_lines(io.BytesIO(b"one\nt\xc3\xa4\nx\xffy\nfour\n"), "the pipe")
+    found = []
+    with pytest.raises(DataError) as caught:
+        found.extend(line for group in groups for line in group)
+    assert found == ["one", "tä"]
+    assert (caught.value.file, caught.value.line, caught.value.byte) == ("the pipe", 3, 1)
+    assert "0xFF" in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"])
+def test_every_kind_of_bad_utf8_is_refused(bad: bytes) -> None:
+    """Tell stray, cut, surrogate, overlong and out-of-range bytes by their place."""
+    with pytest.raises(DataError) as caught:
+        decode(b"ab" + bad + b"\n", "p", 7)
+    assert (caught.value.line, caught.value.byte) == (7, 2)
+
+
+def test_an_endless_line_is_refused_before_it_fills_the_memory() -> None:
+    """Stop reading one byte after the limit."""
+    stream = io.BytesIO(b"x" * (LONGEST_LINE + 1000))
+    with pytest.raises(DataError, match="split it"):
+        list(pending_lines(stream, "p"))
+    assert stream.tell() == LONGEST_LINE + 1
+
+
+def test_a_stream_that_fails_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End when reading fails; the error itself shows as that of the reading thread."""
+
+    class Broken(io.BytesIO):
+        def readline(self, size: int | None = -1) -> bytes:
+            raise OSError("gone")
+
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: seen.append(arguments.exc_value))
+    assert list(pending_lines(Broken(), "p")) == []
+    assert [type(error) for error in seen] == [OSError]
+
+
+def test_answers_are_counted_and_written_in_order() -> None:
+    """Return the number of lines, and write what `answer` makes of each group."""
+    written: list[str] = []
+    count = answer_stream(io.BytesIO(b"a\nb\n\nc"), "p", lambda group: [line.upper() for line in group], written.append)
+    assert count == 4
+    assert "".join(written) == "A\nB\n\nC\n"
