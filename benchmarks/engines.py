@@ -21,9 +21,9 @@ from calque.catalog import architecture
 from calque.data.collate import collate_sources
 from calque.engines.choice import ENGINES, Opened
 from calque.engines.ctranslate2.spec import library, numbered, write_model
+from calque.ids import EOS
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.options import SearchConfig
-from calque.search.scorer import EOS
 from calque.text.source import plain_sources
 
 PIECES = 8000

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from calque.batch import Batch, Source
 from calque.config import Config
 from calque.errors import UsageError
+from calque.ids import UNK
 from calque.nn.embedding import Embedding
 from calque.nn.graph.attention import GraphAttentionEncoderConfig
 from calque.nn.graph.gated import GatedGraphEncoderConfig
@@ -26,7 +27,6 @@ from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, Recurren
 from calque.nn.several import SeveralEncoderConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.rows import select
-from calque.search.scorer import UNK
 
 # Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
 SCORES_AT_ONCE = 2**25

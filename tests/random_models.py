@@ -12,9 +12,9 @@ from calque.batch import Batch
 from calque.catalog import architecture
 from calque.data.collate import collate_pairs
 from calque.exchange.out_folder import write_model_folder
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.options import SearchConfig
-from calque.search.scorer import BOS, EOS, PAD, UNK
 from calque.tasks.kinds import TaskConfig
 from calque.text.pair import TextPair
 from calque.text.source import plain_sources

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from calque.batch import Batch, Source, Target
 from calque.data.store.token_store import TokenStore
+from calque.ids import BOS, EOS, PAD
 from calque.text.source import SourceIds
-from calque.text.tokenizers.tokenizer import BOS, EOS, PAD
 
 Ragged: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 

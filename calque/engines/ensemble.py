@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.errors import UsageError
+from calque.ids import UNK
 from calque.model import Seq2Seq
-from calque.search.scorer import UNK
 
 Space = Literal["prob", "log"]
 

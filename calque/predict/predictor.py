@@ -20,10 +20,10 @@ from calque.engines.eager import Eager, Engine
 from calque.errors import UsageError
 from calque.folder.recipe_file import check_weights, fill, first_line, read_sections
 from calque.folder.weights import load_weights
+from calque.ids import PAD
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.beam import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.scorer import PAD
 from calque.system.machine import Device, default_device
 from calque.tasks.kinds import TaskConfig
 from calque.text.graph.layout import SourceError

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
 from calque.search.largest import largest
 from calque.search.lengths import divisor, largest_divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import IMPOSSIBLE, Processor, wishes
-from calque.search.scorer import BOS, EOS, PAD, UNK, Scorer
+from calque.search.scorer import Scorer
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from calque.errors import UsageError
+from calque.ids import EOS, PAD
 from calque.rows import select
 from calque.search.largest import largest
 from calque.search.options import SearchConfig
-from calque.search.scorer import EOS, PAD
 
 IMPOSSIBLE = float("-inf")
 

@@ -1,13 +1,8 @@
-"""What search sees of a model: whatever scores the next token (a model, an ensemble, an engine, a wrapper).
-
-Special token ids stand here because search cannot do without them; they are the same everywhere in calque.
-"""
+"""What search sees of a model: whatever scores the next token (a model, an ensemble, an engine, a wrapper)."""
 
 from typing import Any, Protocol
 
 from torch import Tensor
-
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
 
 class Scorer(Protocol):

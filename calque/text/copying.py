@@ -6,7 +6,8 @@ letters and comes out as it stood.
 
 from collections.abc import Sequence
 
-from calque.text.tokenizers.tokenizer import PAD, Tokenizer
+from calque.ids import PAD
+from calque.text.tokenizers.tokenizer import Tokenizer
 
 # Tokenizers of whole symbols, whose unknown ones have a form that can be copied, and what stands between symbols.
 JOINERS = {"word": " ", "character": ""}

@@ -13,11 +13,12 @@ from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.errors import DataError, did_you_mean
+from calque.ids import EOS, PAD
 from calque.text.graph.graph import graph_from, write_graph
 from calque.text.graph.layout import SourceError
 from calque.text.source import SourceIds
 from calque.text.tokenizers.tags import TaggedTokenizer
-from calque.text.tokenizers.tokenizer import EOS, MAX_ENTRY_BYTES, PAD, Tokenizer, well_formed
+from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, well_formed
 
 Side = Literal["source", "target"]
 BETWEEN = "\t"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from calque.text.tokenizers.tokenizer import PAD
+from calque.ids import PAD
 
 Edge: TypeAlias = tuple[int, int, int]
 

@@ -14,9 +14,9 @@ from covering import Axis, Choice, covering, sample
 from calque import rows
 from calque.batch import Batch, Source, Target
 from calque.data.collate import collate_pairs
+from calque.ids import EOS, PAD
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.text.source import SourceIds, plain_sources
-from calque.text.tokenizers.tokenizer import EOS, PAD
 
 VOCAB_SIZE = 13
 WIDTH = 12

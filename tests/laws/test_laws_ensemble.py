@@ -15,6 +15,7 @@ from calque.batch import Batch, Source
 from calque.data.collate import collate_sources
 from calque.engines.ensemble import Ensemble
 from calque.errors import UsageError
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
@@ -22,7 +23,6 @@ from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
 from calque.text.sharing import SharedSource, share_forms
 from calque.text.source import SourceIds
-from calque.text.tokenizers.tokenizer import BOS, EOS, PAD, UNK
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 LSTM = {"kind": "lstm", "layers": 2, "width": 12}

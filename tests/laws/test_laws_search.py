@@ -9,12 +9,12 @@ from parts import PRODUCT, VOCAB_SIZE, Case, batch, model, unpadded
 from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
+from calque.ids import BOS, EOS, PAD
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
 from calque.text.source import plain_sources
-from calque.text.tokenizers.tokenizer import BOS, EOS, PAD
 
 each_case = pytest.mark.parametrize("case", PRODUCT, ids=str)
 

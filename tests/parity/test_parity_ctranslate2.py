@@ -20,10 +20,10 @@ from calque.engines.ctranslate2.engine import CTranslate2, Setting
 from calque.engines.ctranslate2.folder import load
 from calque.engines.ctranslate2.spec import can_take, numbered, write_model
 from calque.engines.eager import Eager, Engine
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq
 from calque.search.beam import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.scorer import BOS, EOS, PAD, UNK
 from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ctranslate2")]

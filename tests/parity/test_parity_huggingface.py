@@ -22,10 +22,10 @@ from torch import nn
 from calque.exchange.huggingface.names import pieces
 from calque.exchange.huggingface.tables import SILENCED
 from calque.exchange.huggingface.weights import to_calque, to_huggingface
+from calque.ids import BOS, PAD
 from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
-from calque.search.scorer import BOS, PAD
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 

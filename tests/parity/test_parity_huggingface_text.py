@@ -13,9 +13,9 @@ import pytest
 
 from calque.errors import UsageError
 from calque.exchange.huggingface.text import ImportedText, read_text, write_text, written_ids
+from calque.ids import EOS
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.tokenizers.imported import ImportedBytePairTokenizer, ImportedSentencePieceTokenizer
-from calque.text.tokenizers.tokenizer import EOS
 
 # Their Marian class would have a package for punctuation, which it then does not use.
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")

@@ -32,10 +32,10 @@ from calque.exchange.onnx.examples import Sizes, random_source
 from calque.exchange.onnx.files import export_onnx
 from calque.exchange.onnx.graphs import write_graphs
 from calque.exchange.out_folder import write_model_folder
+from calque.ids import BOS, PAD
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.predict.predictor import load
 from calque.search.beam import search
-from calque.search.scorer import BOS, PAD
 from calque.tasks.kinds import TaskConfig
 from calque.text.source import SourceIds
 

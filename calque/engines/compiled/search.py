@@ -14,12 +14,12 @@ from torch import Tensor
 from calque.engines.compiled.layout import Float, Int, Pointer
 from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.eager import Eager
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
 from calque.search.beam import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import wishes
-from calque.search.scorer import BOS, EOS, PAD, UNK
 
 # As in the source: the sum of a hypothesis that is none.
 HIDDEN = -1e30

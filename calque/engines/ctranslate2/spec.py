@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from calque.errors import UsageError
+from calque.ids import SPECIALS
 from calque.model import ModelConfig
 from calque.nn.embedding import sinusoids
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.nn.transformer.feed_forward import ACTIVATIONS
 from calque.nn.transformer.positions import LearnedConfig, RelativeConfig, RotaryConfig, SinusoidalConfig
-from calque.text.tokenizers.tokenizer import SPECIALS
 
 LIBRARY = "CTranslate2"
 PLACES = 4096

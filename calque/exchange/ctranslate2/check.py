@@ -19,13 +19,13 @@ from calque.data.store.token_store import TokenStore
 from calque.engines.ctranslate2.engine import CTranslate2
 from calque.engines.eager import Eager
 from calque.errors import CalqueError, DataError
+from calque.ids import EOS, NUM_SPECIALS
 from calque.model import Seq2Seq
 from calque.nn.objectives import likelihood
 from calque.predict.predictor import Predictor
 from calque.search.beam import Hypotheses
 from calque.text.source import SourceIds, plain_sources
 from calque.text.tokenizers.tags import TaggedTokenizer
-from calque.text.tokenizers.tokenizer import EOS, NUM_SPECIALS
 
 NUM_SENTENCES = 32
 LONGEST = 60

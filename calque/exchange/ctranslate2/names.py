@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calque.ids import NUM_SPECIALS, SPECIALS
 from calque.text.sentencepiece.file import read_pieces
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.symbols import ByteTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
-from calque.text.tokenizers.tokenizer import NUM_SPECIALS, SPECIALS, Tokenizer
+from calque.text.tokenizers.tokenizer import Tokenizer
 
 
 def token_names(tokenizer: Tokenizer) -> list[str]:

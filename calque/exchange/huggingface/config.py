@@ -11,11 +11,11 @@ from calque.errors import UsageError
 from calque.exchange.huggingface.families import FAMILIES, GATED_NAMES, PLAIN_NAMES, Family, family_of, has_one_table
 from calque.exchange.huggingface.options import Options
 from calque.exchange.huggingface.sides import bart_sides, t5_sides
+from calque.ids import BOS, EOS, PAD
 from calque.model import ModelConfig
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.nn.transformer.positions import LearnedConfig, RelativeConfig, SinusoidalConfig
-from calque.search.scorer import BOS, EOS, PAD
 
 Section = dict[str, Any]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from calque.errors import UsageError
-from calque.search.scorer import BOS, PAD
+from calque.ids import BOS, PAD
 
 Ids = Sequence[int]
 

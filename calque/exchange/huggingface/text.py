@@ -14,10 +14,11 @@ from calque.exchange.huggingface import text_families as families
 from calque.exchange.huggingface.text_families import Cutting, Languages, Read
 from calque.exchange.huggingface.text_files import read_json
 from calque.exchange.huggingface.text_write import write_text, written_ids
+from calque.ids import BOS, NUM_SPECIALS
 from calque.text.pair import TextConfig, TextPair
 from calque.text.tokenizers.frame import Frame
 from calque.text.tokenizers.token_table import Origin, Token, TokenTable
-from calque.text.tokenizers.tokenizer import BOS, MAX_ENTRIES, NUM_SPECIALS
+from calque.text.tokenizers.tokenizer import MAX_ENTRIES
 
 __all__ = ["ImportedText", "READERS", "read_text", "write_text", "written_ids"]
 

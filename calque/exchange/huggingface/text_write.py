@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from calque.errors import UsageError
+from calque.ids import BOS, EOS, PAD
 from calque.system.files import write_atomic
 from calque.text.pair import TextPair
 from calque.text.sentencepiece.file import read_pieces
 from calque.text.tokenizers.imported import ImportedBytePairTokenizer, ImportedSentencePieceTokenizer, write_merges
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.token_table import TokenTable
-from calque.text.tokenizers.tokenizer import BOS, EOS, PAD
 
 _Imported = ImportedSentencePieceTokenizer | ImportedBytePairTokenizer
 _CLASSES = {

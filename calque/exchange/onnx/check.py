@@ -12,9 +12,9 @@ from calque.errors import CalqueError
 from calque.exchange.onnx.examples import Sizes, num_sources, random_source
 from calque.exchange.onnx.graphs import ENCODER, STEP
 from calque.exchange.onnx.library import library
+from calque.ids import BOS
 from calque.model import Seq2Seq
 from calque.rows import select
-from calque.search.scorer import BOS
 
 Arrays = dict[str, NDArray[Any]]
 TOLERANCE = 1e-4

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from calque.batch import Source
 from calque.exchange.onnx.records import growing
+from calque.ids import BOS, EOS, NUM_SPECIALS
 from calque.model import Seq2Seq
 from calque.nn.several import SeveralEncoder
 from calque.rows import select
-from calque.search.scorer import BOS, EOS
-from calque.text.tokenizers.tokenizer import NUM_SPECIALS
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from calque.exchange.onnx.page import page, takes_text
 from calque.exchange.onnx.parts import require_expressible
 from calque.exchange.out_folder import new_folder, require_new
 from calque.folder.recipe_file import read_sections
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig
 from calque.predict import predictor as opening
 from calque.predict.predictor import Predictor
-from calque.search.scorer import BOS, EOS, PAD, UNK
 from calque.system.files import write_atomic
 from calque.text.tokenizers.tokenizer import write_files
 

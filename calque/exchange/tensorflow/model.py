@@ -14,11 +14,11 @@ from calque.exchange.tensorflow.recurrent import encode as encode_recurrent
 from calque.exchange.tensorflow.search import forced, greedy
 from calque.exchange.tensorflow.transformer import TransformerDecoder
 from calque.exchange.tensorflow.transformer import encode as encode_transformer
+from calque.ids import PAD
 from calque.model import ModelConfig, Seq2Seq
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.search.options import SearchConfig
-from calque.search.scorer import PAD
 
 LIBRARY = "TensorFlow"
 

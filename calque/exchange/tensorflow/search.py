@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from calque.exchange.tensorflow.basics import tf
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.search.options import SearchConfig
-from calque.search.scorer import BOS, EOS, PAD, UNK
 
 
 class Scorer(Protocol):

@@ -8,7 +8,8 @@ import struct
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from calque.text.tokenizers.tokenizer import MAX_ENTRIES, MAX_ENTRY_BYTES, SPECIALS, UNK, damaged
+from calque.ids import SPECIALS, UNK
+from calque.text.tokenizers.tokenizer import MAX_ENTRIES, MAX_ENTRY_BYTES, damaged
 
 Algorithm = Literal["unigram", "bpe"]
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from calque.config import Config
 from calque.errors import UsageError
+from calque.ids import UNK
 from calque.text.sentencepiece.file import BYTE_PIECES
 from calque.text.sentencepiece.foreign import processor_of, read_model
 from calque.text.tokenizers.token_table import TokenTable
 from calque.text.tokenizers.tokenizer import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
-    UNK,
     damaged,
     read_limited,
     visible,

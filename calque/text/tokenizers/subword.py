@@ -15,17 +15,10 @@ from pydantic import Field
 
 from calque.config import Config
 from calque.errors import DataError, UsageError
+from calque.ids import NUM_SPECIALS, SPECIALS
 from calque.text.scripts import count_characters
 from calque.text.sentencepiece.file import BYTE_PIECES, Algorithm, check_model, rewrite_model
-from calque.text.tokenizers.tokenizer import (
-    MAX_ENTRIES,
-    NUM_SPECIALS,
-    SPECIALS,
-    read_limited,
-    visible,
-    visible_byte,
-    write_files,
-)
+from calque.text.tokenizers.tokenizer import MAX_ENTRIES, read_limited, visible, visible_byte, write_files
 
 BLANK = "\u2581"
 # SentencePiece writes a blank as ▁ and so cannot tell it from a ▁ of the user's. Two noncharacters, which no text is

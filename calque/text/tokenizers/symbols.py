@@ -16,12 +16,10 @@ from pydantic import Field
 
 from calque.config import Config
 from calque.errors import DataError
+from calque.ids import NUM_SPECIALS, SPECIALS, UNK
 from calque.text.tokenizers.tokenizer import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
-    NUM_SPECIALS,
-    SPECIALS,
-    UNK,
     damaged,
     read_limited,
     visible,

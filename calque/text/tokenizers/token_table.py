@@ -13,16 +13,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from calque.config import Config
-from calque.text.tokenizers.tokenizer import (
-    MAX_ENTRIES,
-    MAX_ENTRY_BYTES,
-    NUM_SPECIALS,
-    SPECIALS,
-    damaged,
-    read_limited,
-    visible,
-    well_formed,
-)
+from calque.ids import NUM_SPECIALS, SPECIALS
+from calque.text.tokenizers.tokenizer import MAX_ENTRIES, MAX_ENTRY_BYTES, damaged, read_limited, visible, well_formed
 
 Family = Literal["marian", "t5", "pegasus", "mbart", "mbart50", "m2m_100", "bart"]
 # The table itself has five; forms may hold some.

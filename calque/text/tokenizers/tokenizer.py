@@ -12,10 +12,6 @@ from typing import Protocol
 from calque.errors import UsageError
 from calque.system.files import write_atomic
 
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
-SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
-NUM_SPECIALS = len(SPECIALS)
-
 # A vocabulary beyond these is a mistake or an attack. SentencePiece needs up to 17 times the bytes of the file in
 # memory, which is why that limit is the tightest; 100,000 pieces take some 2 MB, the 250,000 of mBART 5 MB.
 MAX_ENTRIES = 300_000

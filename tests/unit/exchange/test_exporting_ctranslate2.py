@@ -15,6 +15,7 @@ from calque.engines.ctranslate2.spec import DECODER_POSITIONS, FUNCTIONS, can_ta
 from calque.errors import UsageError
 from calque.exchange.ctranslate2.files import export_ctranslate2, require_expressible
 from calque.exchange.ctranslate2.names import CUTTING, token_names
+from calque.ids import SPECIALS
 from calque.model import ModelConfig
 from calque.nn.norms import Norm
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
@@ -26,7 +27,6 @@ from calque.text.tokenizers.subword import SentencePieceConfig, train_sentencepi
 from calque.text.tokenizers.symbols import ByteTokenizer, Vocabulary, WordTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
 from calque.text.tokenizers.token_table import Origin, Token, TokenTable
-from calque.text.tokenizers.tokenizer import SPECIALS
 
 
 def test_where_ctranslate2_is_missing_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from calque.errors import UsageError
 from calque.exchange.huggingface.config import SpecialIds, huggingface_config, model_config
 from calque.exchange.huggingface.tables import SILENCED, fetched, is_silenced, placed, placed_on_both
 from calque.exchange.huggingface.weights import fit_tables, to_calque, to_huggingface
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, build
 from calque.nn.objectives import smoothed
-from calque.search.scorer import BOS, EOS, PAD, UNK
 
 PART: dict[str, Any] = {"kind": "transformer", "layers": 2, "width": 8, "heads": 2, "feed_forward": 12}
 SIZE = 9

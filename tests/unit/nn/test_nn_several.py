@@ -10,6 +10,7 @@ from torch import Tensor
 from calque.batch import Source
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
+from calque.ids import EOS
 from calque.model import ModelConfig, build
 from calque.nn.attention.hierarchical import HierarchicalAttention, HierarchicalAttentionConfig
 from calque.nn.embedding import Embedding
@@ -18,7 +19,6 @@ from calque.nn.recurrent.encoder_decoder import RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoder, SeveralEncoderConfig
 from calque.nn.transformer.encoder_decoder import TransformerEncoderConfig
 from calque.text.source import SourceIds
-from calque.text.tokenizers.tokenizer import EOS
 
 WIDTH = 8
 LSTM = RecurrentEncoderConfig(kind="lstm", layers=2, width=WIDTH)

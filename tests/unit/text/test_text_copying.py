@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calque.ids import PAD, UNK
 from calque.text.copying import copy_table, decode_copied, encode_copied
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.source import SourceIds
 from calque.text.tokenizers.subword import SentencePieceConfig
 from calque.text.tokenizers.symbols import ByteConfig, CharacterConfig, WordConfig
-from calque.text.tokenizers.tokenizer import PAD, UNK
 
 SOURCES = ["the river runs past the mill", "a mill by the river", "two boats on the river"]
 TARGETS = ["past the mill the river", "the mill", "boats two"]

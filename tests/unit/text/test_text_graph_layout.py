@@ -7,11 +7,11 @@ import pytest
 from graph_texts import GRAPHS, LINES, SENTENCES, pair
 
 from calque.errors import DataError
+from calque.ids import PAD
 from calque.text.graph.graph import graph_from, linearised
 from calque.text.graph.layout import EDGE, NEXT, SourceError
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
-from calque.text.tokenizers.tokenizer import PAD
 
 
 def node_texts(text: TextPair, source: SourceIds) -> dict[int, str]:

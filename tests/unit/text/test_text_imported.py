@@ -13,6 +13,7 @@ import pytest
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.exchange.huggingface.text import ImportedText, read_text, write_text
+from calque.ids import BOS, EOS, PAD, UNK
 from calque.predict.predictor import _parts
 from calque.recipe.tree import Recipe
 from calque.text.inputs import Inputs
@@ -21,7 +22,6 @@ from calque.text.source import SourceIds
 from calque.text.tokenizers.frame import NO_FRAME, Frame
 from calque.text.tokenizers.imported import ImportedSentencePieceTokenizer
 from calque.text.tokenizers.token_table import Origin, Token, TokenTable
-from calque.text.tokenizers.tokenizer import BOS, EOS, PAD, UNK
 
 Maker = Callable[[Path], dict[str, Any]]
 MAKERS: dict[str, tuple[Maker, tuple[str, str] | None]] = {

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from calque.errors import DataError, UsageError
+from calque.ids import EOS, PAD, SPECIALS
 from calque.text.graph.layout import SourceError
 from calque.text.inputs import ONE_TEXT, Inputs, found_tags, join_sources
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.source import SourceIds
 from calque.text.tokenizers.tags import TaggedTokenizer
-from calque.text.tokenizers.tokenizer import EOS, PAD, SPECIALS
 
 QUESTIONS = ["who came?", "where did the ship go?", "what lies by the river?"]
 PASSAGES = ["Ada came.", "The ship went to the harbour.", "A mill lies by the river."]

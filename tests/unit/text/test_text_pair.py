@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from calque.config import help_of
 from calque.errors import DataError, UsageError
+from calque.ids import UNK
 from calque.text.pair import TextConfig, TextPair, train_text, train_tokenizer
 from calque.text.tokenizers.symbols import ByteTokenizer, CharacterTokenizer, WordConfig
-from calque.text.tokenizers.tokenizer import UNK
 
 ENGLISH = ["The cat sees a tree.", "The dog meets an old man, by the river.", "A café\u0301 by the café."]
 CHINESE = ["猫看见一棵树。", "狗在河边遇见老人，", "河边的 café 和 cafe\u0301。"]

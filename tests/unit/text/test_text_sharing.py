@@ -3,10 +3,10 @@
 import pytest
 
 from calque.errors import UsageError
+from calque.ids import PAD
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.sharing import read_shared, require_one_target, share_forms
 from calque.text.source import SourceIds
-from calque.text.tokenizers.tokenizer import PAD
 
 SOURCES = ["the river runs to the sea", "a ship leaves the harbour", "the harbour lies by the river"]
 TARGETS = ["go river sea", "leave ship harbour", "lie harbour river"]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calque.errors import DataError
+from calque.ids import NUM_SPECIALS, SPECIALS, UNK
 from calque.text.tokenizers.subword import MANY_TEXTS, SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
-from calque.text.tokenizers.tokenizer import NUM_SPECIALS, SPECIALS, UNK
 
 ENGLISH = [f"The {noun} {verb} the {other}, again." for noun in ("cat", "dog", "old man") for verb in ("sees", "met")
            for other in ("tree", "house", "river")]  # fmt: skip

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calque.errors import DataError, UsageError
+from calque.ids import BOS, EOS, NUM_SPECIALS, PAD, SPECIALS, UNK
 from calque.text.tokenizers.symbols import (
     ByteTokenizer,
     CharacterConfig,
@@ -16,7 +17,6 @@ from calque.text.tokenizers.symbols import (
     train_characters,
     train_words,
 )
-from calque.text.tokenizers.tokenizer import BOS, EOS, NUM_SPECIALS, PAD, SPECIALS, UNK
 
 bounded = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 
