@@ -1,0 +1,87 @@
+"""What the user asked for: data files, names, and the settings of every layer as one tree."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calque.errors import UsageError
+from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings
+from calque.recipe.origin import origin_of
+from calque.recipe.presets import Choice, check_names
+from calque.tasks.kinds import language_pair
+from calque.text.scripts import guess_languages
+
+DATA_PATHS = ("data.valid", "data.test")
+# Options of `train` that are fields of the recipe, and their sections.
+OPTIONS = {"valid": "data", "test": "data"} | dict.fromkeys(("start_from", "time", "seed", "threads"), "train")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what the user asked for: files, names, settings of every layer, the folder of the run."""
+
+    data: tuple[str, ...]
+    out: Path
+    choice: Choice
+    settings: Layer
+
+
+class Named:
+    """Hold the names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
+
+    def __init__(self, model: str, size: str, task: str, languages: str | None) -> None:
+        self.model, self.size, self.task, self.languages = model, size, task, languages
+
+    def choice(self, first_file: str) -> Choice:
+        """Return the choice for data in `first_file`."""
+        if self.languages is None:
+            return Choice(self.model, self.size, self.task, guess_languages(first_file) or ("", ""))
+        return Choice(self.model, self.size, self.task, language_pair(self.languages))
+
+
+def make_request(
+    data: Sequence[str],
+    out: str | Path | None,
+    named: Named,
+    settings: Sequence[str],
+    config: str | None = None,
+    **common: Any,
+) -> Request:
+    """Join the layers that the user gave: file, then --set, then options of their own name."""
+    if not data:
+        raise UsageError("no data: give a file of pairs, or a source and a target file")
+    layer: Layer = read_file(config) if config else {}
+    layer = merge(layer, read_settings(settings))
+    for name, section in OPTIONS.items():
+        value = common.pop(name, None)
+        if value is not None:
+            layer = merge(layer, {section: {name: str(value) if isinstance(value, Path) else value}})
+    if common:
+        raise UsageError(f"train() has no option {next(iter(common))!r}")
+    check_settings(layer)
+    folder = Path(out) if out else Path("runs") / _run_name(data)
+    choice = named.choice(data[0])
+    check_names(choice)
+    if origin_of(layer) and (choice.model, choice.size) != ("auto", "auto"):
+        raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
+    return Request(tuple(data), folder, choice, layer)
+
+
+def describe(request: Request) -> dict[str, Any]:
+    """Return what was asked for as flat keys, to be compared when the same command comes again."""
+    named: Layer = {"model": request.choice.model, "size": request.choice.size, "task": request.choice.task}
+    languages = "-".join(request.choice.languages)
+    # The files of pairs are compared by what they hold, not by where they lie.
+    settings = {key: value for key, value in flatten(request.settings).items() if key not in DATA_PATHS}
+    return json.loads(json.dumps({**named, "languages": languages, **settings}))  # type: ignore[no-any-return]
+
+
+def _run_name(data: Sequence[str]) -> str:
+    if data[0] == "-":
+        return "pipe"
+    name = Path(data[0]).name
+    for ending in (".gz", ".tsv", ".csv", ".jsonl", ".txt"):
+        name = name.removesuffix(ending)
+    return name or "pairs"

@@ -1,0 +1,118 @@
+"""Train, or go on training, in a run's folder: from a request to a finished folder."""
+
+from pathlib import Path
+
+import torch
+
+from calque.data.files.lines import open_lines
+from calque.data.survey import EVERYTHING, development_sample
+from calque.engines.choice import Opened, choose_engine
+from calque.engines.eager import Engine
+from calque.folder.lock import RunLock
+from calque.folder.record import write_record
+from calque.metrics.score import Score
+from calque.model import build
+from calque.predict.ensemble import load
+from calque.predict.predictor import Predictor
+from calque.predict.workers import spread
+from calque.recipe.layers import flatten
+from calque.recipe.tree import Recipe
+from calque.report.progress import Display
+from calque.runs.changes import limits_of
+from calque.runs.finish import complete, samples, score_examples
+from calque.runs.prepare import Prepared, plan, prepare
+from calque.runs.request import Request
+from calque.tasks.kinds import task_metrics
+from calque.training.run import Outcome, Run
+from calque.training.starts.model import start_from_model
+from calque.training.starts.vectors import start_from_vectors
+from calque.training.validation import development
+
+
+def plan_training(request: Request, display: Display) -> Recipe:
+    """Return the recipe that a run would have (--dry-run)."""
+    return plan(request, display)
+
+
+def run_training(request: Request, fresh: bool, display: Display, verbose: bool = False) -> Outcome | None:
+    """Train, or go on training, in the run's folder; None where it was finished before.
+
+    `verbose` tells every field of the recipe, not only those that were chosen.
+    """
+    for path in request.data:
+        # Before the lock makes the folder: a misspelt name must not leave one behind.
+        if path != "-" and not Path(path).exists():
+            open_lines(path)
+    with RunLock(request.out):
+        prepared = prepare(request, fresh, display)
+        if prepared.is_finished:
+            limits = limits_of(prepared.recipe.train)
+            display.note(f"{request.out} is finished; --fresh starts anew, a raised limit ({limits}) goes on")
+            return None
+        recipe = prepared.recipe
+        for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
+            display.note(f"{key} = {value}")
+        # Until the run is complete again, its weights are not those of the manifest.
+        (request.out / "manifest.json").unlink(missing_ok=True)
+        run = _run(request.out, prepared, display)
+        if not run.resume():
+            _start(recipe, prepared, run, display)
+        outcome = run.train()
+        if outcome.signal:
+            return outcome
+        display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
+        _complete(request.out, recipe, prepared, run, display)
+        return outcome
+
+
+def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
+    recipe, text = prepared.recipe, prepared.text
+    torch.set_num_threads(recipe.train.threads)
+    torch.manual_seed(recipe.train.seed)
+    model = build(recipe.model, text.source.vocab_size, text.target.vocab_size).to(recipe.train.device)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    display.note(f"{recipe.model.encoder.kind} → {recipe.model.decoder.kind}, {count:,} parameters")
+    dev = development(prepared.dev, text, task_metrics(recipe.task), recipe.data.max_length)
+    options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
+    predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
+
+    def make_engine() -> tuple[Engine, str]:
+        return choose_engine("auto", Opened(model, recipe.model, folder))
+
+    return Run(folder, recipe.train, model, prepared.store, dev, predictor, make_engine, display)
+
+
+def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
+    """Put in place what a fresh model takes from elsewhere."""
+    if recipe.train.start_from:
+        start_from_model(Path(recipe.train.start_from), run.model, display.note)
+    start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
+
+
+def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
+    """Take the final scores with the best weights and the whole search, where they were trained; write what stays."""
+    predictor = load(folder, device=recipe.train.device)
+    metrics = task_metrics(recipe.task)
+    display.note(f"scoring the best model with beam {recipe.search.beam}")
+    with spread(predictor):
+        found, outputs = score_examples(predictor, prepared.dev, metrics)
+        scores = {"validation": found}
+        if "test" in prepared.sets:
+            test = development_sample(prepared.sets["test"], EVERYTHING)
+            scores["test"], _ = score_examples(predictor, test, metrics)
+    for data, part in scores.items():
+        display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
+    write_record(
+        folder,
+        {
+            "status": "finished",
+            "seconds": run.elapsed.seconds,
+            "scores": {data: [score.as_dict() for score in part] for data, part in scores.items()},
+        },
+    )
+    complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), run.elapsed.seconds)
+
+
+def _score_line(score: Score) -> str:
+    interval = "" if score.low is None else f" [{score.low:.2f}, {score.high:.2f}]"
+    return f"{score.name} {score.value:.2f}{interval}"
