@@ -4,7 +4,9 @@ Reading never trusts the file: whatever is wrong with it ends in one line for th
 """
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -34,8 +36,45 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load_file(path))
     except Exception as error:  # a hostile header can fail anywhere in the library
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UsageError(f"{path}: damaged, or no safetensors file ({reason}).") from error
+        raise _damaged(path, error) from error
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """The shape and the size in bytes of a tensor, as the header of its file gives them."""
+
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+def read_headers(path: Path) -> dict[str, TensorHeader]:
+    """Return the header of each tensor of a model's weights without reading the tensors.
+
+    Raises UsageError where the file is missing or damaged, or where a tensor is not of 32-bit floats.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist, or is not a regular file.")
+    headers: dict[str, TensorHeader] = {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dictionary
+                part = file.get_slice(name)
+                if part.get_dtype() != "F32":
+                    raise UsageError(f"{path}: {name[:100]} has the type {part.get_dtype()}; weights are F32")
+                shape = tuple(part.get_shape())
+                headers[name] = TensorHeader(shape, 4 * math.prod(shape))
+    except UsageError:
+        raise
+    except Exception as error:  # a hostile header can fail anywhere in the library
+        raise _damaged(path, error) from error
+    return headers
+
+
+def require_finite_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UsageError naming the first tensor of the file `path` that holds a NaN or an infinity."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UsageError(f"{path}: {name[:100]} holds a NaN or an infinity. Copy the folder again, or train anew")
 
 
 def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
@@ -43,6 +82,11 @@ def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(f'The {what} "{name}" holds a NaN or an infinity; nothing was saved.')
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return UsageError(f"{path}: damaged, or not a safetensors file ({reason}).")
 
 
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

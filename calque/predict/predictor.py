@@ -18,10 +18,10 @@ from calque.data.collate import collate_pairs, collate_sources
 from calque.engines.choice import Opened, check_engine, choose_engine
 from calque.engines.eager import Eager, Engine
 from calque.errors import UsageError
-from calque.folder.recipe_file import check_weights, fill, first_line, read_sections
-from calque.folder.weights import load_weights
+from calque.folder.model_file import open_model
+from calque.folder.recipe_file import first_line, read_sections
 from calque.ids import PAD
-from calque.model import ModelConfig, Seq2Seq, build
+from calque.model import ModelConfig, Seq2Seq
 from calque.search.beam import Hypotheses
 from calque.search.options import SearchConfig
 from calque.system.machine import Device, default_device
@@ -236,13 +236,11 @@ def load(
         raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {first_line(error)}") from error
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
-    check_weights(folder)
     text = TextPair.load(folder / "text")
     kinds = text.layout.num_edge_kinds
     if getattr(config.encoder, "edge_kinds", kinds) != kinds:
         raise UsageError(f"{folder}: text and recipe do not belong together, the kinds of edges differ")
-    model = build(config, text.source.vocab_size, text.target.vocab_size)
-    fill(model, load_weights(folder / "model.safetensors"), folder)
+    model = open_model(folder, config, text.source.vocab_size, text.target.vocab_size)
     predictor = Predictor(model.eval().to(device or default_device()), text, options, task, max_length)
     predictor.engine, predictor.engine_said = choose_engine(engine, Opened(model, config, folder))
     return predictor

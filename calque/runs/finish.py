@@ -7,7 +7,8 @@ from typing import Any
 
 from calque import __version__
 from calque.data.files.readers import Example, lines_named
-from calque.system.files import sha256_of, write_atomic
+from calque.folder.journal import read_journal
+from calque.folder.record import read_record
 from calque.metrics.bootstrap import bootstrap
 from calque.metrics.score import Metric, Score
 from calque.predict.predictor import Predictor
@@ -16,8 +17,7 @@ from calque.recipe.tree import Recipe
 from calque.report.card import CardData, CardFacts, CardScore, model_card
 from calque.report.progress import duration
 from calque.report.training import training_page
-from calque.folder.journal import read_journal
-from calque.folder.record import read_record
+from calque.system.files import sha256_of, write_atomic
 
 NUM_SAMPLES = 12
 SHOWN_SETTINGS = (

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from calque.folder.recipe_file import read_sections
-from calque.predict.ensemble import load
 from calque.folder.record import read_record
+from calque.predict.ensemble import load
 
 
 def info(folder: str | Path) -> dict[str, Any]:

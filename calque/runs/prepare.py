@@ -17,23 +17,23 @@ from calque.data.files.readers import Columns, Dataset, Example, open_dataset
 from calque.data.store.token_store import TokenStore, build_store, open_or_build
 from calque.data.survey import Survey, development_sample, survey, training_pairs
 from calque.errors import DataError, UsageError
-from calque.system.files import write_atomic
-from calque.system.machine import Machine, probe
 from calque.folder.recipe_file import read_sections
+from calque.folder.record import read_record, versions, write_record
 from calque.recipe.copying import check_copying
 from calque.recipe.graphs import check_graphs, fit_edges
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
 from calque.recipe.lengths import check_lengths, default_max_length
 from calque.recipe.origin import with_origin
 from calque.recipe.presets import preset
-from calque.runs.request import DATA_PATHS, Request, describe
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
+from calque.runs.changes import LIMITS, MAY_CHANGE, changes
+from calque.runs.request import Request, describe
+from calque.system.files import write_atomic
+from calque.system.machine import Machine, probe
 from calque.text.pair import TextPair, train_text
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
-from calque.folder.record import read_record, versions, write_record
-from calque.runs.changes import LIMITS, MAY_CHANGE, changes
 from calque.training.starts.vectors import open_vectors
 
 # Enough for a quantile of 99.9 %.

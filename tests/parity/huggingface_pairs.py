@@ -14,7 +14,7 @@ from calque.data.collate import collate_pairs
 from calque.exchange.huggingface.config import model_config
 from calque.exchange.huggingface.tables import is_silenced
 from calque.exchange.huggingface.weights import fit_tables, to_calque
-from calque.folder.recipe_file import fill
+from calque.folder.model_file import fill
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.text.source import plain_sources
 

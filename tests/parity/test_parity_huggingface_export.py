@@ -13,7 +13,7 @@ from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.exchange.huggingface.config import SpecialIds, huggingface_config, model_config
 from calque.exchange.huggingface.weights import fit_tables, to_calque, to_huggingface
-from calque.folder.recipe_file import fill
+from calque.folder.model_file import fill
 from calque.folder.weights import load_weights, to_bytes
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.text.source import plain_sources

@@ -6,7 +6,7 @@ The same names and shapes are asked for, so that nothing is half taken over.
 from collections.abc import Callable
 from pathlib import Path
 
-from calque.folder.recipe_file import check_weights, fill
+from calque.folder.model_file import check_weights, fill
 from calque.folder.weights import load_weights
 from calque.model import Seq2Seq
 

@@ -12,7 +12,7 @@ from calque.api import load
 from calque.batch import Batch, Source
 from calque.cli.common import say_place
 from calque.errors import UsageError
-from calque.folder.recipe_file import fill
+from calque.folder.model_file import fill
 from calque.folder.weights import load_weights
 from calque.model import Seq2Seq
 from calque.predict.predictor import Predictor, _batches, _parts, one_line
