@@ -197,7 +197,7 @@ def test_graphs_of_other_weights_are_seen_and_nothing_is_left(monkeypatch: pytes
     assert not [path.name for path in tmp_path.iterdir() if "out" in path.name]
 
 
-def write_folder(folder: Path, name: str, copying: bool) -> Path:
+def write_folder(folder: Path, name: str, copying: bool, **options: object) -> Path:
     """Write a model folder over made-up words."""
     text = replace(words(), copying=copying)
     config = ModelConfig.model_validate(MODELS[name])
@@ -206,7 +206,7 @@ def write_folder(folder: Path, name: str, copying: bool) -> Path:
         "format": 1,
         "data": {"max_length": 100},
         "model": config.model_dump(),
-        "search": GREEDY.model_dump() | {"max_length_extra": 6, "min_length": 2, "unknown": False},
+        "search": GREEDY.model_dump() | {"max_length_extra": 6, "min_length": 2, "unknown": False} | options,
         "task": TaskConfig().model_dump(),
     }
     assert (text.source.vocab_size, text.target.vocab_size) == (SOURCE_SIZE, TARGET_SIZE)
@@ -231,8 +231,17 @@ def program_output(out: Path, stdin: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_program_searches_over_ids_and_copies_as_calque(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "model", "pointer", copying=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"beam": 4},
+        {"beam": 5, "length_penalty": 0.6, "normalisation": "gnmt", "no_repeat_ngram": 2},
+        {"beam": 3, "normalisation": "none", "min_length": 4},
+    ],
+)
+def test_the_program_searches_over_ids_and_copies_as_calque(tmp_path: Path, options: dict[str, Any]) -> None:
+    folder = write_folder(tmp_path / "model", "pointer", copying=True, **options)
     export_onnx(folder, tmp_path / "out")
     predictor = load(folder)
     text = " ".join(f"s{number}" for number in range(6))
@@ -268,10 +277,14 @@ def test_the_program_answers_text_as_calque(tmp_path: Path, command: Callable[..
     assert "encoder.onnx and decoder_step.onnx" in done.err
     assert {path.name for path in (out / "text").iterdir()} == {path.name for path in (folder / "text").iterdir()}
     lines = [source for source, _ in pairs(60, seed=8)]
-    predictor = load(folder, load(folder).options.model_copy(update={"beam": 1, "n_best": 1}))
+    lines[3:3] = ["", "  ", "\u3000"]
+    predictor = load(folder)
+    assert predictor.options.beam > 1
     expected = predictor.best(lines)
     assert program_output(out, "".join(line + "\n" for line in lines)) == expected
+    assert expected[3:6] == ["", "", ""]
     assert len(set(expected)) > 20
+    assert program_output(out, "") == []
 
 
 def test_the_description_names_what_the_graphs_have(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page beside an export to ONNX, with a program that searches greedily by onnxruntime and numpy alone."""
+"""The page beside an export to ONNX, with a program that searches as calque does by onnxruntime and numpy alone."""
 
 from calque.predict.predictor import Predictor
 from calque.text.pair import TextPair
@@ -16,7 +16,7 @@ encoder, step = (
     onnxruntime.InferenceSession(str(folder / config[graph]["file"]), providers=["CPUExecutionProvider"])
     for graph in ("encoder", "decoder_step")
 )
-eos = config["special_ids"]["eos"]
+eos, search = config["special_ids"]["eos"], config["search"]
 
 
 def run(session, inputs):
@@ -24,47 +24,82 @@ def run(session, inputs):
     return dict(zip(names, session.run(names, inputs)))
 
 
-def greedy(source, prefix=()):
-    """Return the ids of the answer to each row of a source, arrays by the names of the encoder's inputs."""
-    found, search = run(encoder, source), config["search"]
+def divisor(length):
+    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by."""
+    base = (length + 5) / 6 if search["normalisation"] == "gnmt" else length
+    return 1.0 if search["normalisation"] == "none" else base ** search["length_penalty"]
+
+
+def best_places(scores, tokens, time, limit, prefix):
+    """Return the best candidates, hypothesis * vocabulary + token, best first; `scores` [hypotheses, vocabulary]."""
+    ends = scores[:, eos].copy()
+    scores[:, config["never"]] = -np.inf
+    if time < search["min_length"]:
+        scores[:, eos] = -np.inf
+    size = search["no_repeat_ngram"]
+    for row, before in enumerate(tokens if size else ()):
+        last = before[len(before) - size + 1 :]
+        for start in range(len(before) - size + 1):
+            if before[start : start + size - 1] == last:
+                scores[row, before[start + size - 1]] = -np.inf
+    if time < len(prefix):
+        wanted = scores[:, prefix[time]].copy()
+        scores[:] = -np.inf
+        scores[:, prefix[time]] = wanted
+    if time >= limit:
+        scores[:] = -np.inf
+        scores[:, eos] = ends
+    return np.argsort(-scores, axis=None, kind="stable")[: 2 * search["beam"] if search["beam"] > 1 else 1]
+
+
+def answer(source, prefix=()):
+    """Return the ids of the best answer to one source, whose arrays have the names of the encoder's inputs."""
+    found, beam = run(encoder, source), search["beam"]
     context = {{name: found[name] for name in config["context"]}}
     state = {{name: found[name] for name in config["state"]}}
-    lengths = source["mask"].sum(axis=1)
-    limits = (lengths * search["max_length_ratio"]).astype(np.int64) + search["max_length_extra"]
-    limits = np.maximum(limits, search["min_length"])
-    token = np.full(len(lengths), config["special_ids"]["bos"])
-    ended, answers = np.zeros(len(lengths), bool), [[] for _ in lengths]
-    for time in range(limits.max() + 1):
+    limit = int(source["mask"].sum() * search["max_length_ratio"]) + search["max_length_extra"]
+    limit = max(limit, search["min_length"])
+    tokens, sums, token, ended = [[]], np.zeros(1, np.float32), np.array([config["special_ids"]["bos"]]), []
+    for time in range(limit + 1):
         found = run(step, {{"token": token, **state, **context}})
-        state = {{name: found["next_" + name] for name in config["state"]}}
-        scores = found["log_probs"]
-        scores[:, config["never"]] = -np.inf
-        if time < search["min_length"]:
-            scores[:, eos] = -np.inf
-        token = scores.argmax(axis=1)
-        if time < len(prefix):
-            token[:] = prefix[time]
-        token[limits <= time] = eos
-        ended |= token == eos
-        if ended.all():
+        scores = found["log_probs"] + sums[:, None]
+        living = []
+        for rank, place in enumerate(best_places(scores, tokens, time, limit, prefix)):
+            parent, last = divmod(int(place), scores.shape[1])
+            if last != eos and len(living) < beam:
+                living.append((parent, last, scores[parent, last]))
+            elif last == eos and rank < beam and scores[parent, eos] > -np.inf:
+                ended.append((scores[parent, eos] / divisor(time + 1), tokens[parent]))
+        ended = sorted(ended, key=lambda pair: -pair[0])[:beam]
+        sums = np.array([total for _, _, total in living], np.float32)
+        if time == limit or not living or sums[0] == -np.inf:
             break
-        for row in np.flatnonzero(~ended):
-            answers[row].append(int(token[row]))
-    return answers
+        # Sums only fall: nothing that lives can become better than its sum over the largest divisor to come.
+        if ended and sums[0] / max(divisor(time + 2), divisor(limit + 1)) <= ended[0][0]:
+            break
+        if len(ended) == beam and sums[0] / divisor(time + 2) <= ended[-1][0]:
+            break
+        parents = [parent for parent, _, _ in living]
+        state = {{name: found["next_" + name][parents] for name in config["state"]}}
+        tokens = [[*tokens[parent], last] for parent, last, _ in living]
+        token = np.array([last for _, last, _ in living])
+    return ended[0][1] if ended else []
 
 '''
 
 TEXT = """
 sides = [config["text"][side] for side in ("source", "target")]
 read, write = (sentencepiece.SentencePieceProcessor(model_file=str(folder / "text" / side)) for side in sides)
-lines, form = [line.rstrip("\\n") for line in sys.stdin], config["text"]["normalise"].upper()
-texts = lines if form == "NONE" else [unicodedata.normalize(form, line) for line in lines]
-ids = [[*read.encode(text), eos] for text in texts]
-tokens = np.zeros([len(ids), max(map(len, ids))], np.int64)
-for row, numbers in enumerate(ids):
-    tokens[row, : len(numbers)] = numbers
-for answer in greedy({"tokens": tokens, "mask": tokens > 0}):
-    print(write.decode([number for number in answer if number > eos]))
+form = config["text"]["normalise"].upper()
+for line in sys.stdin:
+    text = line.rstrip("\\n") if form == "NONE" else unicodedata.normalize(form, line.rstrip("\\n"))
+    # An empty line has an empty answer.
+    if not text.strip():
+        print()
+        continue
+    tokens = np.array([[*read.encode(text), eos]])
+    found = answer({"tokens": tokens, "mask": tokens > 0})
+    print(write.decode([number for number in found if number > eos]))
 """
 
 IDS = """
@@ -79,13 +114,13 @@ for line in sys.stdin:
         source["segment"] = np.array([[*given["segment"], given["segment"][-1]]])
     if "edges" in given:
         source["edges"] = np.array(given["edges"], np.int64).reshape(1, len(given["edges"]), 3)
-    print(json.dumps(greedy(source, given.get("prefix", ()))[0]))
+    print(json.dumps(answer(source, given.get("prefix", ()))))
 """
 
 README = """# {name}: ONNX graphs
 
 Written by calque from a trained model: {encoder} encoder, {decoder} decoder, {head} head. This program searches
-greedily with {needs}; `python program.py FOLDER` {reads}:
+as calque does, with the beam of the recipe, and needs {needs}; `python program.py FOLDER` {reads}:
 
 ```python
 {program}```
@@ -96,16 +131,17 @@ greedily with {needs}; `python program.py FOLDER` {reads}:
   of what comes next, and the state after it (`next_state.…`), which the next step takes under its name without `next_`.
 - `config.json` names inputs with their types and axes, and holds special ids and the limits of search.
 
-Every axis that is named there is free: any number of sentences, of any length, any number of steps. Rows are sentences,
-or K hypotheses of each: row b · K + k of token and state reads the context of sentence b, and where hypotheses are
-chosen anew it is the caller who takes those rows of every state. All rows of a call are at the same step.
+Every named axis is free: any number of sentences, of any length, and any number of steps. Rows are sentences, or K
+hypotheses of each sentence: row b · K + k of token and state reads the context of sentence b. After each step the
+caller selects the rows of every state that belong to the hypotheses that survive. All rows of a call are at the same
+step.
 
 A source is {length}, its tokens closed by `</s>` (3), padded with 0; `mask` is true where a token is.{more}
 """
 
 FRAMED = """ The text of a source
-stands between the ids {before} and {after}, with `</s>` behind them; each answer begins with the ids {target}, the
-program's `prefix`, which stand for no text."""
+stands between the ids {before} and {after}, followed by `</s>`; each answer begins with the ids {target}, the
+program's `prefix`, which do not stand for text."""
 COPIES = """
 
 `copy_ids` is for each token of the source the target's id that copying it gives, 0 for nothing to copy, and
@@ -118,10 +154,6 @@ the same node)."""
 SEGMENTS = """
 
 `segment` tells which of {size} sources a token belongs to; `</s>` closes each."""
-REPEATS = """
-
-The recipe's search.no_repeat_ngram = {size} is not followed by this program: it may repeat itself where calque does
-not."""
 
 
 def page(name: str, predictor: Predictor, kinds: dict[str, str], inputs: list[str]) -> str:
@@ -138,8 +170,6 @@ def page(name: str, predictor: Predictor, kinds: dict[str, str], inputs: list[st
         more += EDGES.format(size=model.encoder.edge_kinds)
     if "segment" in inputs:
         more += SEGMENTS.format(size=len(text.inputs.sources))
-    if predictor.options.no_repeat_ngram:
-        more += REPEATS.format(size=predictor.options.no_repeat_ngram)
     extras = [f'"{each}": […]' for each in inputs if each not in ("tokens", "mask", "forms")]
     example = ", ".join(['{"tokens": [17, 5]', *extras]) + "}"
     return README.format(
