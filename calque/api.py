@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calque.data.check.dataset import CheckReport, check_dataset, fix_dataset
+from calque.data.check.dataset import check_dataset
+from calque.data.check.fix import fix_dataset
+from calque.data.check.report import CheckReport
 from calque.data.files.columns import Columns
 from calque.data.files.readers import open_dataset
 from calque.data.survey import EVERYTHING, development_sample
@@ -72,19 +74,24 @@ def evaluate(
 
 
 def check(
-    *data: str | Path, other: str | Path | None = None, columns: Columns | Mapping[str, str] | None = None
+    *data: str | Path,
+    other: str | Path | None = None,
+    columns: Columns | Mapping[str, str] | None = None,
+    valid: str | Path | None = None,
 ) -> CheckReport:
-    """Look for what is wrong with a data set; `other` is a test set that should share nothing with it.
+    """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
 
-    `columns` name those of both sets, such as {"source": "body"}.
+    `columns` name the columns of all sets, such as {"source": "body"}; `valid` is the file to validate on, without
+    which training holds a tenth out. The report's `is_refused` is whether training would refuse the data.
     """
     columns = _columns(columns)
     dataset = open_dataset([str(path) for path in data], columns)
-    return check_dataset(dataset, open_dataset([str(other)], columns) if other else None)
+    others = [open_dataset([str(path)], columns) if path else None for path in (other, valid)]
+    return check_dataset(dataset, *others)
 
 
 def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, str] | None = None) -> dict[str, int]:
-    """Write a clean copy of a data set: without bad lines, blanks and exact duplicates; return the counts."""
+    """Write a clean copy of a data set: without bad lines, empty sides and repeats; return the counts."""
     return dataclasses.asdict(fix_dataset(open_dataset(data, _columns(columns)), Path(out)))
 
 

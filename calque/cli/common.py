@@ -13,15 +13,15 @@ from calque.recipe.layers import check_settings, flatten, read_settings, validat
 from calque.system.machine import gpu_name, place
 
 
-def named_columns(settings: Sequence[str]) -> Columns:
-    """Return the names of columns that settings hold; a check reads by no other part of a recipe."""
+def data_settings(settings: Sequence[str]) -> tuple[Columns, str | None]:
+    """Return the columns and the validation file that settings name; a check uses no other part of a recipe."""
     layer = read_settings(settings)
     check_settings(layer)
     for key in flatten(layer):
-        if not key.startswith("data.columns"):
-            raise UsageError(f"--set {key}: a check takes only data.columns.source and data.columns.target")
-    columns = layer.get("data", {}).get("columns", {})
-    return validate_section(Columns, columns, "columns")
+        if not key.startswith("data.columns") and key != "data.valid":
+            raise UsageError(f"--set {key}: a check uses only data.columns.source, target, tag, quoting and data.valid")
+    data = layer.get("data", {})
+    return validate_section(Columns, data.get("columns", {}), "columns"), data.get("valid")
 
 
 def say_place(predictor: Predictor, quiet: bool = False) -> None:

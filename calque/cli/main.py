@@ -60,24 +60,27 @@ def check(
     data: Data,
     other: Annotated[str | None, typer.Option("--against", help="A test set that should share nothing.")] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="data.columns.source=NAME, or target.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A field of data.columns, or data.valid.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with a file of pairs."""
-    require_files(*data, other)
-    from calque import api
-    from calque.cli.common import named_columns
+    """Find what is wrong with a file of pairs; exit code 3 where training would refuse it."""
+    from calque.cli.common import data_settings
 
-    columns = named_columns(settings or [])
-    report = api.check(*data, other=other, columns=columns)
+    columns, valid = data_settings(settings or [])
+    require_files(*data, other, valid)
+    from calque import api
+
+    report = api.check(*data, other=other, columns=columns, valid=valid)
     fixed = api.fix(data, fix, columns) if fix else None
     if as_json:
         typer.echo(json.dumps(report.as_dict() | ({"fixed": fixed} if fixed else {}), ensure_ascii=False))
-        return
-    for line in report.lines():
-        typer.echo(line)
-    if fixed:
-        typer.echo(f"{fix}: " + ", ".join(f"{count:,} {what}" for what, count in fixed.items()))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+        if fixed:
+            typer.echo(f"{fix}: " + ", ".join(f"{count:,} {what}" for what, count in fixed.items()))
+    if report.is_refused:
+        _leave(3)
 
 
 @app.command()

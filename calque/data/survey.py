@@ -1,5 +1,6 @@
-"""One pass over the training data: the facts that defaults depend on, texts to learn a tokenizer from, a sample to
-validate on. Memory does not grow with the data.
+"""Read the training data once: facts that defaults depend on, texts to learn a tokenizer from, a validation sample.
+
+Memory does not grow with the data.
 """
 
 import hashlib
@@ -7,10 +8,12 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calque.data.files.readers import Dataset, Example, is_blank, pairs
+from calque.data.files.readers import Dataset, Example, pairs
 from calque.data.reservoir import Reservoir
 from calque.data.split import is_held_out
+from calque.errors import DataError
 from calque.text.graph.graph import readable
+from calque.text.identity import NFC, Identity
 from calque.text.inputs import BETWEEN
 from calque.text.scripts import count_characters, dominant_script
 
@@ -21,45 +24,56 @@ EVERYTHING = 10**9
 
 
 @dataclass(frozen=True)
-class Side:
-    """Hold what is known of one side: mean characters a line, script, number of different characters, a sample."""
+class SideFacts:
+    """The facts about one side of the training pairs."""
 
     mean_characters: float
+    """Mean number of characters in a text."""
     script: str
+    """Script of most letters, such as "Latin"."""
     alphabet: int
+    """Number of different characters."""
     sample: list[str]
+    """Texts to learn a tokenizer from, in the order of the file."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Hold the facts of a data set: pairs to train on, pairs set aside by the split, pairs with a blank side."""
+    """The facts about a data set that defaults depend on."""
 
     num_pairs: int
+    """Pairs to train on."""
     num_held_out: int
+    """Pairs that the split sets aside."""
     num_blank: int
-    source: Side
-    target: Side
+    """Pairs with an empty side."""
+    source: SideFacts
+    target: SideFacts
     held_out: list[Example]
+    """A sample of the examples that the split sets aside, in the order of the file."""
 
 
-def training_pairs(dataset: Dataset, split: bool) -> Iterator[tuple[str, str]]:
+def training_pairs(dataset: Dataset, split: bool, identity: Identity = NFC) -> Iterator[tuple[str, str]]:
     """Yield the pairs to train on: both sides have text, and with `split` the source is not held out."""
     for source, target in pairs(dataset.examples()):
-        if not (is_blank(source) or is_blank(target) or (split and is_held_out(dataset.columns.untagged(source)))):
+        untagged = dataset.columns.untagged(source)
+        if not (
+            identity.is_blank(untagged) or identity.is_blank(target) or (split and is_held_out(untagged, identity))
+        ):
             yield source, target
 
 
-def survey(dataset: Dataset, split: bool, most_held_out: int) -> Survey:
+def survey(dataset: Dataset, split: bool, most_held_out: int, identity: Identity = NFC) -> Survey:
     """Read the whole data set once; with `split`, keep a sample of at most `most_held_out` held-out examples."""
     counts = {"pairs": 0, "held_out": 0, "blank": 0, "source": 0, "target": 0}
     sources, targets = Reservoir(0, RESERVOIR_BYTES), Reservoir(1, RESERVOIR_BYTES)
     held_out = Sample(most_held_out)
     for example in dataset.examples():
-        usable = [] if is_blank(example.source) else [target for target in example.targets if not is_blank(target)]
+        usable = _usable_targets(dataset, example, identity)
         counts["blank"] += len(example.targets) - len(usable)
-        if usable and split and is_held_out(dataset.columns.untagged(example.source)):
+        if usable and split and is_held_out(dataset.columns.untagged(example.source), identity):
             counts["held_out"] += len(usable)
-            held_out.add(Example(example.source, tuple(usable), example.line))
+            held_out.add(Example(example.source, usable, example.line))
             continue
         for target in usable:
             counts["pairs"] += 1
@@ -78,18 +92,25 @@ def survey(dataset: Dataset, split: bool, most_held_out: int) -> Survey:
     )
 
 
-def development_sample(dataset: Dataset, most: int) -> list[Example]:
+def development_sample(dataset: Dataset, most: int, identity: Identity = NFC) -> list[Example]:
     """Return at most `most` examples with text on both sides, always the same, in the order of the file."""
     sample = Sample(most)
     for example in dataset.examples():
-        targets = tuple(target for target in example.targets if not is_blank(target))
-        if targets and not is_blank(example.source):
+        targets = _usable_targets(dataset, example, identity)
+        if targets:
             sample.add(Example(example.source, targets, example.line))
     return sample.examples()
 
 
+def _usable_targets(dataset: Dataset, example: Example, identity: Identity) -> tuple[str, ...]:
+    """Return the targets with text of an example; none where its source is empty."""
+    if identity.is_blank(dataset.columns.untagged(example.source)):
+        return ()
+    return tuple(target for target in example.targets if not identity.is_blank(target))
+
+
 class Sample:
-    """Keep the examples whose sources have the smallest hashes: a sample that other lines cannot shift."""
+    """Keep the examples whose sources have the smallest hashes: other lines do not change which of two is kept."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -108,7 +129,15 @@ class Sample:
         return sorted((example for _, _, example in self._heap), key=lambda example: example.line)
 
 
-def _side(lines: list[str], mean_characters: float) -> Side:
-    # Of a graph what its nodes and edges say counts, not the signs of JSON.
+def refuse_too_few(name: str, num_pairs: int, num_dev: int, split: bool) -> None:
+    """Raise DataError where no pair is left to train on, or none to validate on with `split`."""
+    if not num_pairs:
+        raise DataError("no pair is left to train on: every source is held out or empty; give --valid FILE", name)
+    if split and not num_dev:
+        raise DataError("too few pairs to hold a tenth out for validation; give some with --valid FILE", name)
+
+
+def _side(lines: list[str], mean_characters: float) -> SideFacts:
+    # The text of a graph's nodes and edges counts, not its JSON punctuation.
     read = [" ".join(map(readable, line.split(BETWEEN))) for line in lines]
-    return Side(mean_characters, dominant_script(read[:SAMPLE_LINES]), len(count_characters(read)), lines)
+    return SideFacts(mean_characters, dominant_script(read[:SAMPLE_LINES]), len(count_characters(read)), lines)

@@ -5,18 +5,17 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from calque.data.files.lines import likely_encoding
+from calque.data.files.lines import LIMIT, decode_line, without_drop
 from calque.errors import DataError
 
 WAIT_SECONDS = 0.05
 MOST_LINES = 2_048
-LONGEST_LINE = 16 * 2**20
 
 
 def pending_lines(stream: BinaryIO, name: str, most: int = MOST_LINES) -> Iterator[list[str]]:
     """Yield the lines of `stream` in groups: all that are there, at most `most`, none kept waiting for more.
 
-    Raises DataError with line and byte for what is no UTF-8, after the lines before it were yielded.
+    Raises DataError with line and byte for a line that is not text, after the lines before it were yielded.
     """
     lines: queue.Queue[bytes | None] = queue.Queue(maxsize=2 * most)
     threading.Thread(target=_read, args=(stream, lines), daemon=True).start()
@@ -52,15 +51,11 @@ def _waiting(lines: "queue.Queue[bytes | None]", most: int) -> tuple[list[bytes]
 
 
 def decode(raw: bytes, name: str, number: int) -> str:
-    """Return one line of bytes as text: its end and a byte-order mark at the start of the stream taken off."""
-    if len(raw) > LONGEST_LINE:
-        raise DataError(f"a line of more than {LONGEST_LINE:,} bytes; split it", name, number)
-    try:
-        text = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        advice = f"convert with: iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
-        raise DataError(f"byte 0x{raw[error.start]:02X} is not UTF-8; {advice}", name, number, error.start) from None
-    return text.removeprefix("\ufeff") if number == 1 else text
+    """Return one line of bytes as text, by the rules for files; `number` counts from 1. Raises DataError."""
+    line = decode_line(raw.removesuffix(b"\n"), name, number)
+    if isinstance(line, DataError):
+        raise without_drop(line)
+    return line
 
 
 def answer_stream(
@@ -75,11 +70,11 @@ def answer_stream(
 
 
 def _read(stream: BinaryIO, lines: "queue.Queue[bytes | None]") -> None:
-    # One byte more than the limit tells a line that is too long without holding all of it.
+    # One byte more than the limit shows that a line is too long, without reading all of it.
     try:
-        while line := stream.readline(LONGEST_LINE + 1):
+        while line := stream.readline(LIMIT + 1):
             lines.put(line)
-            if len(line) > LONGEST_LINE:
+            if len(line.removesuffix(b"\n")) > LIMIT:
                 break
     finally:
         lines.put(None)

@@ -15,7 +15,7 @@ from typing import Any
 from calque.data.files.columns import learn_inputs
 from calque.data.files.readers import Columns, Dataset, Example, open_dataset
 from calque.data.store.token_store import TokenStore, build_store, open_or_build
-from calque.data.survey import Survey, development_sample, survey, training_pairs
+from calque.data.survey import Survey, development_sample, refuse_too_few, survey, training_pairs
 from calque.errors import DataError, UsageError
 from calque.folder.recipe_file import read_sections
 from calque.folder.record import read_record, versions, write_record
@@ -31,6 +31,7 @@ from calque.runs.changes import LIMITS, MAY_CHANGE, changes
 from calque.runs.request import Request, describe
 from calque.system.files import write_atomic
 from calque.system.machine import Machine, probe
+from calque.text.identity import Identity
 from calque.text.pair import TextPair, train_text
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
@@ -59,13 +60,14 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     sets = open_sets(request)
     digests = {role: dataset.digest() for role, dataset in sets.items()}
     record = read_record(request.out)
+    identity = _identity(request, record)
     for role, dataset in sets.items():
         display.note(f"{role} data {dataset.name}: {dataset.description}")
     if record is None:
-        recipe, text, dev = _begin(request, sets, digests, display)
+        recipe, text, dev = _begin(request, sets, digests, identity, display)
     else:
-        recipe, text, dev = _go_on(request, sets, digests, record, display)
-    store = open_store(request.out, recipe, text, sets, digests, display)
+        recipe, text, dev = _go_on(request, sets, digests, record, identity, display)
+    store = open_store(request.out, recipe, text, sets, digests, identity, display)
     # Asked anew: a raised limit has made a finished run a running one.
     is_finished = (read_record(request.out) or {}).get("status") == "finished"
     return Prepared(recipe, text, store, dev, sets, is_finished)
@@ -74,7 +76,10 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
 def plan(request: Request, display: Display) -> Recipe:
     """Return the recipe that a run would have, telling its reasons; writes nothing."""
     sets = open_sets(request)
-    facts = survey(sets["training"], "validation" not in sets, 1)
+    split = "validation" not in sets
+    facts = survey(sets["training"], split, 1, _identity(request, None))
+    dev = facts.held_out if split else development_sample(sets["validation"], 1)
+    refuse_too_few(sets["training"].name, facts.num_pairs, len(dev), split)
     return _recipe(request, facts, probe(), display)
 
 
@@ -100,16 +105,34 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
+    """Return how texts are compared: as the run began, or in the Unicode form that its model will read."""
+    if record is not None:
+        # Records of calque 0.1.0 have no such entry.
+        return Identity(record.get("identity", "raw"))
+    text = with_origin(request.settings, request.choice.languages).get("text", {})
+    return Identity("nfkc" if text.get("normalise") == "nfkc" else "nfc")
+
+
 def open_store(
-    folder: Path, recipe: Recipe, text: TextPair, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+    folder: Path,
+    recipe: Recipe,
+    text: TextPair,
+    sets: dict[str, Dataset],
+    digests: dict[str, str],
+    identity: Identity,
+    display: Display,
 ) -> TokenStore:
-    """Open the token store of the training pairs, or build it; say which pairs were too long."""
+    """Open the token store of the training pairs, or build it; report which pairs were too long."""
     split = "validation" not in sets
-    parts = (digests["training"], text.fingerprint, recipe.data.max_length, split, recipe.data.columns)
+    columns = recipe.data.columns
+    parts: tuple[Any, ...] = (digests["training"], text.fingerprint, recipe.data.max_length, split, columns)
+    if identity.form != "raw":
+        parts += (identity.form, columns.quoting)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def build(place: Path) -> TokenStore:
-        pairs = training_pairs(sets["training"], split)
+        pairs = training_pairs(sets["training"], split, identity)
         return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
 
     store = open_or_build(folder / "data", key, build, display.note)
@@ -126,13 +149,16 @@ def open_store(
 
 
 def _begin(
-    request: Request, sets: dict[str, Dataset], digests: dict[str, str], display: Display
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], identity: Identity, display: Display
 ) -> tuple[Recipe, TextPair, list[Example]]:
     split = "validation" not in sets
     most = int(request.settings.get("train", {}).get("validation_sentences", Recipe().train.validation_sentences))
-    facts = survey(sets["training"], split, most)
-    dev = facts.held_out if split else development_sample(sets["validation"], most)
+    facts = survey(sets["training"], split, most, identity)
+    dev = facts.held_out if split else development_sample(sets["validation"], most, identity)
     _say_counts(sets["training"], facts, split, len(dev), display)
+    for role, dataset in sets.items():
+        for notice in dataset.notices():
+            display.note(f"{role} data: {notice}")
     machine = probe()
     recipe = _recipe(request, facts, machine, display)
     # What cannot be used is told before hours of work, not after.
@@ -151,6 +177,7 @@ def _begin(
             "request": describe(request),
             "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
             "pairs": pairs,
+            "identity": identity.form,
             "seed": recipe.train.seed,
             "threads": recipe.train.threads,
             "versions": versions(),
@@ -162,7 +189,12 @@ def _begin(
 
 
 def _go_on(
-    request: Request, sets: dict[str, Dataset], digests: dict[str, str], record: dict[str, Any], display: Display
+    request: Request,
+    sets: dict[str, Dataset],
+    digests: dict[str, str],
+    record: dict[str, Any],
+    identity: Identity,
+    display: Display,
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), record["request"]
     fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
@@ -190,8 +222,8 @@ def _go_on(
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
     _use_threads(text, recipe.train.threads)
     if "validation" in sets:
-        return recipe, text, development_sample(sets["validation"], most)
-    return recipe, text, survey(sets["training"], True, most).held_out
+        return recipe, text, development_sample(sets["validation"], most, identity)
+    return recipe, text, survey(sets["training"], True, most, identity).held_out
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -254,19 +286,14 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer,
 
 
 def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, display: Display) -> None:
-    if not facts.num_pairs:
-        raise DataError("no pair is left to train on: every source is held out or blank; give --valid", dataset.name)
-    if split and not num_dev:
-        raise DataError("too few pairs to hold a tenth out for validation; give some with --valid FILE", dataset.name)
+    refuse_too_few(dataset.name, facts.num_pairs, num_dev, split)
     display.note(f"{facts.num_pairs:,} pairs to train on, {num_dev:,} to validate on")
     if split:
         display.note(
             f"held out: {facts.num_held_out:,} pairs, a tenth by hash of the source; --valid FILE names others"
         )
     if facts.num_blank:
-        display.note(f"{facts.num_blank:,} pairs have a blank side and are left out")
-    if dataset.joined_newlines:
-        display.note(f"{dataset.joined_newlines:,} line breaks or tabs inside texts were made blanks")
+        display.note(f"{facts.num_blank:,} pairs have an empty side and are left out")
 
 
 def _counted(display: Display) -> Callable[[int], None]:

@@ -16,6 +16,7 @@ from calque.errors import DataError, did_you_mean
 from calque.ids import EOS, PAD
 from calque.text.graph.graph import graph_from, write_graph
 from calque.text.graph.layout import SourceError
+from calque.text.identity import is_blank
 from calque.text.source import SourceIds
 from calque.text.tokenizers.tags import TaggedTokenizer
 from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, well_formed
@@ -118,11 +119,11 @@ class Inputs(Config):
         )
 
     def is_blank(self, line: str) -> bool:
-        """Say whether no source of a line holds anything; one that cannot be read holds something."""
-        if self.is_one_text or not line or line.isspace():
-            return not line.strip()
+        """Return whether every source of a line is empty; a line that cannot be read is not empty."""
+        if self.is_one_text or is_blank(line):
+            return is_blank(line)
         try:
-            return not any(cell.strip() for cell in self.cells(line)[-len(self.sources) :])
+            return all(map(is_blank, self.cells(line)[-len(self.sources) :]))
         except DataError:
             return False
 

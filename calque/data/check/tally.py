@@ -1,6 +1,6 @@
-"""Count what a pass over a data set meets, in at most 24 bytes of memory a pair.
+"""Count what one pass over a data set finds, in at most 24 bytes of memory per pair.
 
-Texts are kept as hashes of 8 bytes: 40 bits of the source, 24 of the target, so one sorted array answers for both.
+Texts are kept as hashes of 8 bytes: 40 bits of the source, 24 of the target, so that one sorted array serves both.
 """
 
 import hashlib
@@ -12,23 +12,32 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from calque.data.files.formats import Example, is_blank
+from calque.data.files.columns import Columns
+from calque.data.files.formats import Example
 from calque.data.files.readers import Dataset
+from calque.data.split import is_held_out
 from calque.errors import DataError
 from calque.text.graph.graph import readable
+from calque.text.identity import NFC, invisible_characters, is_blank
 from calque.text.scripts import script_of
 
 FIRST = 10
 _TARGET_BITS = np.uint64(24)
 _SPECIAL = re.compile(r"</?s>|<(?:pad|unk|bos|eos|mask|sep)>|\[(?:PAD|UNK|CLS|SEP|MASK|BOS|EOS)\]|<\|[a-z_]+\|>")
-_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffd]")
+# Controls, line separators, the replacement character, and letters and symbols that draw nothing.
+_ODD = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffd\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]"
+)
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+# The space between words of these scripts.
+_WIDE_SPACE, _WIDE_SCRIPTS = "\u3000", ("Han", "Japanese")
 
 Keys = NDArray[np.uint64]
 
 
 @dataclass
 class Found:
-    """Count lines of one kind and keep the numbers of the first ten."""
+    """A number of lines, and the numbers of the first ten."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
@@ -42,12 +51,15 @@ class Found:
 
 @dataclass
 class Tally:
-    """Hold what one pass counted; `keys`, `ratios` and `lines` have an entry for each usable pair.
+    """The counts of one pass; `keys`, `ratios` and `lines` have an entry for each usable pair.
 
-    A graph counts as the text that a person reads of it.
+    A graph counts as the text of its nodes and edges.
     """
 
+    columns: Columns = field(default_factory=Columns)
     pairs: int = 0
+    held_out: int = 0
+    """Usable pairs that a split would hold out."""
     graphs: int = 0
     bad: Found = field(default_factory=Found)
     bad_errors: list[DataError] = field(default_factory=list)
@@ -58,6 +70,8 @@ class Tally:
     special: Found = field(default_factory=Found)
     odd: Found = field(default_factory=Found)
     odd_characters: Counter[str] = field(default_factory=Counter)
+    spaces: Found = field(default_factory=Found)
+    space_characters: Counter[str] = field(default_factory=Counter)
     source_lengths: Counter[int] = field(default_factory=Counter)
     target_lengths: Counter[int] = field(default_factory=Counter)
     scripts: dict[tuple[str, str], Found] = field(default_factory=dict)
@@ -73,16 +87,19 @@ class Tally:
 
     def add(self, example: Example) -> None:
         """Count the pairs of one example."""
-        shown = readable(example.source)
+        shown, untagged = readable(example.source), self.columns.untagged(example.source)
+        blank_source, is_held = is_blank(untagged), is_held_out(untagged)
         for target in example.targets:
             self.pairs += 1
-            blank = is_blank(example.source), is_blank(target)
+            self._add_odd(shown, target, example.line)
+            blank = blank_source, is_blank(target)
             if any(blank):
                 kinds = {(True, True): self.blank_both, (True, False): self.blank_source}
                 kinds.get(blank, self.blank_target).add(example.line)
             else:
                 self.keys.append(pair_key(example.source, target))
                 self.graphs += shown != example.source
+                self.held_out += is_held
                 self._add_usable(shown, target, example.line)
 
     def _add_usable(self, source: str, target: str, line: int) -> None:
@@ -90,20 +107,42 @@ class Tally:
         self.lines.append(line)
         self.source_lengths[len(source)] += 1
         self.target_lengths[len(target)] += 1
-        self.scripts.setdefault((script_of(source), script_of(target)), Found()).add(line)
-        if source == target:
+        scripts = script_of(source), script_of(target)
+        self.scripts.setdefault(scripts, Found()).add(line)
+        if NFC.of(source) == NFC.of(target):
             self.equal_sides.add(line)
         if _SPECIAL.search(source) or _SPECIAL.search(target):
             self.special.add(line)
-        if _ODD.search(source) or _ODD.search(target):
-            odd = _ODD.findall(source) + _ODD.findall(target)
+        spaces = _spaces(source, scripts[0]) + _spaces(target, scripts[1])
+        if spaces:
+            self.spaces.add(line)
+            self.space_characters.update(map(_code, spaces))
+
+    def _add_odd(self, source: str, target: str, line: int) -> None:
+        odd = [character for text in (source, target) for character in _odd(text)]
+        if odd:
             self.odd.add(line)
-            self.odd_characters.update(f"U+{ord(character):04X}" for character in odd)
+            self.odd_characters.update(map(_code, odd))
+
+
+def _odd(text: str) -> list[str]:
+    return [*_ODD.findall(text), *invisible_characters(text)]
+
+
+def _spaces(text: str, script: str) -> list[str]:
+    """Return the spaces of a text other than the plain one, without those that its script uses."""
+    if text.isascii():
+        return []
+    return [space for space in _SPACES.findall(text) if space != _WIDE_SPACE or script not in _WIDE_SCRIPTS]
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
 def tally(dataset: Dataset) -> Tally:
-    """Return what one pass over `dataset` counts."""
-    result = Tally()
+    """Return the counts of one pass over `dataset`."""
+    result = Tally(columns=dataset.columns)
     for example in dataset.examples(result.add_bad):
         result.add(example)
     return result
@@ -115,8 +154,9 @@ def text_hash(text: str) -> int:
 
 
 def pair_key(source: str, target: str) -> int:
-    """Return 40 bits of the source's hash followed by 24 of the target's."""
+    """Return 40 bits of the hash of the source's identity, followed by 24 of the target's."""
     bits = int(_TARGET_BITS)
+    source, target = NFC.of(source), NFC.of(target)
     return text_hash(source) >> bits << bits | text_hash(target) >> (64 - bits)
 
 

@@ -1,18 +1,19 @@
-"""Which columns of a file make the source side of a pair: one, several sources, or a tag before them.
+"""Which columns of a file make the source side of a pair: one source, several, or a tag before them.
 
-They travel as one text with tabs between, in the order of the recipe; no text of a column holds a tab of its own.
+They are kept as one text with tabs between, in the order of the recipe; no text of a column contains a tab itself.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from calque.config import Config
+from calque.data.files.quoting import Quoting
 from calque.text.inputs import BETWEEN, ONE_TEXT, Inputs, Side, found_tags
 
 
 class Columns(Config):
-    """Name the columns of a file with a header, or the keys of a JSON object."""
+    """The columns of a file with a header, or the keys of a JSON object."""
 
     source: str | tuple[str, ...] = "source"
     """Column or key that holds the source; a list, such as ["question", "passage"], where there are several sources."""
@@ -20,6 +21,9 @@ class Columns(Config):
     """Column or key that holds the target."""
     tag: str = ""
     """Column or key of a tag of each pair, such as its language or domain; empty for none."""
+    # Not part of the representation, by which token stores are found again.
+    quoting: Quoting = Field("text", repr=False)
+    """Quotation marks in TSV and in two plain files: text; csv: put round texts by a CSV program, and taken off."""
 
     @field_validator("source")
     @classmethod
@@ -34,6 +38,11 @@ class Columns(Config):
         if twice or "" in self.names:
             raise ValueError(f'"{twice[0]}" is named twice' if twice and twice[0] else "a column needs a name")
         return self
+
+    @property
+    def are_named(self) -> bool:
+        """Return whether other names than the default ones were given."""
+        return self.names != Columns().names
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -51,13 +60,13 @@ class Columns(Config):
         return (*self.inputs, self.target)
 
     def join(self, cells: Sequence[str]) -> str:
-        """Return the cells of the columns of `inputs` as one text; a blank one where all sources are blank.
+        """Return the cells of the columns of `inputs` as one text; an empty one where all sources are empty.
 
         ValueError for a tag that is missing.
         """
         if len(cells) == 1:
             return cells[0]
-        # A tab inside a cell becomes a line break, which whoever reads examples turns into a blank and counts.
+        # A tab inside a cell becomes a line break, which `Dataset.examples` replaces by a space and counts.
         cells = [cell.replace(BETWEEN, "\n") for cell in cells]
         tag, sources = (cells[0].strip(), cells[1:]) if self.tag else ("", cells)
         if all(not text or text.isspace() for text in sources):
@@ -65,16 +74,16 @@ class Columns(Config):
         if not self.tag:
             return BETWEEN.join(sources)
         if not tag:
-            raise ValueError(f'"{self.tag}" is blank; every pair needs a tag')
+            raise ValueError(f'"{self.tag}" is empty; every pair needs a tag')
         return BETWEEN.join([tag, *sources])
 
     def untagged(self, text: str) -> str:
-        """Return a joined text without its tag: what says which pairs belong together."""
+        """Return a joined text without its tag; pairs with the same such text belong together."""
         return text.partition(BETWEEN)[2] if self.tag and BETWEEN in text else text
 
 
 def learn_inputs(columns: Columns, side: Side, sources: Iterable[str], report: Callable[[str], None]) -> Inputs:
-    """Return what a line of input holds; the tags are those of all `sources`, which are read where there are tags."""
+    """Return the description of an input line; `sources` are read only where there is a tag, to collect all tags."""
     if len(columns.inputs) == 1:
         return ONE_TEXT
     tags: tuple[str, ...] = ()

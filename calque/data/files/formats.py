@@ -11,51 +11,48 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calque.data.files.columns import Columns
-from calque.data.files.lines import LIMIT, LineError, TextFile
+from calque.data.files.lines import DROP, LIMIT, LineError, TextFile, without_drop
+from calque.data.files.quoting import READ_AS_CSV, is_quoted, is_torn, unquoted
 from calque.errors import DataError, did_you_mean
 from calque.text.graph.graph import graph_from, json_type, write_graph
+from calque.text.identity import is_blank
 
-FIX = "calque check FILE --fix OUT"
 RENAME = "--set data.columns.source=NAME --set data.columns.target=NAME"
 SEVERAL = """--set data.columns.source='["NAME", "NAME"]'"""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Hold one source and its right answers (one or more), with the number of its line, from 1."""
+    """A source and its right answers."""
 
     source: str
     targets: tuple[str, ...]
+    """The right answers, at least one."""
     line: int
+    """Number of the line, from 1."""
 
 
 Parsed = Iterator[Example | DataError]
 
 
-def is_blank(text: str) -> bool:
-    """Return whether `text` holds nothing but white space."""
-    return not text or text.isspace()
-
-
 def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
     """Yield the examples of two columns with a tab between, or of the named columns of a file with a header.
 
-    Several sources, or a tag, need a header that names them.
-
-    A wholly blank line is a blank pair: it cannot shift anything.
+    Several sources, or a tag, need a header that names them. An empty line is an empty pair: it cannot shift anything.
     """
     positions: tuple[int, ...] | None = None
     width, started = 2, False
-    for number, line in enumerate(file.lines(limit), start=1):
-        if isinstance(line, DataError):
-            if not started and columns != Columns():
-                raise line
-            yield line
+    is_csv = columns.quoting == "csv"
+    records = csv_records(file, "\t", limit) if is_csv else _tab_records(file, limit)
+    for number, cells in records:
+        if isinstance(cells, DataError):
+            if not started and columns.are_named:
+                raise without_drop(cells)
+            yield cells
             continue
-        if "\t" not in line and is_blank(line):
+        if len(cells) <= 1 and is_blank("".join(cells)):
             yield Example("", ("",), number)
             continue
-        cells = line.split("\t")
         if not started:
             started = True
             positions = tsv_header(cells, columns, file.name, number)
@@ -63,30 +60,48 @@ def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
                 width = len(cells)
                 continue
         if len(cells) != width:
-            yield DataError(_tsv_problem(len(cells), width, positions is not None), file.name, number)
+            yield DataError(_tsv_problem(cells, width, positions is not None, is_csv), file.name, number)
             continue
         yield _example([cells[place] for place in positions or (0, 1)], columns, file.name, number)
 
 
-def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...] | None:
-    """Return the positions of the columns if the first line names them, nothing if it is a pair.
+def _tab_records(file: TextFile, limit: int) -> Iterator[tuple[int, list[str] | DataError]]:
+    for number, line in enumerate(file.lines(limit), start=1):
+        yield number, line if isinstance(line, DataError) else line.split("\t")
 
-    Raises DataError when columns were named that the line does not have.
+
+def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...] | None:
+    """Return the positions of the columns if the first line names them, None if it is a pair.
+
+    Raises DataError when columns were named that the line does not have, or that it has twice.
     """
     if set(columns.names) <= set(cells):
-        return tuple(map(cells.index, columns.names))
-    if columns != Columns():
+        return _positions(cells, columns, name, number)
+    if set(columns.names) <= set(map(unquoted, cells)):
+        problem = "the column names are in quotation marks, as a CSV program writes them"
+        raise DataError(f"{problem}; remove the marks, or have them read: {READ_AS_CSV}", name, number)
+    if columns.are_named:
         raise _no_column(cells, columns, name, number)
     return None
 
 
-def _tsv_problem(found: int, width: int, header: bool) -> str:
+def _positions(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...]:
+    twice = [column for column in columns.names if cells.count(column) > 1]
+    if twice:
+        raise DataError(f'the first line names the column "{twice[0]}" twice; rename one of the two', name, number)
+    return tuple(map(cells.index, columns.names))
+
+
+def _tsv_problem(cells: Sequence[str], width: int, header: bool, is_csv: bool) -> str:
+    found = len(cells)
+    torn = not is_csv and any(map(is_torn, cells))
+    quoted = f" (if a CSV program wrote the file: {READ_AS_CSV})" if torn else ""
     if header:
-        return f"{found} columns where the header has {width}; mend the line, or drop it: {FIX}"
+        return f"{found} columns where the header has {width}; fix the line{quoted}{DROP}"
     if found == 1:
-        return f"no tab, so no target; put a tab between source and target, or drop the line: {FIX}"
-    advice = f"remove the others, drop the line ({FIX}), or begin with a header and name two: {RENAME}"
-    return f"{found - 1} tabs, so {found} columns instead of two; {advice} (several sources: {SEVERAL})"
+        return f"no tab, so no target; put a tab between source and target{quoted}{DROP}"
+    advice = f"keep two (cut -f 1,2 FILE > OUT), or put a header in front and name two: {RENAME}"
+    return f"{found} columns instead of two; {advice} (several sources: {SEVERAL}){quoted}{DROP}"
 
 
 def _example(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
@@ -94,11 +109,11 @@ def _example(cells: Sequence[str], columns: Columns, name: str, number: int) -> 
     try:
         return Example(columns.join(cells[:-1]), (cells[-1],), number)
     except ValueError as error:
-        return DataError(f"{error}; fill it in, or drop the line: {FIX}", name, number)
+        return DataError(f"{error}; fill it in{DROP}", name, number)
 
 
 class _CsvFeed:
-    """Hand lines to the csv module; a bad line is kept aside, so that only its record is lost."""
+    """Pass lines to the csv module and remember a bad line, so that only its record is lost."""
 
     def __init__(self, lines: Iterator[str | LineError]) -> None:
         self.lines = lines
@@ -117,36 +132,42 @@ class _CsvFeed:
         return line + "\n"
 
 
-def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of comma-separated values; the header must name all columns."""
+def csv_records(file: TextFile, delimiter: str, limit: int = LIMIT) -> Iterator[tuple[int, list[str] | DataError]]:
+    """Yield each record with the number of its first line: its cells without quotation marks, or what is wrong."""
     csv.field_size_limit(limit)
     feed = _CsvFeed(file.lines(limit))
-    reader = csv.reader(feed, strict=True)
-    positions: tuple[int, ...] | None = None
-    width = 0
+    reader = csv.reader(feed, strict=True, delimiter=delimiter)
     while True:
         first, feed.error = feed.number + 1, None
         problem: DataError | None = None
+        cells: list[str] = []
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             problem = DataError(_csv_problem(str(error), feed.number - first + 1), file.name, first)
-        problem = feed.error or problem
-        if problem is not None:
-            # Without its header nothing of the file can be read.
+        yield first, feed.error or problem or cells
+
+
+def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
+    """Yield the examples of comma-separated values; the header must name all columns."""
+    positions: tuple[int, ...] | None = None
+    width = 0
+    for first, cells in csv_records(file, ",", limit):
+        if isinstance(cells, DataError):
+            # Nothing of a file can be read without its header.
             if positions is None:
-                raise problem
-            yield problem
+                raise without_drop(cells)
+            yield cells
         elif len(cells) <= 1 and is_blank("".join(cells)):
             yield Example("", ("",), first)
         elif positions is None:
             if not set(columns.names) <= set(cells):
                 raise _no_column(cells, columns, file.name, first)
-            positions, width = tuple(map(cells.index, columns.names)), len(cells)
+            positions, width = _positions(cells, columns, file.name, first), len(cells)
         elif len(cells) != width:
-            advice = f'put a text that holds a comma in "…", or drop the line: {FIX}'
+            advice = f'put a text that contains a comma in "…"{DROP}'
             yield DataError(f"{len(cells)} cells where the header has {width}; {advice}", file.name, first)
         else:
             yield _example([cells[place] for place in positions], columns, file.name, first)
@@ -154,9 +175,9 @@ def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
 
 def _csv_problem(reason: str, lines: int) -> str:
     if "unexpected end" in reason or "field limit" in reason:
-        return f'a quote opens and never closes ({lines:,} lines lost); write a quote inside a text as ""'
+        return f'a quote opens a text and never closes ({lines:,} lines lost); write a quote inside a text as ""'
     if "new-line" in reason:
-        return f"a carriage return outside quotes; put the text in quotes, or drop the line: {FIX}"
+        return f"a carriage return outside quotes; put the text in quotes{DROP}"
     return f'text after a closing quote ({reason}); write a quote inside a text as ""'
 
 
@@ -174,7 +195,7 @@ def _listed(names: Sequence[str]) -> str:
 def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
     """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers.
 
-    The source may be a graph, which becomes a text of one form; its keys may also stand beside the target.
+    The source may be a graph, which is rewritten in one form; its keys may also be beside the target.
     """
     for number, line in enumerate(file.lines(limit), start=1):
         if isinstance(line, DataError):
@@ -192,7 +213,7 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
         advice = "one object a line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
         return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
     except (ValueError, RecursionError):
-        return DataError(f"JSON with a number too long or nested too deep; drop the line: {FIX}", name, number)
+        return DataError(f"JSON with a number too long or nested too deep; shorten it{DROP}", name, number)
     if not isinstance(record, dict):
         advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
         return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
@@ -215,13 +236,13 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
         advice = "it must be a text in quotes, or a list of at least one"
         return DataError(f'"{columns.target}" is or holds {what}; {advice}', name, number)
     if any(_is_broken(text) for text in (*cells, *targets)):
-        return DataError(f"half a surrogate pair or a NUL in the text; drop the line: {FIX}", name, number)
+        return DataError(f"half a surrogate pair or a NUL in the text; remove it{DROP}", name, number)
     first = _example([*cells, targets[0]], columns, name, number)
     return replace(first, targets=tuple(targets)) if isinstance(first, Example) else first
 
 
 def _input(value: Any, is_tag: bool) -> str | DataError:
-    """Return the text of a JSON value on the source side, a graph in its one form, or what is wrong with it."""
+    """Return the text of a JSON value on the source side (a graph as one line of JSON), or what is wrong with it."""
     if isinstance(value, dict | list) and not is_tag:
         try:
             return write_graph(graph_from(value))
@@ -239,8 +260,9 @@ def _is_broken(text: str) -> bool:
         return True
 
 
-def read_parallel(source: TextFile, target: TextFile, limit: int = LIMIT) -> Parsed:
-    """Yield the pairs of two plain files, line by line; a bad line on either side loses the pair, never its place."""
+def read_parallel(source: TextFile, target: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
+    """Yield the pairs of two plain files, line by line; a bad line on either side loses its pair and shifts nothing."""
+    is_csv = columns.quoting == "csv"
     both = itertools.zip_longest(source.lines(limit), target.lines(limit))
     for number, (left, right) in enumerate(both, start=1):
         if isinstance(left, DataError):
@@ -252,5 +274,16 @@ def read_parallel(source: TextFile, target: TextFile, limit: int = LIMIT) -> Par
             raise DataError(
                 "one of the two files changed while calque was reading it; start again", source.name, number
             )
+        elif is_csv and (_is_open(left) or _is_open(right)):
+            name = source.name if _is_open(left) else target.name
+            problem = "a quotation mark opens a text and does not close it on the line"
+            yield DataError(f"{problem}; write each text on one line{DROP}", name, number)
+        elif is_csv:
+            yield Example(unquoted(left), (unquoted(right),), number)
         else:
             yield Example(left, (right,), number)
+
+
+def _is_open(line: str) -> bool:
+    """Return whether a line begins as a quoted text and is none."""
+    return line.startswith('"') and not is_quoted(line)

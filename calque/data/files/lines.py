@@ -1,6 +1,6 @@
 """Read lines of text from files and pipes, so that every part of calque sees the same lines.
 
-Python's own text mode splits where other programs do not; here only a newline byte ends a line, and memory stays flat.
+Python's text mode splits lines where other programs do not; here only a newline byte ends a line. Memory stays flat.
 """
 
 import contextlib
@@ -35,31 +35,38 @@ _MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UT
 _WIDE = {"utf-32-le": "UTF-32LE", "utf-32-be": "UTF-32BE", "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE"}
 
 
+# The end of the advice about a line that a data set can do without.
+DROP = ", or drop the line: calque check FILE --fix OUT"
+
+
 class LineError(DataError):
-    """Report a line that cannot be used; `text` is what can be made out of it, so that its quotes still count."""
+    """A line that cannot be used; `text` is its readable part, whose quotation marks still count in CSV."""
 
     text = ""
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """Name a file of lines: `path` holds the bytes, `name` is the user's word for it, `signature` its size and time."""
+    """A file of lines that can be read again and again."""
 
     path: Path
+    """File with the bytes."""
     name: str
+    """What the user calls it."""
     gzipped: bool
     piped: bool
     signature: tuple[int, int]
+    """Size in bytes and time of the last change."""
 
     def lines(self, limit: int = LIMIT) -> Iterator[str | LineError]:
-        """Yield each line as text, or as the error that says what is wrong with it.
+        """Yield each line as text, or as the error that describes what is wrong with it.
 
         One carriage return at the end and one byte-order mark at the start of the file are dropped. Raises DataError
         for what spoils the whole file: damaged gzip data, old Mac line ends, a change since the file was opened.
         """
         self._refuse_change()
         for number, raw in enumerate(self.raw_lines(limit), start=1):
-            yield self._decode(raw, number, limit)
+            yield decode_line(raw, self.name, number, limit)
         self._refuse_change()
 
     def raw_lines(self, limit: int = LIMIT) -> Iterator[bytes]:
@@ -111,27 +118,35 @@ class TextFile:
             advice = "start again when nothing writes to it any more"
             raise DataError(f"the file changed while calque was reading it ({sizes}); {advice}", self.name)
 
-    def _decode(self, raw: bytes, number: int, limit: int) -> str | LineError:
-        if len(raw) > limit:
-            advice = "split it, or drop it: calque check FILE --fix OUT"
-            return LineError(f"a line of more than {limit:,} bytes; {advice}", self.name, number, limit)
-        if raw.endswith(b"\r"):
-            raw = raw[:-1]
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            problem = f"byte 0x{raw[error.start]:02X} is not UTF-8 ({error.reason})"
-            likely = f"iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
-            advice = f"convert with {likely}, or drop it: calque check FILE --fix OUT"
-            bad = LineError(f"{problem}; {advice}", self.name, number, error.start)
-            bad.text = raw.decode("utf-8", errors="replace")
-            return bad
-        if "\0" in text:
-            advice = "remove it with: tr -d '\\000' < FILE > OUT"
-            bad = LineError(f"a NUL byte in the text; {advice}", self.name, number, raw.index(b"\0"))
-            bad.text = text
-            return bad
-        return text.removeprefix("\ufeff") if number == 1 else text
+
+def decode_line(raw: bytes, name: str, number: int, limit: int = LIMIT) -> str | LineError:
+    """Return a line without its newline as text, or what is wrong with it; `number` counts from 1.
+
+    One carriage return at its end and, in line 1, one byte-order mark at its start are dropped.
+    """
+    if len(raw) > limit:
+        return LineError(f"a line of more than {limit:,} bytes; split it{DROP}", name, number, limit)
+    if raw.endswith(b"\r"):
+        raw = raw[:-1]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"byte 0x{raw[error.start]:02X} is not UTF-8 ({error.reason})"
+        likely = f"iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
+        bad = LineError(f"{problem}; convert with {likely}{DROP}", name, number, error.start)
+        bad.text = raw.decode("utf-8", errors="replace")
+        return bad
+    if "\0" in text:
+        advice = "remove it with: tr -d '\\000' < FILE > OUT"
+        bad = LineError(f"a NUL byte in the text; {advice}", name, number, raw.index(b"\0"))
+        bad.text = text
+        return bad
+    return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def without_drop(error: DataError) -> DataError:
+    """Return an error without the advice to drop its line, for where that would help nobody."""
+    return DataError(error.message.replace(DROP, ""), error.file, error.line, error.byte)
 
 
 def likely_encoding(raw: bytes) -> str:

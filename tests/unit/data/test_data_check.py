@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calque.data.check.dataset import CheckReport, Finding, check_dataset, fix_dataset
+from calque.data.check.dataset import check_dataset
+from calque.data.check.fix import fix_dataset
+from calque.data.check.report import CheckReport, Finding
 from calque.data.check.tally import Tally, quantile, sorted_keys
 from calque.data.files.readers import Columns, Dataset, open_dataset, pairs
 from calque.errors import DataError, ResourceError, UsageError
@@ -126,7 +128,8 @@ def test_report_is_plain(tmp_path: Path) -> None:
     assert text[0] == "x (TSV): 2 pairs, 1 usable"
     assert all(any(found.advice in line for line in text) for found in report.findings)
     assert not any("\n" in line for line in text)
-    assert check_dataset(opened(tmp_path / "y.tsv", "fine\t好\n")).lines()[-1] == "nothing found"
+    fine = "".join(f"fine {number}\t好 {number}\n" for number in range(40))
+    assert check_dataset(opened(tmp_path / "y.tsv", fine)).lines()[-1] == "nothing found"
 
 
 def test_many_bad_lines_are_counted_but_not_listed(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_swapped_columns(tmp_path: Path) -> None:
     report = check_dataset(train, swapped)
     assert report.overlap is not None
     assert report.overlap.swapped
-    assert finding(report, "overlap_swapped").level == "error"
+    assert finding(report, "overlap_swapped").level == "warning"
     assert check_dataset(opened(tmp_path / "z.tsv", "hello\tbonjour\nmerci\tthanks\n")).swapped_share == 0
 
 
@@ -242,3 +245,89 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     counted = Tally()
     counted.keys.extend([3, 1, 2])
     assert sorted_keys(counted).tolist() == [1, 2, 3] == counted.keys.tolist()
+
+
+def test_invisible_characters_are_counted(tmp_path: Path) -> None:
+    """Count every invisible character, those of empty pairs too, and no joiner that joins."""
+    rows = [
+        "a\u200bb\tx",
+        "c\tx\u00ad\u00ad",
+        "\u200b\t\ufeff",
+        "👩\u200d🚀\tم\u200cن",
+        "d\u200d\tx",
+        "e\u3164\t\u2800y",
+    ]
+    report = check_dataset(opened(tmp_path / "x.tsv", "".join(f"{row}\n" for row in rows)))
+    assert report.odd_characters == {
+        "U+200B": 2, "U+00AD": 2, "U+FEFF": 1, "U+200D": 1, "U+3164": 1, "U+2800": 1
+    }  # fmt: skip
+    assert finding(report, "odd_characters").lines == (1, 2, 3, 5, 6)
+    assert finding(report, "blank_both").lines == (3,)
+
+
+def test_unusual_spaces_are_counted(tmp_path: Path) -> None:
+    """Count spaces that a model takes for other characters; the wide space of Chinese is none."""
+    report = check_dataset(opened(tmp_path / "x.tsv", "a\u00a0b\u2009c\t上\u3000海\nd\u3000e\tx\nf g\ty\n"))
+    assert finding(report, "spaces").lines == (1, 2)
+    assert "U+00A0 × 1, U+2009 × 1, U+3000 × 1" in finding(report, "spaces").message
+
+
+def test_repeats_and_overlaps_see_what_the_model_sees(tmp_path: Path) -> None:
+    """Find repeats and shared sources that differ in their Unicode form or by invisible characters, and drop them."""
+    train = "caf\u00e9\tx\ncafe\u0301\tx\nca\u00adf\u00e9\tx\u200b\n\ufeffcafé \ty\n"
+    dataset = opened(tmp_path / "x.tsv", "first\tz\n" + train)
+    report = check_dataset(dataset, opened(tmp_path / "y.tsv", "cafe\u0301\u200b\tx\nother\tx\n"))
+    assert (report.duplicate_pairs, report.conflicting_sources) == (2, 1)
+    assert report.overlap is not None
+    assert (report.overlap.same_source, report.overlap.same_pair) == (1, 1)
+    assert fix_dataset(dataset, tmp_path / "clean.tsv").duplicates == 2
+    assert (tmp_path / "clean.tsv").read_text() == "first\tz\ncaf\u00e9\tx\n\ufeffcafé \ty\n"
+    assert finding(check_dataset(opened(tmp_path / "z.tsv", "né\tne\u0301\n")), "equal_sides").count == 1
+
+
+def test_quotes_of_a_csv_program_are_found(tmp_path: Path) -> None:
+    """Count lines with doubled quotation marks, or a file in which all texts are quoted; a single one is text."""
+    plain = "".join(f"word {number}\t词 {number}\n" for number in range(20))
+    report = check_dataset(opened(tmp_path / "x.tsv", plain + '"The ""old"" mill"\t"x"\nb\t"a ""c"""\n'))
+    assert (finding(report, "quoted").count, finding(report, "quoted").lines) == (2, (21,))
+    assert "data.columns.quoting=csv" in finding(report, "quoted").advice
+    every = "".join(f'"word {number}"\t"词 {number}"\n' for number in range(20))
+    assert finding(check_dataset(opened(tmp_path / "y.tsv", every)), "quoted").count == 20
+    text = '"Come in."\t"Entrez."\n5" pipe\t"\n""\t""Hi""\n"a" "b"\tx""y\n'
+    assert not [
+        found for found in check_dataset(opened(tmp_path / "z.tsv", plain + text)).findings if "quoted" in found.kind
+    ]
+
+
+def test_errors_are_what_training_refuses(tmp_path: Path) -> None:
+    """Refuse bad lines, too few pairs and texts as tags; nothing else is an error."""
+    many = "".join(f"word {number}\tx {number}\n" for number in range(60))
+    assert not check_dataset(opened(tmp_path / "x.tsv", many)).is_refused
+    doubtful = many + "a\ta\na\t\n\u200b\tc\nword 3\tx 3\n" + "b\t" + "long " * 90 + "\n"
+    report = check_dataset(opened(tmp_path / "x.tsv", doubtful), opened(tmp_path / "y.tsv", "word 3\tx 3\n"))
+    assert len(report.findings) > 4
+    assert not report.is_refused
+    assert check_dataset(opened(tmp_path / "x.tsv", many + "bad\n")).is_refused
+    few = opened(tmp_path / "few.tsv", "a\tb\n")
+    assert "--valid FILE" in finding(check_dataset(few), "refused").message
+    assert not check_dataset(few, valid=opened(tmp_path / "valid.tsv", many)).is_refused
+    assert check_dataset(few, valid=opened(tmp_path / "valid.tsv", "bad\n" + many)).is_refused
+    assert check_dataset(opened(tmp_path / "x.tsv", many), opened(tmp_path / "y.tsv", "a\tb\nbad\n")).is_refused
+
+
+def test_dropping_lines_is_advised_where_it_helps(tmp_path: Path) -> None:
+    """Advise --fix only where it would leave a pair, and write nothing where it would not."""
+    with pytest.raises(DataError, match="no usable pair in 3 lines") as caught:
+        check_dataset(opened(tmp_path / "x.tsv", "a\tb\tc\n" * 3))
+    assert "--fix" not in str(caught.value)
+    with pytest.raises(DataError, match="no usable pair"):
+        fix_dataset(opened(tmp_path / "x.tsv", "a\tb\tc\n" * 3), tmp_path / "clean.tsv")
+    assert not (tmp_path / "clean.tsv").exists()
+    with pytest.raises(DataError, match="3 columns") as caught:
+        list(opened(tmp_path / "x.tsv", "a\tb\tc\n" * 3 + "\t\n").examples())
+    assert "--fix" not in str(caught.value)
+    with pytest.raises(DataError, match="3 columns") as caught:
+        list(opened(tmp_path / "x.tsv", "a\tb\tc\n" * 3 + "a\tb\n").examples())
+    assert "--fix" in str(caught.value)
+    mostly = check_dataset(opened(tmp_path / "x.tsv", "a\tb\n" + "a\tb\tc\n" * 9))
+    assert "see whether the file is TSV" in finding(mostly, "bad_lines").advice

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from calque.data.check.dataset import fix_dataset
+from calque.data.check.fix import fix_dataset
 from calque.data.files.columns import Columns
 from calque.data.files.readers import Dataset, Example, open_dataset
 from calque.data.split import is_held_out
@@ -87,7 +87,7 @@ def test_several_right_answers_stay_together(tmp_path: Path) -> None:
 @each_form
 def test_a_pair_without_a_tag_is_named(form: str, tmp_path: Path) -> None:
     rows = [ROWS[0], ROWS[1] | {"lang": " "}]
-    with pytest.raises(DataError, match=r'"lang" is blank; every pair needs a tag; fill it in') as found:
+    with pytest.raises(DataError, match=r'"lang" is empty; every pair needs a tag; fill it in') as found:
         list(opened(written(form, tmp_path, rows), TAGGED).examples())
     assert found.value.line == (2 if form == "jsonl" else 3)
 

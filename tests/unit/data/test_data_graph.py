@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from calque.data.check.dataset import check_dataset, fix_dataset
+from calque.data.check.dataset import check_dataset
+from calque.data.check.fix import fix_dataset
 from calque.data.collate import collate, collate_pairs
 from calque.data.files.readers import Columns, Dataset, open_dataset
 from calque.data.split import is_held_out

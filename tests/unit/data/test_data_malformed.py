@@ -135,7 +135,7 @@ REFUSED = [
     Bad("zip", b"PK\x03\x04 and so on", None, None, "unpack"),
     Bad("csv without header", b"a,b\nc,d\n", 1, None, "data.columns.source", suffix=".csv"),
     Bad("csv, bad header line", b"source,target\xff\na,b\n", 1, 13, "iconv", suffix=".csv"),
-    Bad("csv, a comma", CSV + b"a,b\nx,y,z\n", 3, None, "holds a comma", [AB], ".csv"),
+    Bad("csv, a comma", CSV + b"a,b\nx,y,z\n", 3, None, "contains a comma", [AB], ".csv"),
     Bad("csv, open quote", CSV + b'a,b\nc,"d\ne,f\n', 3, None, "never closes (2 lines lost)", [AB], ".csv"),
     Bad("csv, text after a quote", CSV + b'"x"y,z\na,b\n', 2, None, 'as ""', [AB], ".csv"),
     Bad("csv, bad bytes in quotes", CSV + b'"x\n\xffy",z\na,b\n', 3, 0, "iconv", [AB], ".csv"),

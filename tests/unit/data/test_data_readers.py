@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from calque.data.files.formats import Example, is_blank
+from calque.data.files.formats import Example
 from calque.data.files.readers import Columns, DataConfig, open_dataset, pairs
 from calque.data.reservoir import Reservoir, sample
 from calque.data.split import is_held_out
@@ -158,12 +158,6 @@ def test_reservoir_is_uniform() -> None:
     # Only the line at the edge of the bound is more often a long one.
     assert 1 <= short / long < 1.04
     assert abs(early / late - 1) < 0.05
-
-
-def test_blank() -> None:
-    """Count white space of any script as blank, invisible letters not."""
-    assert all(map(is_blank, ["", " ", "\t", "\u3000", "\u2028", "\xa0"]))
-    assert not any(map(is_blank, ["a", "\ufeff", "\u200d", "."]))
 
 
 def test_no_torch() -> None:

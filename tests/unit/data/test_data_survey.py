@@ -1,7 +1,9 @@
 """The one pass before training: counts that add up, samples that nothing shifts, memory that stays flat."""
 
+import hashlib
 import json
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from calque.data.files.readers import Columns, Dataset, open_dataset
 from calque.data.split import is_held_out
 from calque.data.survey import RESERVOIR_BYTES, development_sample, survey, training_pairs
+from calque.text.identity import NFC, Identity
 
 
 def opened(path: Path, rows: list[tuple[str, str]]) -> Dataset:
@@ -111,3 +114,39 @@ def test_the_texts_to_learn_from_stay_below_the_limit(count: int, tmp_path: Path
     numbers = [int(line.split()[0]) for line in found.source.sample]
     assert max(numbers) > 0.9 * count
     assert min(numbers) < 0.1 * count
+
+
+def test_the_split_sees_what_the_model_sees(tmp_path: Path) -> None:
+    """Keep sources on one side that differ only in their Unicode form or by invisible characters."""
+    plain = [f"caf\u00e9 number {number}" for number in range(300)]
+    variants = ["{}", " {}", "{}\u200b", "\ufeff{}", "{}"]
+    made = [(form.format(source), "x") for source in plain for form in variants]
+    made += [(unicodedata.normalize("NFD", source), "x") for source in plain]
+    dataset = opened(tmp_path / "x.tsv", made)
+    trained = {NFC.of(source) for source, _ in training_pairs(dataset, True)}
+    held_out = {NFC.of(example.source) for example in survey(dataset, True, 10_000).held_out}
+    assert trained | held_out == set(plain)
+    assert not trained & held_out
+    assert len(held_out) > 10
+
+
+def test_the_split_of_texts_in_form_nfc_stays(tmp_path: Path) -> None:
+    """Give texts without invisible characters the side that they had in calque 0.1.0."""
+    sources = [
+        f"{word} {number}"
+        for word in ("house", "caf\u00e9", "上海\u3000", "l\u00a0été", "שלום")
+        for number in range(200)
+    ]
+    for source in sources:
+        digest = hashlib.sha256(source.strip().encode()).digest()
+        assert is_held_out(source) == (int.from_bytes(digest[:8], "big") < 2**64 // 10)
+
+
+def test_lines_of_invisible_characters_are_not_trained_on(tmp_path: Path) -> None:
+    """Leave out pairs of which a side shows nothing, except in runs that began under the older rule."""
+    made = [("a", "b"), ("\u200b", "b"), ("a", "\ufeff \u200b"), ("\u3164", "\u2800"), ("c", "d")]
+    dataset = opened(tmp_path / "x.tsv", made)
+    assert list(training_pairs(dataset, False)) == [("a", "b"), ("c", "d")]
+    assert survey(dataset, False, 1).num_blank == 3
+    assert [example.source for example in development_sample(dataset, 10)] == ["a", "c"]
+    assert list(training_pairs(dataset, False, Identity("raw"))) == made

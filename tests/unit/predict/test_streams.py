@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from calque.data.files.lines import LIMIT
 from calque.errors import DataError
-from calque.predict.stream import LONGEST_LINE, MOST_LINES, answer_stream, decode, pending_lines
+from calque.predict.stream import MOST_LINES, answer_stream, decode, pending_lines
 
 
 def grouped(text: bytes, most: int = MOST_LINES) -> list[list[str]]:
@@ -89,10 +90,10 @@ def test_every_kind_of_bad_utf8_is_refused(bad: bytes) -> None:
 
 def test_an_endless_line_is_refused_before_it_fills_the_memory() -> None:
     """Stop reading one byte after the limit."""
-    stream = io.BytesIO(b"x" * (LONGEST_LINE + 1000))
+    stream = io.BytesIO(b"x" * (LIMIT + 1000))
     with pytest.raises(DataError, match="split it"):
         list(pending_lines(stream, "p"))
-    assert stream.tell() == LONGEST_LINE + 1
+    assert stream.tell() == LIMIT + 1
 
 
 def test_a_stream_that_fails_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:

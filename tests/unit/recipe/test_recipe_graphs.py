@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from calque.catalog import architecture
-from calque.data.survey import Side, Survey
+from calque.data.survey import SideFacts, Survey
 from calque.errors import UsageError
 from calque.model import EncoderConfig
 from calque.recipe.graphs import GRAPH_ENCODERS, check_graphs, fit_edges, form_of_sources, layout_kind
@@ -21,7 +21,7 @@ MACHINE = Machine(cores=2, memory_bytes=2**33, gpu="", bf16_ratio=1.0)
 
 
 def facts(*sources: str) -> Survey:
-    source, target = (Side(30.0, "Latin", 40, list(lines)) for lines in (sources, ("kites fly",)))
+    source, target = (SideFacts(30.0, "Latin", 40, list(lines)) for lines in (sources, ("kites fly",)))
     return Survey(20_000, 100, 0, source, target, [])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calque.catalog import ARCHITECTURES, SIZES, architecture
-from calque.data.survey import Side, Survey
+from calque.data.survey import SideFacts, Survey
 from calque.errors import UsageError
 from calque.model import build
 from calque.recipe.layers import flatten, merge, spread_text, validate
@@ -16,8 +16,8 @@ from calque.recipe.tree import Recipe
 from calque.system.machine import Machine
 from calque.tasks.kinds import TASKS
 
-LATIN = Side(mean_characters=40.0, script="Latin", alphabet=60, sample=["a house"])
-HAN = Side(mean_characters=12.0, script="Han", alphabet=3_000, sample=["一座房子"])
+LATIN = SideFacts(mean_characters=40.0, script="Latin", alphabet=60, sample=["a house"])
+HAN = SideFacts(mean_characters=12.0, script="Han", alphabet=3_000, sample=["一座房子"])
 SURVEYS = {
     "a handful": Survey(30, 3, 0, LATIN, LATIN, []),
     "captions": Survey(29_000, 2_900, 4, LATIN, LATIN, []),
