@@ -2,21 +2,18 @@
 run that is to go on.
 """
 
-import hashlib
-import itertools
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from calque.data.files.columns import learn_inputs
 from calque.data.files.readers import Columns, Dataset, Example, open_dataset
-from calque.data.store.token_store import TokenStore, build_store, open_or_build
-from calque.data.survey import Survey, development_sample, refuse_too_few, survey, training_pairs
-from calque.errors import DataError, UsageError
+from calque.data.store.token_store import TokenStore
+from calque.data.survey import Survey, development_sample, refuse_too_few, survey
+from calque.errors import UsageError
 from calque.folder.recipe_file import read_sections
 from calque.folder.record import read_record, versions, write_record
 from calque.recipe.copying import check_copying
@@ -29,6 +26,7 @@ from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.runs.changes import LIMITS, MAY_CHANGE, changes
 from calque.runs.request import Request, describe
+from calque.runs.store import open_store
 from calque.system.files import write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
@@ -112,40 +110,6 @@ def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
         return Identity(record.get("identity", "raw"))
     text = with_origin(request.settings, request.choice.languages).get("text", {})
     return Identity("nfkc" if text.get("normalise") == "nfkc" else "nfc")
-
-
-def open_store(
-    folder: Path,
-    recipe: Recipe,
-    text: TextPair,
-    sets: dict[str, Dataset],
-    digests: dict[str, str],
-    identity: Identity,
-    display: Display,
-) -> TokenStore:
-    """Open the token store of the training pairs, or build it; report which pairs were too long."""
-    split = "validation" not in sets
-    columns = recipe.data.columns
-    parts: tuple[Any, ...] = (digests["training"], text.fingerprint, recipe.data.max_length, split, columns)
-    if identity.form != "raw":
-        parts += (identity.form, columns.quoting)
-    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-    def build(place: Path) -> TokenStore:
-        pairs = training_pairs(sets["training"], split, identity)
-        return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
-
-    store = open_or_build(folder / "data", key, build, display.note)
-    record = store.record
-    if record.num_too_long:
-        places = ", ".join(map(str, record.first_too_long))
-        display.note(
-            f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
-            f" side and are left out (training pairs {places}…); data.max_length raises the limit"
-        )
-    if not len(store):
-        raise DataError("no pair is left to train on", sets["training"].name)
-    return store
 
 
 def _begin(
@@ -294,16 +258,3 @@ def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, disp
         )
     if facts.num_blank:
         display.note(f"{facts.num_blank:,} pairs have an empty side and are left out")
-
-
-def _counted(display: Display) -> Callable[[int], None]:
-    """Return a report of pairs read that speaks at powers of ten and every million."""
-    marks: Iterator[int] = itertools.chain((100_000,), itertools.count(1_000_000, 1_000_000))
-    state = {"next": next(marks)}
-
-    def report(count: int) -> None:
-        if count >= state["next"]:
-            display.note(f"encoded {count:,} pairs")
-            state["next"] = next(marks)
-
-    return report

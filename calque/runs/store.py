@@ -1,0 +1,63 @@
+"""The token store of a run's training pairs: found again by a key of all that it depends on, or built."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from calque.data.files.readers import Dataset
+from calque.data.store.token_store import TokenStore, build_store, open_or_build
+from calque.data.survey import training_pairs
+from calque.errors import DataError
+from calque.recipe.tree import Recipe
+from calque.report.progress import Display
+from calque.text.identity import Identity
+from calque.text.pair import TextPair
+
+
+def open_store(
+    folder: Path,
+    recipe: Recipe,
+    text: TextPair,
+    sets: dict[str, Dataset],
+    digests: dict[str, str],
+    identity: Identity,
+    display: Display,
+) -> TokenStore:
+    """Open the token store of the training pairs, or build it; report which pairs were too long."""
+    split = "validation" not in sets
+    columns = recipe.data.columns
+    parts: tuple[Any, ...] = (digests["training"], text.fingerprint, recipe.data.max_length, split, columns)
+    if identity.form != "raw":
+        parts += (identity.form, columns.quoting)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+    def build(place: Path) -> TokenStore:
+        pairs = training_pairs(sets["training"], split, identity)
+        return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
+
+    store = open_or_build(folder / "data", key, build, display.note)
+    record = store.record
+    if record.num_too_long:
+        places = ", ".join(map(str, record.first_too_long))
+        display.note(
+            f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
+            f" side and are left out (training pairs {places}…); data.max_length raises the limit"
+        )
+    if not len(store):
+        raise DataError("no pair is left to train on", sets["training"].name)
+    return store
+
+
+def _counted(display: Display) -> Callable[[int], None]:
+    """Return a function that reports the number of pairs read: at 100,000 and at every million."""
+    marks: Iterator[int] = itertools.chain((100_000,), itertools.count(1_000_000, 1_000_000))
+    state = {"next": next(marks)}
+
+    def report(count: int) -> None:
+        if count >= state["next"]:
+            display.note(f"encoded {count:,} pairs")
+            state["next"] = next(marks)
+
+    return report
