@@ -78,11 +78,11 @@ def words(joint: bool = False) -> TextPair:
     return TextPair(source, target, joint, "nfc")
 
 
-def write_random(folder: Path, section: dict[str, Any], frame: Frame = NO_FRAME) -> Path:
+def write_random(folder: Path, section: dict[str, Any], frame: Frame = NO_FRAME, seed: int = 5) -> Path:
     """Write a model folder of a `model` section with random weights."""
     config = ModelConfig.model_validate(section)
     text = replace(words(joint=config.tie_embeddings == "all"), frame=frame)
-    model = redrawn(config, text.source.vocab_size, text.target.vocab_size)
+    model = redrawn(config, text.source.vocab_size, text.target.vocab_size, seed)
     sections = {
         "format": 1,
         "data": {"max_length": 100},

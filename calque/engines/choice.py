@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from calque.engines.ctranslate2.folder import Place, open_engine
 from calque.engines.ctranslate2.spec import can_take
 from calque.engines.dense import Layout, bf16, has_bf16, int8, laid_out, transposed
 from calque.engines.eager import Eager, Engine
+from calque.engines.following import Following
 from calque.engines.fused import FusedTransformer
 from calque.errors import ResourceError, UsageError, did_you_mean
 from calque.model import ModelConfig, Seq2Seq
@@ -58,15 +60,14 @@ def _eager(opened: Opened) -> tuple[Engine, str]:
 
 def _fused(opened: Opened) -> tuple[Engine, str]:
     _refuse("fused", _not_on_cpu(opened) or fused.why_not(opened.model))
-    scorer = FusedTransformer(opened.model, opened.model.encoder, transposed)
-    return Eager(scorer), "fused: the steps of a Transformer written out"
+    return Following(opened.model, _make_fused), "fused: the steps of a Transformer written out"
 
 
 def _compiled(opened: Opened) -> tuple[Engine, str]:
     model = opened.model
     _refuse("compiled", _not_on_cpu(opened) or compiled.why_not(model))
     try:
-        return Compiled(CompiledTransformer(model, is_narrow=False)), "compiled: a Transformer's steps in C"
+        return Following(model, partial(_make_compiled, is_narrow=False)), "compiled: a Transformer's steps in C"
     except ResourceError as error:
         return (Eager(model), f"eager: {error}") if fused.why_not(model) else (_fused(opened)[0], f"fused: {error}")
 
@@ -76,20 +77,28 @@ def _int8(opened: Opened) -> tuple[Engine, str]:
     model, what = opened.model, "int8: numbers of 8 bits, so that some answers differ a little from the model's own"
     try:
         if not compiled.why_not(model):
-            return Compiled(CompiledTransformer(model, is_narrow=True)), what
+            return Following(model, partial(_make_compiled, is_narrow=True)), what
     except ResourceError as error:
         what = f"{what}; not compiled: {error}"
-    return _rounded(model, int8), what
+    return Following(model, partial(_make_rounded, layout=int8)), what
 
 
 def _bf16(opened: Opened) -> tuple[Engine, str]:
     _refuse("bf16", _not_on_cpu(opened))
     what = "bf16: products of numbers of 16 bits, so that some answers differ a little from the model's own"
     slow = "" if has_bf16() else "; this processor has no instructions for them, so that fp32 is faster"
-    return _rounded(opened.model, bf16), what + slow
+    return Following(opened.model, partial(_make_rounded, layout=bf16)), what + slow
 
 
-def _rounded(model: Seq2Seq, layout: Layout) -> Engine:
+def _make_fused(model: Seq2Seq) -> Engine:
+    return Eager(FusedTransformer(model, model.encoder, transposed))
+
+
+def _make_compiled(model: Seq2Seq, is_narrow: bool) -> Engine:
+    return Compiled(CompiledTransformer(model, is_narrow))
+
+
+def _make_rounded(model: Seq2Seq, layout: Layout) -> Engine:
     """Return what searches with products of rounded numbers, the steps written out where they can be."""
     if fused.why_not(model):
         return Eager(laid_out(model, layout))

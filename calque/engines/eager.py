@@ -13,6 +13,10 @@ from calque.search.scorer import Scorer
 class Engine(Protocol):
     """Search the outputs of a batch."""
 
+    @property
+    def owns_threads(self) -> bool:
+        """Return whether torch's number of threads does not matter to the engine."""
+
     def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
         """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long.
 
@@ -22,6 +26,8 @@ class Engine(Protocol):
 
 class Eager:
     """Search with a scorer as it is: a model, or several as an ensemble."""
+
+    owns_threads = False
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer

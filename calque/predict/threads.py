@@ -11,8 +11,6 @@ from pathlib import Path
 import torch
 
 from calque.engines.compiled.compiler import cache_folder, processor
-from calque.engines.compiled.search import Compiled
-from calque.engines.ctranslate2.engine import CTranslate2
 from calque.predict.predictor import Predictor
 from calque.system.files import write_atomic
 from calque.text.graph.layout import SourceError
@@ -27,7 +25,7 @@ class Threads:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.most = predictor, torch.get_num_threads()
         # What searches in C has no threads, what calls CTranslate2 has its own.
-        is_elsewhere = isinstance(predictor.engine, Compiled | CTranslate2) or predictor.device.type != "cpu"
+        is_elsewhere = predictor.engine.owns_threads or predictor.device.type != "cpu"
         self.alone = self.most if is_elsewhere else 0
 
     def fit(self, lines: Sequence[str], answer: Callable[[], object]) -> None:

@@ -112,10 +112,15 @@ class Packing:
         return stack
 
     def address(self, tensor: Tensor) -> int:
-        """Return where a tensor lies, in the order of its dimensions."""
-        tensor = tensor.detach().contiguous()
-        self.kept.append(tensor)
-        return tensor.data_ptr()
+        """Return the address of a tensor's values, contiguous, in memory that belongs to this packing.
+
+        A parameter is copied: torch may free its memory (`share_memory`, `.to`) while the address stays in use.
+        """
+        owned = tensor.detach().contiguous()
+        if owned.data_ptr() == tensor.data_ptr():
+            owned = owned.clone()
+        self.kept.append(owned)
+        return owned.data_ptr()
 
     def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
         made = Layer(units_norm=self._norm(layer.feed_forward_norm))

@@ -63,6 +63,8 @@ class CTranslate2:
     `rest` searches what it cannot, and batches of sources or targets longer than the `longest` two that it takes.
     """
 
+    owns_threads = True
+
     def __init__(self, translator: Any, names: Names, rest: Engine, longest: tuple[int, int], workers: int = 1) -> None:
         self.translator, self.rest, self.longest, self.workers = translator, rest, longest, workers
         self.source_names, self.target_names = names
