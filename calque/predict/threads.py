@@ -90,10 +90,8 @@ def _with_threads(threads: int, answer: Callable[[], object]) -> None:
 
 def _place(name: str) -> Path | None:
     """Return where a number is kept, or None for a user without a home."""
-    try:
-        return cache_folder() / name
-    except RuntimeError:
-        return None
+    folder = cache_folder()
+    return folder / name if folder else None
 
 
 def _remembered(place: Path | None) -> int:

@@ -1,18 +1,21 @@
 """Compile a C source of this package for the processor at hand, once, and load it.
 
-What was compiled is kept in the user's cache folder, under a name that changes with source, compiler and processor.
+The library is kept in the user's cache folder, under a name that changes with source, compiler and processor. It is
+loaded only if nobody but the user can have written it and if its digest is the one that was written beside it.
 """
 
 import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 
 from calque.errors import ResourceError
+from calque.system.files import replacing, sha256_of, sync_folder, write_synced
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
@@ -24,15 +27,15 @@ def compiled(source: Path) -> ctypes.CDLL:
 
     Raises ResourceError where there is no compiler, or it refuses.
     """
-    made = _tried(source)
+    made = attempt(source)
     if isinstance(made, str):
         raise ResourceError(made)
     return made
 
 
 @cache
-def _tried(source: Path) -> ctypes.CDLL | str:
-    """Return the library, or why there is none: it is not tried again."""
+def attempt(source: Path) -> ctypes.CDLL | str:
+    """Return the library, or the reason why there is none; a process tries once."""
     try:
         compiler = find_compiler()
     except ResourceError as error:
@@ -40,12 +43,29 @@ def _tried(source: Path) -> ctypes.CDLL | str:
     texts = [part.read_bytes() for part in sorted(source.parent.iterdir()) if part.is_file()]
     name = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS)), processor()])).hexdigest()
     try:
-        path = cache_folder() / f"{source.stem}-{name[:20]}.so"
-        if not path.exists():
-            _compile(compiler, source, path)
-        return ctypes.CDLL(str(path))
+        return _load(compiler, source, f"{source.stem}-{name[:20]}.so")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return f"{compiler} made nothing that can be loaded: {_reason(error)}"
+
+
+def _load(compiler: str, source: Path, name: str) -> ctypes.CDLL:
+    """Load the library from the cache folder; compile it there first where it is missing, damaged or not trusted.
+
+    A cache folder that others can write to, or that cannot be written to, is not used: the library is then compiled
+    for this process alone, in a temporary folder.
+    """
+    folder = cache_folder()
+    if folder is not None and _is_private(folder):
+        path = folder / name
+        if not _is_intact(path):
+            _compile_into(compiler, source, path)
+        if _is_intact(path):
+            return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory() as own:
+        path = Path(own) / name
+        _compile(compiler, source, path)
+        # Once loaded it stays in memory, and its file may go.
+        return ctypes.CDLL(str(path))
 
 
 def find_compiler() -> str:
@@ -57,20 +77,85 @@ def find_compiler() -> str:
     return found
 
 
-def cache_folder() -> Path:
-    """Return where compiled libraries are kept, for this user alone."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(home) / "calque"
+def cache_folder() -> Path | None:
+    """Return the absolute path of the folder where compiled libraries are kept; None for a user without a home."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not Path(home).is_absolute():
+        # The standard says that a relative path is to be ignored.
+        try:
+            home = str(Path("~/.cache").expanduser())
+        except RuntimeError:
+            return None
+    return Path(home) / "calque" if Path(home).is_absolute() else None
+
+
+def _is_private(folder: Path) -> bool:
+    """Create the folder where it is missing; return whether it is a real folder that only the user can write to."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and _is_own(status) and os.access(folder, os.W_OK)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Return whether a file or folder belongs to the user and cannot be written to by others."""
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether a library is a regular file of the user with the digest that was written beside it."""
+    digest = _digest_path(path)
+    try:
+        for part in (path, digest):
+            status = part.lstat()
+            if not (stat.S_ISREG(status.st_mode) and _is_own(status)):
+                return False
+        return digest.read_text(encoding="ascii") == sha256_of(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _compile_into(compiler: str, source: Path, path: Path) -> None:
+    """Compile into the cache folder: the library first, then its digest, each whole or not there.
+
+    Two processes may do it at once: where the digest of one meets the library of the other, it is compiled again.
+    """
+    for part in (path, _digest_path(path)):
+        _remove(part)
+    with replacing(path) as temporary:
+        _compile(compiler, source, temporary)
+    write_digest(path)
+
+
+def write_digest(path: Path) -> None:
+    """Write the digest of a library beside it."""
+    digest = _digest_path(path)
+    with replacing(digest) as temporary:
+        write_synced(temporary, sha256_of(path).encode())
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever has the name, and never follow a link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _compile(compiler: str, source: Path, path: Path) -> None:
-    """Compile into a file that is whole or not there; two processes may do it at once."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        command = [compiler, *FLAGS, str(source), "-o", str(made), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
-        made.replace(path)
+    """Compile to `path`, and wait until the library is on the disk."""
+    command = [compiler, *FLAGS, str(source), "-o", str(path), "-lm"]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+    path.chmod(0o700)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
 
 
 def processor() -> bytes:

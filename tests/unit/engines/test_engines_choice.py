@@ -9,7 +9,6 @@ from random_models import narrow, write_random
 import calque
 from calque.engines.choice import ENGINES
 from calque.engines.compiled import compiler
-from calque.engines.compiled.transformer import SOURCE
 from calque.errors import UsageError
 from calque.predict.predictor import load
 
@@ -61,9 +60,9 @@ def test_exact_engines_answer_alike(folder: str, name: str, taken: str, request:
 @pytest.fixture
 def tried_anew() -> Iterator[None]:
     """Forget what was compiled or refused, before and after."""
-    compiler._tried.cache_clear()
+    compiler.attempt.cache_clear()
     yield
-    compiler._tried.cache_clear()
+    compiler.attempt.cache_clear()
 
 
 @pytest.mark.usefixtures("tried_anew")
@@ -99,19 +98,6 @@ def test_without_a_compiler_another_engine_steps_in_and_says_so(
     if taken != "int8: ":
         assert chosen.best(LINES) == load(path, device="cpu", engine="eager").best(LINES)
     assert not list(tmp_path.rglob("*.so"))
-
-
-@pytest.mark.usefixtures("compiler", "tried_anew")
-def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = []
-    for _ in range(2):
-        compiler._tried.cache_clear()
-        compiler.compiled(SOURCE)
-        (library,) = tmp_path.rglob("*.so")
-        found.append((library.name, library.stat().st_mtime_ns))
-    assert found[0] == found[1]
-    assert [path.name for path in library.parent.iterdir()] == [library.name]
 
 
 @pytest.mark.parametrize(("engine", "apart"), [("int8", 0.05), ("bf16", 0.01)])
