@@ -1,28 +1,47 @@
 """Lines of JSON that a run writes as it goes, and cuts back to a checkpoint when it resumes."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from calque.errors import UsageError
 from calque.system.files import write_atomic
 
 
 class Journal:
-    """Append to one file of JSON lines; each is whole or absent, whenever the process dies."""
+    """One file of JSON lines, to which a run appends; each line is whole or absent, whenever the process dies."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Open `path` with what it held up to `step`; later lines are dropped."""
-        kept = [line for line in read_journal(path) if line.get("step", 0) <= step]
-        write_atomic(path, "".join(_line(row) for row in kept))
-        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+    def __init__(self, path: Path, step: int, mark: Mapping[str, Any] | None = None) -> None:
+        """Open `path` with what it held at a checkpoint, and drop what was written later.
+
+        `mark` is what `mark` returned for that checkpoint; without one (at the start of a run, and in checkpoints of
+        calque 0.1.0) the lines up to `step` stay. Raises UsageError where the file was changed since.
+        """
+        if mark is None:
+            kept = "".join(_line(row) for row in read_journal(path) if row.get("step", 0) <= step).encode()
+        else:
+            kept = _marked(path, mark)
+        write_atomic(path, kept)
+        self._hash, self._num_bytes = hashlib.sha256(kept), len(kept)
+        self._file = path.open("ab", buffering=0)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one line."""
-        self._file.write(_line(row))
+        line = _line(row).encode()
+        self._file.write(line)
+        self._hash.update(line)
+        self._num_bytes += len(line)
+
+    def mark(self) -> dict[str, Any]:
+        """Wait until all lines are on the disk; return their number of bytes and SHA-256, which a checkpoint keeps."""
+        os.fsync(self._file.fileno())
+        return {"bytes": self._num_bytes, "sha256": self._hash.hexdigest()}
 
     def __enter__(self) -> "Journal":
-        """Go on writing while the block runs."""
+        """Continue to write while the block runs."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -42,6 +61,20 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 return
             if isinstance(row, dict):
                 yield row
+
+
+def _marked(path: Path, mark: Mapping[str, Any]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            kept = file.read(mark["bytes"])
+    except FileNotFoundError:
+        kept = b""
+    if hashlib.sha256(kept).hexdigest() != mark["sha256"]:
+        raise UsageError(
+            f"{path} is not the file that this run wrote: it was changed, damaged or removed.\n"
+            "Restore it from a copy, start again with --fresh, or train in another folder with --out."
+        )
+    return kept
 
 
 def _line(row: dict[str, Any]) -> str:

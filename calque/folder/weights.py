@@ -19,14 +19,22 @@ from calque.system.files import cannot_write, replacing, write_synced
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Replace `path` atomically; raise Diverged for a weight that is not finite, ResourceError when it cannot be."""
+    write_parts(path, file_parts(tensors, metadata))
+
+
+def file_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """Return header and body of a safetensors file; raise Diverged for a weight that is not finite."""
     require_finite(tensors, "weight")
-    data = to_bytes(tensors)
-    header, body = _with_metadata(data, metadata)
+    return _with_metadata(to_bytes(tensors), metadata)
+
+
+def write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
+    """Replace `path` atomically by the parts of a file; raise ResourceError when it cannot be."""
     try:
         with replacing(path) as temporary:
-            write_synced(temporary, header, body)
+            write_synced(temporary, *parts)
     except OSError as error:
-        raise cannot_write(path, error, len(data)) from error
+        raise cannot_write(path, error, sum(map(len, parts))) from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

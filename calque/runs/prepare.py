@@ -4,7 +4,6 @@ run that is to go on.
 
 import json
 import math
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from calque.data.files.readers import Columns, Dataset, Example, open_dataset
 from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
 from calque.errors import UsageError
-from calque.folder.recipe_file import read_sections
 from calque.folder.record import read_record, versions, write_record
 from calque.recipe.copying import check_copying
 from calque.recipe.graphs import check_graphs, fit_edges
@@ -25,9 +23,18 @@ from calque.recipe.presets import preset
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.runs.changes import LIMITS, MAY_CHANGE, changes
+from calque.runs.integrity import (
+    check_text,
+    clear,
+    is_being_cleared,
+    require_checkpoint,
+    require_no_model,
+    stored_recipe,
+    text_hashes,
+)
 from calque.runs.request import Request, describe
 from calque.runs.store import open_store
-from calque.system.files import write_atomic
+from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
 from calque.text.pair import TextPair, train_text
@@ -53,14 +60,15 @@ class Prepared:
 
 def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
-    if fresh:
-        clear(request.out)
     sets = open_sets(request)
     digests = {role: dataset.digest() for role, dataset in sets.items()}
-    record = read_record(request.out)
+    is_new = fresh or is_being_cleared(request.out)
+    record = None if is_new else read_record(request.out)
     identity = _identity(request, record)
     for role, dataset in sets.items():
         display.note(f"{role} data {dataset.name}: {dataset.description}")
+    if record is None and not is_new:
+        require_no_model(request.out)
     if record is None:
         recipe, text, dev = _begin(request, sets, digests, identity, display)
     else:
@@ -93,16 +101,6 @@ def open_sets(request: Request) -> dict[str, Dataset]:
     return sets
 
 
-def clear(folder: Path) -> None:
-    """Remove what a run wrote in its folder, and nothing else."""
-    for name in ("checkpoints", "data", "text"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("run.json", "recipe.json", "model.safetensors", "metrics.jsonl", "timing.jsonl", "latest"):
-        (folder / name).unlink(missing_ok=True)
-    for name in ("report.html", "README.md", "manifest.json"):
-        (folder / name).unlink(missing_ok=True)
-
-
 def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
     """Return how texts are compared: as the run began, or in the Unicode form that its model will read."""
     if record is not None:
@@ -130,6 +128,8 @@ def _begin(
     text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
     recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
+    # Nothing of an earlier run is removed before all that may refuse the new one has passed.
+    clear(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
     text.save(request.out / "text")
     write_recipe(request.out, recipe)
@@ -147,6 +147,7 @@ def _begin(
             "versions": versions(),
             "machine": asdict(machine),
             "recipe": recipe.model_dump(mode="json"),
+            "text": text_hashes(request.out),
         },
     )
     return recipe, text, dev
@@ -171,8 +172,12 @@ def _go_on(
         shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
         ways = "Take another folder with --out, or start anew with --fresh."
         raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
-    saved = read_sections(request.out)
+    remove_temporaries(request.out)
+    saved = stored_recipe(request.out, record, display.note)
+    check_text(request.out, record)
     changed = changes(before, asked)
+    if record.get("status") != "finished" or changed.keys() & set(LIMITS):
+        require_checkpoint(request.out)
     for key, value in changed.items():
         display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
@@ -180,9 +185,10 @@ def _go_on(
     state = {"status": "running"} if changed.keys() & set(LIMITS) else {}
     kept = {key: before[key] for key in before.keys() - changed.keys()}
     recipe = validate(saved)
+    values = {"recipe": recipe.model_dump(mode="json"), "recipe_before": record["recipe"]}
+    # The record first: it knows both recipes, whichever of them a kill leaves in recipe.json.
+    write_record(request.out, state | {"request": kept | asked, "threads": recipe.train.threads} | values)
     write_recipe(request.out, recipe)
-    held = {"recipe": recipe.model_dump(mode="json"), "threads": recipe.train.threads}
-    write_record(request.out, state | {"request": kept | asked} | held)
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
     _use_threads(text, recipe.train.threads)
     if "validation" in sets:

@@ -8,8 +8,10 @@ from calque.data.files.lines import open_lines
 from calque.data.survey import EVERYTHING, development_sample
 from calque.engines.choice import Opened, choose_engine
 from calque.engines.eager import Engine
+from calque.folder.best import WEIGHTS
 from calque.folder.lock import RunLock
-from calque.folder.record import write_record
+from calque.folder.model_file import check_weights
+from calque.folder.record import read_record, write_record
 from calque.metrics.score import Score
 from calque.model import build
 from calque.predict.ensemble import load
@@ -20,8 +22,10 @@ from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.runs.changes import limits_of
 from calque.runs.finish import complete, samples, score_examples
+from calque.runs.integrity import COMPLETION, check_recorded, is_complete
 from calque.runs.prepare import Prepared, plan, prepare
 from calque.runs.request import Request
+from calque.system.files import remove_temporaries, sha256_of
 from calque.tasks.kinds import task_metrics
 from calque.training.run import Outcome, Run
 from calque.training.starts.model import start_from_model
@@ -45,15 +49,23 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
             open_lines(path)
     with RunLock(request.out):
         prepared = prepare(request, fresh, display)
-        if prepared.is_finished:
-            limits = limits_of(prepared.recipe.train)
-            display.note(f"{request.out} is finished; --fresh starts anew, a raised limit ({limits}) goes on")
-            return None
         recipe = prepared.recipe
+        if prepared.is_finished:
+            if is_complete(request.out):
+                check_weights(request.out)
+                limits = limits_of(recipe.train)
+                display.note(
+                    f"{request.out} is finished. Raise a limit ({limits}) to continue, or start again with --fresh"
+                )
+            else:
+                check_recorded(request.out)
+                _complete(request.out, recipe, prepared, display)
+            return None
         for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
             display.note(f"{key} = {value}")
         # Until the run is complete again, its weights are not those of the manifest.
-        (request.out / "manifest.json").unlink(missing_ok=True)
+        for name in COMPLETION:
+            (request.out / name).unlink(missing_ok=True)
         run = _run(request.out, prepared, display)
         if not run.resume():
             _start(recipe, prepared, run, display)
@@ -61,7 +73,8 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
         if outcome.signal:
             return outcome
         display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
-        _complete(request.out, recipe, prepared, run, display)
+        write_record(request.out, {"seconds": run.elapsed.seconds})
+        _complete(request.out, recipe, prepared, display)
         return outcome
 
 
@@ -89,8 +102,11 @@ def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> No
     start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
 
 
-def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
-    """Take the final scores with the best weights and the whole search, where they were trained; write what stays."""
+def _complete(folder: Path, recipe: Recipe, prepared: Prepared, display: Display) -> None:
+    """Score the best weights with the whole search, on the device where they were trained, and write what stays.
+
+    The status "finished" is written last: whatever is interrupted here, the same command completes.
+    """
     predictor = load(folder, device=recipe.train.device)
     metrics = task_metrics(recipe.task)
     display.note(f"scoring the best model with beam {recipe.search.beam}")
@@ -102,15 +118,17 @@ def _complete(folder: Path, recipe: Recipe, prepared: Prepared, run: Run, displa
             scores["test"], _ = score_examples(predictor, test, metrics)
     for data, part in scores.items():
         display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
+    seconds = (read_record(folder) or {}).get("seconds", 0.0)
+    complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), seconds)
+    remove_temporaries(folder)
     write_record(
         folder,
         {
             "status": "finished",
-            "seconds": run.elapsed.seconds,
             "scores": {data: [score.as_dict() for score in part] for data, part in scores.items()},
+            "weights": sha256_of(folder / WEIGHTS),
         },
     )
-    complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), run.elapsed.seconds)
 
 
 def _score_line(score: Score) -> str:

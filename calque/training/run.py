@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from calque.data.store.token_store import TokenStore
 from calque.engines.eager import Eager, Engine
+from calque.folder.best import check_best, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
 from calque.folder.journal import Journal
-from calque.folder.weights import save_weights
 from calque.model import Seq2Seq
 from calque.nn.objectives import smoothed
 from calque.predict.predictor import Predictor
@@ -83,6 +84,7 @@ class Run:
         self.num_updates = count_updates(self.store, self.config)
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
         self.last_timing = 0.0
+        self.marks: dict[str, dict[str, Any]] = {}
 
     def resume(self) -> bool:
         """Go back to the last checkpoint; false when there is none."""
@@ -91,6 +93,8 @@ class Run:
             return False
         name, snapshot = found
         put_back(self.parts, snapshot)
+        self.marks = snapshot.state.get("journals", {})
+        check_best(self.folder, is_needed=self.patience.best_score is not None)
         self.display.note(f"resumed from {name}")
         return True
 
@@ -100,7 +104,7 @@ class Run:
             return self._outcome(self.ending.reason or f"reached {self.position.step:,} updates", 0)
         step = self.position.step
         with (
-            Journal(self.folder / "metrics.jsonl", step) as metrics,
+            Journal(self.folder / "metrics.jsonl", step, self.marks.get("metrics")) as metrics,
             Journal(self.folder / "timing.jsonl", step) as timing,
             Interruption() as interruption,
             freed_memory_kept(),
@@ -117,12 +121,12 @@ class Run:
                 mark = now
                 outcome = self._ending(interruption.signal, metrics)
                 if outcome or update.step % self.config.save_every == 0:
-                    self._save()
+                    self._save(metrics)
                 if outcome:
                     break
             if outcome is None:
                 outcome = self._finish(f"reached {self.config.max_epochs} epochs", metrics)
-                self._save()
+                self._save(metrics)
         return outcome
 
     def _updates(self, gradients: Gradients) -> Iterator[Update]:
@@ -194,7 +198,7 @@ class Run:
         score = result.scores[first.name] * (1 if first.higher_is_better else -1)
         is_best = self.patience.judge(self.position.step, score, result.loss)
         if is_best:
-            save_weights(self.folder / "model.safetensors", self.parts[MODEL].tensors(), {"format": "calque-1"})
+            save_best(self.folder, self.parts[MODEL].tensors())
         row = {"kind": "valid", "step": self.position.step, "loss": result.loss, "scores": result.scores}
         metrics.write(row | {"best": is_best, "samples": result.samples})
         sample = result.samples[self.position.step // self.config.validate_every % len(result.samples)]
@@ -213,7 +217,10 @@ class Run:
         finally:
             self.predictor.engine = Eager(self.model)
 
-    def _save(self) -> None:
+    def _save(self, metrics: Journal) -> None:
+        """Save a checkpoint; the journal is on the disk before the checkpoint refers to it."""
         start = time.monotonic()
-        save_checkpoint(self.folder, self.position.step, take(self.parts))
+        snapshot = take(self.parts)
+        snapshot.state["journals"] = {"metrics": metrics.mark()}
+        save_checkpoint(self.folder, self.position.step, snapshot)
         self.clock.paused(time.monotonic() - start)

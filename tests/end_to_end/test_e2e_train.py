@@ -164,7 +164,7 @@ def test_a_limit_that_is_no_longer_given_is_lifted(copied: tuple[Path, Path], co
     assert ended.code == 0, ended.err
     assert "reached the time limit of 0.01s" in ended.err
     again = command(*train_command(data, run, (*plain, "train.max_epochs=2")), "--time", "0.01s")
-    assert "is finished; --fresh starts anew, a raised limit (--time 0.01s, train.max_epochs 2) goes on" in again.err
+    assert "is finished. Raise a limit (--time 0.01s, train.max_epochs 2) to continue, or start again" in again.err
     done = command(*train_command(data, run, plain))
     assert done.code == 0, done.err
     assert "train.time is now ''; the learning rate follows" in done.err
