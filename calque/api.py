@@ -1,83 +1,116 @@
 """The verbs of calque, for Python and for the command line: train, load, evaluate, check."""
 
 import dataclasses
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from calque.data.check.dataset import check_dataset
 from calque.data.check.fix import fix_dataset
 from calque.data.check.report import CheckReport
 from calque.data.files.columns import Columns
 from calque.data.files.readers import open_dataset
+from calque.data.given import Data, given_paths
 from calque.data.survey import EVERYTHING, development_sample
+from calque.errors import UsageError
 from calque.metrics.score import Score
 from calque.predict.ensemble import load as load
 from calque.predict.predictor import Predictor
-from calque.recipe.layers import validate_section
+from calque.recipe.layers import merge, read_file, validate_section
 from calque.recipe.stored import own_columns
+from calque.recipe.values import settings_layer
 from calque.report.progress import display_for
 from calque.runs.finish import score_examples
 from calque.runs.info import info as info
-from calque.runs.request import Named, make_request
+from calque.runs.request import Named, Options, make_request
 from calque.runs.session import run_training
-from calque.tasks.kinds import task_metrics
+from calque.tasks.from_file import find_task
+from calque.tasks.kinds import task_metrics, task_of
+from calque.tasks.table import DEFAULT_TASK
 
 
 def train(
-    *data: str | Path,
+    *data: Data,
     out: str | Path | None = None,
+    valid: Data | None = None,
+    test: Data | None = None,
     model: str = "auto",
     size: str = "auto",
-    task: str = "translation",
+    task: str | Path = DEFAULT_TASK,
     languages: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    **common: Any,
+    start_from: str | Path | None = None,
+    time: str | float | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    config: str | Path | None = None,
+    settings: Mapping[str, object] | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> Predictor:
-    """Train a model on a file of pairs, or on a source and a target file; the same call again resumes.
+    """Train a model and return the best one; the same call again resumes.
 
-    `settings` are recipe fields by dotted key, such as {"train.lr": 0.001}. Also taken, as on the command line:
-    `valid`, `test` (paths), `start_from` (a model folder to go on from with other data), `time` ("20m"), `seed`,
-    `threads`, `config` (a TOML file); `fresh`, `quiet`, `verbose`, all False.
-    Returns the best model. Raises UsageError, DataError, ResourceError or Diverged.
+    `data`: a file of pairs, a source and a target file, a list of pairs (source, target), or a DataFrame. `valid` and
+    `test` take the same. `out` is the folder of the run; by default runs/<file name>, or runs/pairs for data in memory.
+    `task`: a name, or the path of a Python file that sets TASK. `start_from`: a model folder to start from.
+    `time`: such as "20m"; a number counts minutes. `config`: a TOML recipe. `settings`: recipe fields with values of
+    Python, by dotted keys or nested, such as {"train.lr": 0.001, "model": {"encoder": {"width": 256}}}.
+
+    Raises UsageError, DataError, ResourceError or Diverged; KeyboardInterrupt after Ctrl-C and SystemExit after
+    SIGTERM, when the state has been saved.
     """
-    fresh, quiet, verbose = (common.pop(name, False) for name in ("fresh", "quiet", "verbose"))
-    lines = [f"{key}={_toml(value)}" for key, value in (settings or {}).items()]
-    request = make_request([str(path) for path in data], out, Named(model, size, task, languages), lines, **common)
-    with display_for(sys.stderr, quiet) as display:
-        run_training(request, fresh, display, verbose)
+    layer = settings_layer(settings or {})
+    given = merge(read_file(str(config)) if config else {}, layer).get("data", {})
+    columns = _columns(given.get("columns") if isinstance(given, dict) else None)
+    with _files(columns) as paths:
+        files = paths("data", data[0] if len(data) == 1 else data) if data else []
+        options = Options(_file("valid", valid, paths), _file("test", test, paths), start_from, time, seed, threads)
+        named = Named(model, size, str(task), languages)
+        request = make_request(files, out, named, layer, None if config is None else str(config), options)
+        with display_for(sys.stderr, quiet) as display:
+            outcome = run_training(request, fresh, display, verbose)
+    if outcome is not None and outcome.signal == signal.SIGINT:
+        raise KeyboardInterrupt(f"saved in {request.out}; the same call resumes")
+    if outcome is not None and outcome.signal:
+        raise SystemExit(128 + outcome.signal)
     return load(request.out)
 
 
 def evaluate(
     model: Predictor | str | Path | Sequence[str | Path],
-    data: str | Path | Sequence[str | Path],
-    metrics: Sequence[str] = (),
+    data: Data,
+    metrics: str | Sequence[str] = (),
     tokenize: str = "",
     batch_size: int = 0,
-    columns: Columns | None = None,
+    columns: Columns | Mapping[str, object] | None = None,
+    task: str | Path | None = None,
 ) -> list[Score]:
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
-    `tokenize` "none" is for text that is already tokenised; `columns` default to those that a model folder names.
+    `data` as `train` takes it. `tokenize` "none" is for text that is already tokenised; `columns` default to those
+    that a model folder names. `task` is the file of a user's own task, where the model was trained for one.
     """
     predictor = model if isinstance(model, Predictor) else load(model)
-    if columns is None:
-        first = model if isinstance(model, str | Path | Predictor) else model[0]
-        columns = Columns() if isinstance(first, Predictor) else own_columns(first)
-    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-    examples = development_sample(open_dataset(paths, columns), EVERYTHING)
-    task = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
-    scores, _ = score_examples(predictor, examples, task_metrics(task, metrics), batch_size)
-    return scores
+    if columns is None and not isinstance(model, Predictor):
+        columns = own_columns(model if isinstance(model, str | Path) else model[0])
+    columns = _columns(columns)
+    chosen = [metrics] if isinstance(metrics, str) else metrics
+    config = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
+    measures = task_metrics(config, chosen)
+    read = task_of(config, None if task is None else find_task(str(task))).read
+    with _files(columns) as paths:
+        examples = development_sample(read(paths("data", data), columns, None), EVERYTHING)
+    return score_examples(predictor, examples, measures, batch_size)[0]
 
 
 def check(
-    *data: str | Path,
-    other: str | Path | None = None,
-    columns: Columns | Mapping[str, str] | None = None,
-    valid: str | Path | None = None,
+    *data: Data,
+    other: Data | None = None,
+    columns: Columns | Mapping[str, object] | None = None,
+    valid: Data | None = None,
 ) -> CheckReport:
     """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
 
@@ -85,21 +118,33 @@ def check(
     which training holds a tenth out. The report's `is_refused` is whether training would refuse the data.
     """
     columns = _columns(columns)
-    dataset = open_dataset([str(path) for path in data], columns)
-    others = [open_dataset([str(path)], columns) if path else None for path in (other, valid)]
-    return check_dataset(dataset, *others)
+    with _files(columns) as paths:
+        dataset = open_dataset(paths("data", data[0] if len(data) == 1 else data), columns)
+        sets = [("other", other), ("valid", valid)]
+        others = [None if part is None else open_dataset(paths(name, part), columns) for name, part in sets]
+        return check_dataset(dataset, *others)
 
 
-def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, str] | None = None) -> dict[str, int]:
+def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, object] | None = None) -> dict[str, int]:
     """Write a clean copy of a data set: without bad lines, empty sides and repeats; return the counts."""
     return dataclasses.asdict(fix_dataset(open_dataset(data, _columns(columns)), Path(out)))
 
 
-def _columns(columns: Columns | Mapping[str, str] | None) -> Columns:
+def _columns(columns: Columns | Mapping[str, object] | None) -> Columns:
     return columns if isinstance(columns, Columns) else validate_section(Columns, dict(columns or {}), "columns")
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
+@contextmanager
+def _files(columns: Columns) -> Iterator[Callable[[str, object], list[str]]]:
+    """Yield a function that returns the paths of an argument's data; files of data in memory last as long as this."""
+    with tempfile.TemporaryDirectory(prefix="calque-") as folder:
+        yield lambda name, given: given_paths(name, given, columns, Path(folder), "pairs" if name == "data" else name)
+
+
+def _file(name: str, given: Data | None, paths: Callable[[str, object], list[str]]) -> str | None:
+    if given is None:
+        return None
+    found = paths(name, given)
+    if len(found) != 1:
+        raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
+    return found[0]

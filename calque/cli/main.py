@@ -14,6 +14,7 @@ from calque import __version__
 from calque.cli.early import require_files, require_folder
 from calque.cli.exchange import export_model, import_model
 from calque.cli.options import AsJson, Data, Engine, EngineName, EnsembleSpace, Model, OutputForm, Quiet, Space, With
+from calque.tasks.table import DEFAULT_TASK, TASKS
 
 app = typer.Typer(
     name="calque",
@@ -95,7 +96,9 @@ def train(
     size: Annotated[str, typer.Option(help="auto, tiny, small or base.")] = "auto",
     start_from: Annotated[str | None, typer.Option("--from", help="A model folder to go on from.")] = None,
     time: Annotated[str | None, typer.Option(help="Stop after so long, such as 20m.")] = None,
-    task: Annotated[str, typer.Option(help="translation or transduction.")] = "translation",
+    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}, or FILE.py with a task of your own.")] = (
+        DEFAULT_TASK
+    ),
     languages: Annotated[str | None, typer.Option(help="Such as en-zh; default: from the file's name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
@@ -111,12 +114,12 @@ def train(
     require_files(*data, valid, test)
     require_folder(*([start_from] if start_from else []))
     from calque.report.progress import display_for
-    from calque.runs.request import Named, make_request
+    from calque.runs.request import Named, Options, make_request
     from calque.runs.session import plan_training, run_training
 
     named = Named(model, size, task, languages)
-    options: dict[str, Any] = {"valid": valid, "test": test, "time": time, "seed": seed, "threads": threads}
-    request = make_request(data, out, named, settings or [], config, start_from=start_from, **options)
+    options = Options(valid, test, start_from, time, seed, threads)
+    request = make_request(data, out, named, settings or [], config, options)
     with display_for(sys.stderr, quiet) as display:
         if dry_run:
             recipe = plan_training(request, display)

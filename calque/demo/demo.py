@@ -17,6 +17,7 @@ from calque.runs.request import Named, make_request
 from calque.runs.session import run_training
 from calque.system.files import write_atomic
 from calque.tasks.kinds import task_metrics
+from calque.tasks.table import DEFAULT_TASK
 
 NUM_TRAIN = 24_000
 NUM_TEST = 1_000
@@ -48,7 +49,7 @@ def run_demo(out: str, fresh: bool, quiet: bool, say: Say) -> int:
     train_file, test_file = _write(folder, "phrases.en-zh.tsv", train), _write(folder, "unseen.en-zh.tsv", test)
     with display_for(sys.stderr, quiet) as display:
         _introduce(display)
-        request = make_request([str(train_file)], folder, Named("transformer", "tiny", "translation", None), SETTINGS)
+        request = make_request([str(train_file)], folder, Named("transformer", "tiny", DEFAULT_TASK, None), SETTINGS)
         outcome = run_training(request, fresh, display)
     if outcome and outcome.signal:
         return 128 + outcome.signal

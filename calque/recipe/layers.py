@@ -154,7 +154,8 @@ def _members(annotation: Any, kind: Any) -> Iterator[type[BaseModel]]:
             yield from _members(choice, kind)
         elif isinstance(choice, type) and issubclass(choice, BaseModel):
             own = choice.model_fields.get("kind")
-            if kind is None or own is None or kind in get_args(own.annotation):
+            kinds = get_args(own.annotation) if own is not None else ()
+            if kind is None or not kinds or kind in kinds:
                 yield choice
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from calque.catalog import architecture
 from calque.data.survey import Survey
-from calque.errors import UsageError, did_you_mean
 from calque.model import ModelConfig
 from calque.recipe.copying import copies
 from calque.recipe.graphs import form_of_sources, layout_kind
@@ -13,7 +12,10 @@ from calque.recipe.layers import Layer, flatten, merge, spread_text
 from calque.recipe.tree import Recipe
 from calque.system.machine import Machine, place
 from calque.system.processes import can_fork
-from calque.tasks.kinds import TASKS
+from calque.tasks.kinds import recorded
+from calque.tasks.table import DEFAULT_TASK, TASKS
+from calque.tasks.task import Task
+from calque.text.pair import TextConfig
 from calque.text.scripts import is_unspaced
 from calque.training.config import TrainConfig
 
@@ -41,7 +43,7 @@ class Choice:
 
     model: str = "auto"
     size: str = "auto"
-    task: str = "translation"
+    task: Task = TASKS[DEFAULT_TASK]
     languages: tuple[str, str] = ("", "")
 
 
@@ -74,10 +76,7 @@ class Preset:
 
 
 def check_names(choice: Choice) -> None:
-    """Raise UsageError for a task, model or size that there is not, before any data are read."""
-    if choice.task not in TASKS:
-        hint = did_you_mean(choice.task, TASKS)
-        raise UsageError(f"no task {choice.task!r}; there are {', '.join(TASKS)}.{hint}")
+    """Raise UsageError for an unknown model or size, before any data are read."""
     model = choice.model if choice.model != "auto" else "transformer"
     architecture(model, choice.size if choice.size != "auto" else "tiny")
 
@@ -100,21 +99,26 @@ def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | N
         text["copying"] = True
         made.say("what each source token can be copied as is noted", "the head is a pointer", "text.copying")
     made.layer["train"] = _train(made, survey, machine, model)
+    if choice.task.search:
+        made.layer["search"] = dict(choice.task.search)
     return made
 
 
 def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
     source, target = choice.languages
-    made.say(
-        f"languages {source or 'unknown'} → {target or 'unknown'}",
-        "as said or guessed from the file's name"
-        if source
-        else "the file's name does not tell; --languages en-zh would",
-        "task.source_language",
-        "task.target_language",
-    )
+    if choice.task.has_languages or source:
+        made.say(
+            f"languages {source or 'unknown'} → {target or 'unknown'}",
+            "given, or guessed from the file's name"
+            if source
+            else "the file's name does not say; --languages en-zh sets them",
+            "task.source_language",
+            "task.target_language",
+        )
+    if choice.task.file:
+        made.say(f"task {choice.task.name}", f"{choice.task.file}, SHA-256 {choice.task.sha256[:12]}")
     return {
-        "kind": choice.task,
+        **recorded(choice.task),
         "source_language": source,
         "target_language": target,
         "target_script": survey.target.script,
@@ -122,11 +126,10 @@ def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
 
 
 def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
-    own = TASKS[choice.task].text
-    if own:
-        kinds = ("text.source.kind", "text.target.kind")
-        made.say("source by characters, target by symbols between blanks", f"the task is {choice.task}", *kinds)
-        return dict(own)
+    own = dict(choice.task.text)
+    if "source" in own and "target" in own:
+        made.say(choice.task.reason, f"the task is {choice.task.name}", "text.source.kind", "text.target.kind")
+        return own
     source, target = survey.source, survey.target
     joint = source.script == target.script
     size = _first(VOCAB_SIZES, survey.num_pairs, 32_000)
@@ -148,7 +151,7 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
         "text.normalise",
     )
     side = {"kind": "sentencepiece", "algorithm": "bpe", "vocab_size": size}
-    return {"joint": joint, "source": side, "target": side}
+    return merge({"joint": joint, "source": side, "target": side}, own, TextConfig)
 
 
 def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint: bool) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
         model[part] = model[part] | {"dropout": dropout}
     if joint and encoder.width == decoder.width and "tie_embeddings" not in model:
         model["tie_embeddings"] = "all"
-    return model
+    return merge(model, dict(choice.task.model), ModelConfig)
 
 
 def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,24 @@ from typing import Any
 
 from calque.report.chart import WIDE, Point, Series, line_chart, number
 from calque.report.page import document, escape, facts_table, section, table
+from calque.tasks.task import Labels
 
 Row = Mapping[str, Any]
 
 
-def training_page(title: str, facts: Mapping[str, str], rows: Sequence[Row], samples: Sequence[Row]) -> str:
+def training_page(
+    title: str,
+    facts: Mapping[str, str],
+    rows: Sequence[Row],
+    samples: Sequence[Row],
+    labels: Labels = Labels(),  # noqa: B008 — frozen
+) -> str:
     """Return `report.html`.
 
     `rows` are the lines of metrics.jsonl in order: kind "train" (step, loss, lr, grad_norm, tokens) and kind "valid"
-    (step, loss, scores, best, samples). `samples` (source, reference, output) are translations of the best checkpoint;
+    (step, loss, scores, best, samples). `samples` (source, reference, output) are answers of the best checkpoint;
     when empty, those of the best validation in `rows` are shown. What is missing or not a number is left out.
+    `labels` name the sides of a sample.
     """
     train = [row for row in rows if row.get("kind") == "train"]
     valid = [row for row in rows if row.get("kind") == "valid"]
@@ -26,7 +34,7 @@ def training_page(title: str, facts: Mapping[str, str], rows: Sequence[Row], sam
     body = section("Curves", f"{_charts(train, valid, best)}{_left_out([*train, *valid])}")
     if facts:
         body = section("Facts", facts_table(facts.items())) + body
-    body += _samples_section(valid, best, samples)
+    body += _samples_section(valid, best, samples, labels)
     return document(title, _lead(train, valid, best), body)
 
 
@@ -66,7 +74,7 @@ def _left_out(rows: Sequence[Row]) -> str:
     return f"<p>Rows without a finite loss, left out of the curves: {count}.</p>" if count else ""
 
 
-def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[Row]) -> str:
+def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[Row], labels: Labels) -> str:
     shown = samples or (_samples(best) if best is not None else [])
     last = valid[-1] if valid else None
     if not shown and last is not None:
@@ -74,9 +82,9 @@ def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[R
     if not shown:
         return ""
     headings = [
-        "Source",
-        "Reference",
-        "Translation" if best is None else f"Best, step {number(_value(best.get('step')))}",
+        labels.source,
+        labels.reference,
+        labels.output if best is None else f"Best, step {number(_value(best.get('step')))}",
     ]
     is_later = best is not None and last is not None and last is not best and bool(_samples(last))
     if last is not None and is_later:
@@ -87,12 +95,12 @@ def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[R
         if last is not None and is_later:
             line.append(_output(last, sample))
         lines.append(line)
-    histories = "".join(_history(sample, valid) for sample in shown)
+    histories = "".join(_history(sample, valid, labels.output) for sample in shown)
     return section("Samples", table(headings, lines)) + (section("How they changed", histories) if histories else "")
 
 
-def _history(sample: Row, valid: Sequence[Row]) -> str:
-    """Return one sample's translation at each validation where it changed."""
+def _history(sample: Row, valid: Sequence[Row], label: str) -> str:
+    """Return one sample's answer at each validation where it changed."""
     lines: list[tuple[str, str]] = []
     for row in valid:
         output = _output(row, sample)
@@ -101,7 +109,7 @@ def _history(sample: Row, valid: Sequence[Row]) -> str:
     if len(lines) < 2:
         return ""
     heading = f'<summary dir="auto">{escape(sample.get("source", ""))}</summary>'
-    return f"<details>{heading}{table(['Step', 'Translation'], lines)}</details>\n"
+    return f"<details>{heading}{table(['Step', label], lines)}</details>\n"
 
 
 def _output(row: Row, sample: Row) -> str:

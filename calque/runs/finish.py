@@ -37,7 +37,7 @@ def score_examples(
 
 
 def samples(examples: Sequence[Example], outputs: Sequence[str]) -> list[dict[str, str]]:
-    """Choose translations to show, spread over the set."""
+    """Choose examples to show, spread over the set."""
     step = max(1, len(examples) // NUM_SAMPLES)
     chosen = list(zip(examples, outputs, strict=True))[::step][:NUM_SAMPLES]
     return [{"source": example.source, "reference": example.targets[0], "output": output} for example, output in chosen]
@@ -63,7 +63,7 @@ def complete(
         "Training time": facts.time,
         **lines,
     }
-    page = training_page(folder.name, about, list(read_journal(folder / "metrics.jsonl")), shown)
+    page = training_page(folder.name, about, list(read_journal(folder / "metrics.jsonl")), shown, recipe.task.labels)
     write_atomic(folder / "report.html", page)
     write_atomic(folder / "README.md", model_card(facts))
     names = ["model.safetensors", "recipe.json", *sorted(f"text/{path.name}" for path in (folder / "text").iterdir())]

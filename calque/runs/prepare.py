@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calque.data.files.columns import learn_inputs
-from calque.data.files.readers import Columns, Dataset, Example, open_dataset
+from calque.data.files.readers import Columns, Dataset, Example
 from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
 from calque.errors import UsageError
@@ -94,10 +94,11 @@ def open_sets(request: Request) -> dict[str, Dataset]:
     data = request.settings.get("data", {})
     columns = Columns.model_validate(data.get("columns", {}))
     spool = request.out / "data" / "spool"
-    sets = {"training": open_dataset(request.data, columns, spool)}
+    read = request.choice.task.read
+    sets = {"training": read(request.data, columns, spool)}
     for role, path in (("validation", data.get("valid")), ("test", data.get("test"))):
         if path:
-            sets[role] = open_dataset([path], columns, spool)
+            sets[role] = read([path], columns, spool)
     return sets
 
 

@@ -10,12 +10,34 @@ from calque.errors import UsageError
 from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings
 from calque.recipe.origin import origin_of
 from calque.recipe.presets import Choice, check_names
+from calque.tasks.from_file import find_task
 from calque.tasks.kinds import language_pair
 from calque.text.scripts import guess_languages
 
 DATA_PATHS = ("data.valid", "data.test")
-# Options of `train` that are fields of the recipe, and their sections.
-OPTIONS = {"valid": "data", "test": "data"} | dict.fromkeys(("start_from", "time", "seed", "threads"), "train")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `train` that are fields of the recipe, of `data` and of `train`; None leaves a field as it is."""
+
+    valid: str | Path | None = None
+    test: str | Path | None = None
+    start_from: str | Path | None = None
+    time: str | float | None = None
+    seed: int | None = None
+    threads: int | None = None
+
+    def layer(self) -> Layer:
+        """Return the options that were given, by section."""
+        sections = {"data": ("valid", "test"), "train": ("start_from", "time", "seed", "threads")}
+        found: Layer = {}
+        for section, names in sections.items():
+            for name in names:
+                value = getattr(self, name)
+                if value is not None:
+                    found.setdefault(section, {})[name] = str(value) if isinstance(value, Path) else value
+        return found
 
 
 @dataclass(frozen=True)
@@ -37,29 +59,26 @@ class Named:
     def choice(self, first_file: str) -> Choice:
         """Return the choice for data in `first_file`."""
         if self.languages is None:
-            return Choice(self.model, self.size, self.task, guess_languages(first_file) or ("", ""))
-        return Choice(self.model, self.size, self.task, language_pair(self.languages))
+            languages = guess_languages(first_file) or ("", "")
+        else:
+            languages = language_pair(self.languages)
+        return Choice(self.model, self.size, find_task(self.task), languages)
 
 
 def make_request(
     data: Sequence[str],
     out: str | Path | None,
     named: Named,
-    settings: Sequence[str],
+    settings: Sequence[str] | Layer,
     config: str | None = None,
-    **common: Any,
+    options: Options = Options(),
 ) -> Request:
-    """Join the layers that the user gave: file, then --set, then options of their own name."""
+    """Join the layers that the user gave: file, then settings (of --set, or a layer), then options."""
     if not data:
         raise UsageError("no data: give a file of pairs, or a source and a target file")
     layer: Layer = read_file(config) if config else {}
-    layer = merge(layer, read_settings(settings))
-    for name, section in OPTIONS.items():
-        value = common.pop(name, None)
-        if value is not None:
-            layer = merge(layer, {section: {name: str(value) if isinstance(value, Path) else value}})
-    if common:
-        raise UsageError(f"train() has no option {next(iter(common))!r}")
+    layer = merge(layer, settings if isinstance(settings, dict) else read_settings(settings))
+    layer = merge(layer, options.layer())
     check_settings(layer)
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
@@ -71,7 +90,9 @@ def make_request(
 
 def describe(request: Request) -> dict[str, Any]:
     """Return what was asked for as flat keys, to be compared when the same command comes again."""
-    named: Layer = {"model": request.choice.model, "size": request.choice.size, "task": request.choice.task}
+    task = request.choice.task
+    name = f"{task.name} of {task.file}, SHA-256 {task.sha256}" if task.file else task.name
+    named: Layer = {"model": request.choice.model, "size": request.choice.size, "task": name}
     languages = "-".join(request.choice.languages)
     # The files of pairs are compared by what they hold, not by where they lie.
     settings = {key: value for key, value in flatten(request.settings).items() if key not in DATA_PATHS}

@@ -1,20 +1,35 @@
-"""The tasks that calque knows: their measures, the first of which decides which checkpoint is best."""
+"""The section `task` of a recipe, and what follows from it: measures and labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+
+from pydantic import model_validator
 
 from calque.config import Config
-from calque.errors import UsageError
+from calque.errors import UsageError, did_you_mean
 from calque.metrics.named import metric_named
 from calque.metrics.score import Metric
+from calque.tasks.table import DEFAULT_TASK, TASKS
+from calque.tasks.task import Labels, Task
+
+
+class OwnTask(Config):
+    """What a model folder records of a task that a user wrote; the file itself is not needed to answer."""
+
+    file: str = ""
+    """Name of the file."""
+    sha256: str = ""
+    """SHA-256 of the file's content."""
+    reads_pairs: bool = True
+    """Whether the task reads data as calque reads pairs; if not, `evaluate` needs the file."""
+    labels: Labels = Labels()
+    """Names of the sides on pages."""
 
 
 class TaskConfig(Config):
-    """Say what the pairs are."""
+    """Describe what the pairs are."""
 
-    kind: Literal["translation", "transduction"] = "translation"
-    """translation, or transduction: words to symbols separated by blanks (letters to phones, inflection)."""
+    kind: str = DEFAULT_TASK
+    """Name of the task, such as translation or transduction (words to symbols with spaces between them)."""
     metrics: tuple[str, ...] = ()
     """Measures, the first decides; empty takes the task's own: bleu, chrf, ter, exact, cer, wer."""
     source_language: str = ""
@@ -25,23 +40,54 @@ class TaskConfig(Config):
     """Script of the target, found in the data."""
     tokenize: str = ""
     """Tokenizer of BLEU and TER; empty chooses by language and script; none for text that is already tokenised."""
+    own: OwnTask | None = None
+    """Record of a task from a file, written by calque; empty for a task of calque."""
+
+    @model_validator(mode="after")
+    def _kind_is_known(self) -> "TaskConfig":
+        if self.own is None and self.kind not in TASKS:
+            hint = did_you_mean(self.kind, TASKS)
+            raise ValueError(f"kind: no task {self.kind!r}; there are {', '.join(TASKS)}.{hint}")
+        if self.own is not None and not self.metrics:
+            raise ValueError(f"metrics: those of the task {self.kind!r} are not recorded")
+        return self
+
+    @property
+    def labels(self) -> Labels:
+        """Return the names of the sides."""
+        return self.own.labels if self.own else TASKS[self.kind].labels
 
 
-@dataclass(frozen=True)
-class Task:
-    """Hold what a kind of task implies: `metrics`, and `text` settings laid over the defaults."""
+def recorded(task: Task) -> dict[str, object]:
+    """Return the fields of `TaskConfig` that record a task; measures and labels of a user's own task among them."""
+    if not task.file:
+        return {"kind": task.name}
+    labels = {"source": task.labels.source, "reference": task.labels.reference, "output": task.labels.output}
+    own = {"file": task.file, "sha256": task.sha256, "reads_pairs": task.reads_pairs, "labels": labels}
+    return {"kind": task.name, "metrics": tuple(task.metrics), "own": own}
 
-    metrics: tuple[str, ...]
-    text: dict[str, Any] = field(default_factory=dict)
 
+def task_of(config: TaskConfig, given: Task | None = None) -> Task:
+    """Return the task that a model was trained for; `given` is the user's own task, checked against the record.
 
-TASKS = {
-    "translation": Task(metrics=("bleu", "chrf")),
-    "transduction": Task(
-        metrics=("exact", "wer"),
-        text={"source": {"kind": "character"}, "target": {"kind": "word"}, "joint": False},
-    ),
-}
+    UsageError where the model's data are read by code of the task's file and another file, or none, was given.
+    """
+    own = config.own
+    if own is None:
+        return TASKS[config.kind]
+    if given is not None and given.sha256 == own.sha256:
+        return given
+    if given is not None:
+        raise UsageError(
+            f"the model was trained for the task of {own.file} with SHA-256 {own.sha256[:12]}; the file given has"
+            f" {given.sha256[:12] or 'none'}: pass the file as it was in training"
+        )
+    if not own.reads_pairs:
+        raise UsageError(
+            f"the data of this model are read by code of {own.file} (SHA-256 {own.sha256[:12]}), which is not in the"
+            f' model folder. Pass the file: calque.evaluate(model, data, task="{own.file}")'
+        )
+    return Task(config.kind, config.metrics, labels=own.labels)
 
 
 def language_pair(written: str) -> tuple[str, str]:

@@ -56,6 +56,11 @@ class TrainConfig(Config):
     validation_beam: int = Field(1, ge=1)
     """Beam of the translations at a validation; the final score is taken with search.beam."""
 
+    @field_validator("time", mode="before")
+    @classmethod
+    def _number_counts_minutes(cls, time: object) -> object:
+        return repr(time) if isinstance(time, int | float) and not isinstance(time, bool) else time
+
     @field_validator("time")
     @classmethod
     def _time_is_readable(cls, time: str) -> str:

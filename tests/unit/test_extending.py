@@ -1,5 +1,6 @@
 """Do what docs/extending.md says, word for word, in a copy of calque: the parts of the page must keep the laws."""
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ NEW_LINES = re.findall(
     r"in `([\w/.]+)`, the union `(\w+)` gets `\| (\w+)`, beside its import:\n\n" + BLOCK, PAGE, flags=re.DOTALL
 )
 LISTED = re.findall(r"\bjoins `(\w+)`:\n\n" + BLOCK, PAGE, flags=re.DOTALL)
+TASKS = re.findall(r"is the task `([\w/.]+)`:\n\n" + BLOCK, PAGE, flags=re.DOTALL)
 COMMANDS = re.findall(r"^calque (.*)$", PAGE, flags=re.MULTILINE)
 
 
@@ -76,7 +78,7 @@ def test_the_page_has_a_whole_example_of_each() -> None:
     ]
     assert [axis for axis, _ in LISTED] == ["ATTENTIONS", "ENCODERS"]
     # Nothing that the page tells to write is left out here.
-    assert len(re.findall(BLOCK, PAGE, flags=re.DOTALL)) == len(NEW_FILES) + len(NEW_LINES) + len(LISTED)
+    assert len(re.findall(BLOCK, PAGE, flags=re.DOTALL)) == len(NEW_FILES) + len(NEW_LINES) + len(LISTED) + len(TASKS)
     for _, _, member, line in NEW_LINES:
         assert line.count("\n") == 1
         assert line.endswith(f"import {member}\n")
@@ -128,3 +130,16 @@ def test_the_commands_of_the_page_know_the_parts(extended: Path) -> None:
     planned = run(extended, "-c", start, *train.split(), "--dry-run")
     for kind in ("convolution", "cosine"):
         assert f'"{kind}"' in planned
+
+
+def test_the_task_of_the_page_reads_its_data_and_sets_its_defaults(extended: Path) -> None:
+    """Plan a run on a glossary, which calque itself does not read."""
+    ((name, text),) = TASKS
+    (extended / name).write_text(text, encoding="utf-8")
+    (extended / "words.txt").write_text("".join(f"word{n} = the meaning {n}\n" for n in range(60)), encoding="utf-8")
+    start = "import sys; from calque.cli.main import main; main(sys.argv[1:])"
+    planned = json.loads(run(extended, "-c", start, "train", "words.txt", "--task", name, "--dry-run", "--quiet"))
+    assert planned["task"]["kind"] == "glossary"
+    assert planned["task"]["metrics"] == ["chrf", "exact"]
+    assert planned["task"]["own"]["file"] == name
+    assert (planned["text"]["target"]["kind"], planned["search"]["beam"]) == ("word", 3)

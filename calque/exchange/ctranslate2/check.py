@@ -119,7 +119,7 @@ def _framed(source: SourceIds, predictor: Predictor) -> SourceIds:
 
 
 def _shown(folder: Path) -> list[str]:
-    """Return the sources whose translations were shown while the model was trained."""
+    """Return the sources whose answers were shown while the model was trained."""
     lines: dict[str, None] = {}
     try:
         with (folder / "metrics.jsonl").open(encoding="utf-8") as file:

@@ -1,0 +1,63 @@
+"""The record of a task: how its examples are read, what suits it, how it is scored and what its sides are called.
+
+Nothing heavy is imported here, so that `calque train --help` can list the tasks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from calque.data.files.columns import Columns
+    from calque.data.files.readers import Dataset
+
+Read: TypeAlias = "Callable[[Sequence[str], Columns, Path | None], Dataset]"
+Settings: TypeAlias = Mapping[str, object]
+
+
+def read_pairs(paths: Sequence[str], columns: Columns, spool: Path | None = None) -> Dataset:
+    """Read pairs from TSV, CSV or JSON Lines, or from two plain files; pipes are copied into the folder `spool`."""
+    from calque.data.files.readers import open_dataset
+
+    return open_dataset(paths, columns, spool)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names for pages and cards: `source`, `reference` and `output` head the columns of examples."""
+
+    source: str = "Source"
+    reference: str = "Reference"
+    output: str = "Output"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describe a task.
+
+    `name`: what `--task` takes. `metrics`: names of measures (see `calque.metrics.named`); the first one decides which
+    checkpoint is best. `text`, `model` and `search`: settings of these sections, laid over the defaults from the data;
+    `reason` describes those of `text` where defaults are printed. `labels`: names for pages and cards.
+    `has_languages`: whether the sides are in languages that a user would name. `read`: opens data files as a data set.
+    `file` and `sha256`: name and hash of the file of a user's own task; empty for a task of calque.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+    text: Settings = field(default_factory=dict)
+    model: Settings = field(default_factory=dict)
+    search: Settings = field(default_factory=dict)
+    reason: str = "text settings of the task"
+    labels: Labels = Labels()
+    has_languages: bool = False
+    read: Read = read_pairs
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Return whether the task reads its data as calque reads pairs."""
+        return self.read is read_pairs

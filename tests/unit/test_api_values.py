@@ -1,0 +1,170 @@
+"""Values of Python in the verbs: settings as they are, data in memory, and calls that are interrupted."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_language import BRIEF, pairs, write_pairs
+
+from calque import api
+from calque.data.files.columns import Columns
+from calque.errors import DataError, UsageError
+from calque.recipe.layers import read_settings, validate
+from calque.recipe.values import settings_layer
+from calque.runs.request import Named, Options, make_request
+
+SETTINGS = read_settings([*BRIEF, "train.seed=3", "train.threads=1"])
+
+
+class Frame:
+    """Offer what calque uses of a DataFrame."""
+
+    def __init__(self, **values: list[Any]) -> None:
+        self.values = values
+        self.columns = list(values)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self.values[name]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text.source_vectors": "2024", "train.lr": 0.5, "task.metrics": ("cer",)},
+        {"text": {"source_vectors": "2024"}, "train": {"lr": 0.5}, "task": {"metrics": ["cer"]}},
+        {"text": {"source_vectors": Path("2024")}, "train.lr": 0.5, "task.metrics": ["cer"], "train.time": 0.02},
+    ],
+)
+def test_settings_keep_their_values(settings: dict[str, Any]) -> None:
+    """Take text that looks like a number as text, nested dictionaries as dotted keys, and paths as text."""
+    request = make_request(["x.tsv"], None, Named("auto", "auto", "translation", None), settings_layer(settings))
+    recipe = validate(request.settings)
+    assert recipe.text.source_vectors == "2024"
+    assert recipe.train.lr == 0.5
+    assert recipe.task.metrics == ("cer",)
+
+
+def test_dotted_and_nested_keys_join() -> None:
+    """Lay one key beside the other, the later over the earlier."""
+    layer = settings_layer({"model.encoder": {"width": 8, "layers": 1}, "model": {"encoder.width": 16}})
+    assert layer == {"model": {"encoder": {"width": 16, "layers": 1}}}
+
+
+@pytest.mark.parametrize("time", [0.5, 1, "30s", "0.5"])
+def test_a_time_may_be_a_number_of_minutes(time: str | float) -> None:
+    """Take a number as the command line takes it."""
+    request = make_request(["x.tsv"], None, Named("auto", "auto", "translation", None), {}, None, Options(time=time))
+    assert validate(request.settings).train.time == str(time)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train.lr": {1, 2}}, r"settings\['train.lr'\] is of type set"),
+        ({"task.metrics": ["cer", b"bleu"]}, r"settings\['task.metrics'\]\[1\] is of type bytes"),
+        ({"train": {"seed": object()}}, r"settings\['train'\]\['seed'\] is of type object"),
+        ({3: 4}, "3 is no key"),
+        ({"train..lr": 4}, "no key"),
+        ({"train.lr": 4, "train.lr.x": 1}, "lr was set to a value before"),
+        (["train.lr=4"], "settings is of type list"),
+    ],
+)
+def test_settings_that_no_recipe_can_hold_are_refused(settings: Any, message: str) -> None:
+    """Name the key and the type."""
+    with pytest.raises(UsageError, match=message):
+        api.train("x.tsv", settings=settings)
+
+
+def test_data_may_be_in_memory(tmp_path: Path) -> None:
+    """Train the same model from a file, a list of pairs, a generator and a table, and resume by content."""
+    rows = list(dict.fromkeys(pairs(60)))
+    file = tmp_path / "pairs.jsonl"
+    api.train(write_pairs(file.with_suffix(".tsv"), 60), out=tmp_path / "file", model="gru", size="tiny", quiet=True,
+              settings=SETTINGS)  # fmt: skip
+    frame = Frame(source=[source for source, _ in pairs(60)], target=[target for _, target in pairs(60)])
+    forms = {"pairs": pairs(60), "generator": (pair for pair in pairs(60)), "frame": frame}
+    weights = {}
+    for name, data in forms.items():
+        api.train(data, out=tmp_path / name, model="gru", size="tiny", quiet=True, settings=SETTINGS)
+        weights[name] = (tmp_path / name / "model.safetensors").read_bytes()
+    assert set(weights.values()) == {(tmp_path / "file" / "model.safetensors").read_bytes()}
+    again: dict[str, Any] = {"out": tmp_path / "pairs", "model": "gru", "size": "tiny", "quiet": True}
+    api.train(frame, settings=SETTINGS, **again)
+    with pytest.raises(UsageError, match="not the same as before"):
+        api.train(rows[:-1], settings=SETTINGS, **again)
+    by_pairs = api.evaluate(tmp_path / "pairs", rows, "exact")
+    assert by_pairs == api.evaluate(tmp_path / "pairs", Frame(source=[s for s, _ in rows], target=[t for _, t in rows]),
+                                    ["exact"])  # fmt: skip
+    assert [score.name for score in by_pairs] == ["exact"]
+
+
+def test_a_list_may_hold_several_right_answers_and_dictionaries() -> None:
+    """Check data in memory as data in a file, columns of other names too."""
+    report = api.check([("a", ["b", "c"]), {"source": "d", "target": "e"}])
+    assert report.as_dict()["pairs"] == 3
+    table = {"en": ["a", "b"], "zh": ["c", "d"]}
+    assert api.check(table, columns={"source": "en", "target": "zh"}).as_dict()["pairs"] == 2
+    assert api.check(Frame(**table), columns=Columns(source="en", target="zh")).as_dict()["pairs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([("a", "b"), ("c",)], r"data\[1\] has 1 items"),
+        ([("a", "b"), 5], r"data\[1\] is of type int"),
+        ([("a", 5)], r"data\[0\]\[1\] is of type int"),
+        ([("a", ["b", None])], r"data\[0\]\[1\]\[1\] is of type NoneType"),
+        ([("a", [])], r"data\[0\]\[1\] is an empty list"),
+        ([(None, "b")], r"data\[0\]\[0\] is of type NoneType"),
+        ([(b"a", "b")], r"data\[0\]\[0\] is of type bytes"),
+        (b"a\tb", "data is of type bytes"),
+        (5, "data is of type int"),
+        (None, "data is of type NoneType"),
+        (Frame(source=["a"], traget=["b"]), 'no column "target".*Did you mean "traget"'),
+        (Frame(source=["a", float("nan")], target=["b", "c"]), r'data\["source"\]\[1\] is of type float \(nan\)'),
+        (Frame(source=["a", "c"], target=["b"]), "unequal lengths: 2, 1"),
+    ],
+)
+def test_wrong_data_name_argument_position_and_type(data: Any, message: str) -> None:
+    """Refuse what is no text before anything is written."""
+    with pytest.raises(UsageError, match=message):
+        api.check(data)
+    with pytest.raises(UsageError, match=message):
+        api.train(data)
+
+
+def test_no_pair_is_refused() -> None:
+    """Name the argument."""
+    for empty in ([], iter(()), Frame(source=[], target=[])):
+        with pytest.raises(DataError, match="data is empty"):
+            api.check(empty)
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_an_interrupted_call_raises_and_the_same_call_resumes(
+    number: signal.Signals, raised: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Save, raise, and give the model that an uninterrupted call gives."""
+    data, whole = pairs(60), tmp_path / "whole"
+    call: dict[str, Any] = {"model": "gru", "size": "tiny", "quiet": True, "settings": SETTINGS}
+    api.train(data, out=whole, **call)
+    from calque.training.run import Run
+
+    validate_run = Run._validate
+
+    def interrupted(run: Run, *arguments: Any) -> None:
+        validate_run(run, *arguments)
+        os.kill(os.getpid(), number)
+
+    assert threading.current_thread() is threading.main_thread()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_validate", interrupted)
+        with pytest.raises(raised) as caught:
+            api.train(data, out=tmp_path / "run", **call)
+    assert raised is KeyboardInterrupt or caught.value.code == 143  # type: ignore[attr-defined]
+    assert not (tmp_path / "run" / "manifest.json").exists()
+    api.train(data, out=tmp_path / "run", **call)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
