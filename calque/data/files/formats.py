@@ -1,20 +1,17 @@
-"""Turn the lines of a TSV, CSV, JSON Lines file or of two parallel files into examples, one at a time.
+"""Turn the lines of a TSV or CSV file, or of two plain files, into examples, one at a time.
 
-Each reader yields an example or the error that says what is wrong with the line; it raises what spoils the whole file.
+Each reader yields an example or the error that describes what is wrong with the line, and raises what spoils the file.
 """
 
 import csv
 import itertools
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from calque.data.files.columns import Columns
 from calque.data.files.lines import DROP, LIMIT, LineError, TextFile, without_drop
 from calque.data.files.quoting import READ_AS_CSV, is_quoted, is_torn, unquoted
 from calque.errors import DataError, did_you_mean
-from calque.text.graph.graph import graph_from, json_type, write_graph
 from calque.text.identity import is_blank
 
 RENAME = "--set data.columns.source=NAME --set data.columns.target=NAME"
@@ -62,7 +59,7 @@ def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
         if len(cells) != width:
             yield DataError(_tsv_problem(cells, width, positions is not None, is_csv), file.name, number)
             continue
-        yield _example([cells[place] for place in positions or (0, 1)], columns, file.name, number)
+        yield example_of([cells[place] for place in positions or (0, 1)], columns, file.name, number)
 
 
 def _tab_records(file: TextFile, limit: int) -> Iterator[tuple[int, list[str] | DataError]]:
@@ -104,7 +101,7 @@ def _tsv_problem(cells: Sequence[str], width: int, header: bool, is_csv: bool) -
     return f"{found} columns instead of two; {advice} (several sources: {SEVERAL}){quoted}{DROP}"
 
 
-def _example(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
+def example_of(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
     """Return the example of cells in the order of `columns.names`."""
     try:
         return Example(columns.join(cells[:-1]), (cells[-1],), number)
@@ -170,7 +167,7 @@ def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
             advice = f'put a text that contains a comma in "…"{DROP}'
             yield DataError(f"{len(cells)} cells where the header has {width}; {advice}", file.name, first)
         else:
-            yield _example([cells[place] for place in positions], columns, file.name, first)
+            yield example_of([cells[place] for place in positions], columns, file.name, first)
 
 
 def _csv_problem(reason: str, lines: int) -> str:
@@ -183,81 +180,14 @@ def _csv_problem(reason: str, lines: int) -> str:
 
 def _no_column(cells: Sequence[str], columns: Columns, name: str, number: int) -> DataError:
     missing = next(column for column in columns.names if column not in cells)
-    problem = f'no column "{missing}"; the first line has {_listed(cells)}.{did_you_mean(missing, cells)}'
+    problem = f'no column "{missing}"; the first line has {listed(cells)}.{did_you_mean(missing, cells)}'
     return DataError(f"{problem} Name them with: {RENAME}", name, number)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names in quotation marks, shortened."""
     short = [f'"{name[:40]}…"' if len(name) > 40 else f'"{name}"' for name in names[:8]]
     return ", ".join(short) + (", …" if len(names) > 8 else "") if names else "none"
-
-
-def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers.
-
-    The source may be a graph, which is rewritten in one form; its keys may also be beside the target.
-    """
-    for number, line in enumerate(file.lines(limit), start=1):
-        if isinstance(line, DataError):
-            yield line
-        elif is_blank(line):
-            yield Example("", ("",), number)
-        else:
-            yield _json_example(line, columns, file.name, number)
-
-
-def _json_example(line: str, columns: Columns, name: str, number: int) -> Example | DataError:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        advice = "one object a line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
-        return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
-    except (ValueError, RecursionError):
-        return DataError(f"JSON with a number too long or nested too deep; shorten it{DROP}", name, number)
-    if not isinstance(record, dict):
-        advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
-        return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
-    if isinstance(columns.source, str) and columns.source not in record and {"nodes", "edges"} <= record.keys():
-        record = {columns.source: {"nodes": record["nodes"], "edges": record["edges"]}, **record}
-    for key in columns.names:
-        if key not in record:
-            problem = f'no key "{key}"; the keys are {_listed(list(record))}.{did_you_mean(key, record)}'
-            return DataError(f"{problem} Name them with: {RENAME}", name, number)
-    cells, target = [], record[columns.target]
-    for key in columns.inputs:
-        cell = _input(record[key], key == columns.tag)
-        if isinstance(cell, DataError):
-            return DataError(f'"{key}"{cell.message}', name, number)
-        cells.append(cell)
-    targets = target if isinstance(target, list) else [target]
-    wrong = [answer for answer in targets if not isinstance(answer, str)]
-    if wrong or not targets:
-        what = json_type(wrong[0] if wrong else target)
-        advice = "it must be a text in quotes, or a list of at least one"
-        return DataError(f'"{columns.target}" is or holds {what}; {advice}', name, number)
-    if any(_is_broken(text) for text in (*cells, *targets)):
-        return DataError(f"half a surrogate pair or a NUL in the text; remove it{DROP}", name, number)
-    first = _example([*cells, targets[0]], columns, name, number)
-    return replace(first, targets=tuple(targets)) if isinstance(first, Example) else first
-
-
-def _input(value: Any, is_tag: bool) -> str | DataError:
-    """Return the text of a JSON value on the source side (a graph as one line of JSON), or what is wrong with it."""
-    if isinstance(value, dict | list) and not is_tag:
-        try:
-            return write_graph(graph_from(value))
-        except DataError as error:
-            return DataError(f": {error.message}")
-    if not isinstance(value, str):
-        return DataError(f" is {json_type(value)}; it must be a text in quotes{'' if is_tag else ' or a graph'}")
-    return value
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        return b"\0" in text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
 
 
 def read_parallel(source: TextFile, target: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:

@@ -17,24 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from calque.data.files.magic import encoding_of, kind_of, likely_encoding
 from calque.errors import DataError, ResourceError, UsageError, did_you_mean
 
-LIMIT = 16 * 2**20
+# A longer line is refused: tokenizing it would take a hundred times its size in memory.
+LIMIT = 4 * 2**20
 BLOCK = 2**20
 STANDARD_INPUT = "standard input"
 
 _GZIP = b"\x1f\x8b"
-_ARCHIVES = {
-    b"PK\x03\x04": "a zip archive (or an office document): unpack it, or save it as TSV",
-    b"BZh": "compressed with bzip2: unpack it with bunzip2, or pack it with gzip",
-    b"\xfd7zXZ": "compressed with xz: unpack it with unxz, or pack it with gzip",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd, or pack it with gzip",
-}
-# The mark of UTF-32 begins with that of UTF-16, so it is looked for first.
-_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_WIDE = {"utf-32-le": "UTF-32LE", "utf-32-be": "UTF-32BE", "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE"}
-
-
+_HEAD_BYTES = 2**16
 # The end of the advice about a line that a data set can do without.
 DROP = ", or drop the line: calque check FILE --fix OUT"
 
@@ -71,17 +63,24 @@ class TextFile:
 
     def raw_lines(self, limit: int = LIMIT) -> Iterator[bytes]:
         """Yield each line without its newline; one that is longer than `limit` bytes is cut after `limit` + 1."""
-        number = 1
+        number, num_returns = 1, 0
         with self._open() as stream, self._damage_named(lambda: number):
             while raw := stream.readline(limit + 1):
                 ended = raw.endswith(b"\n")
-                if number == 1 and not ended and b"\r" in raw[:-1]:
-                    advice = "convert with: tr '\\r' '\\n' < FILE > OUT"
-                    raise DataError(f"the lines end in carriage returns alone (old Mac); {advice}", self.name)
+                if number == 1:
+                    num_returns = raw[:-1].removesuffix(b"\r").count(b"\r")
+                    if num_returns and not ended:
+                        raise self._old_mac()
                 yield raw[:-1] if ended else raw
                 while not ended and (rest := stream.readline(BLOCK)):
                     ended = rest.endswith(b"\n")
                 number += 1
+        if number == 2 and num_returns > 1:
+            raise self._old_mac()
+
+    def _old_mac(self) -> DataError:
+        advice = "convert with: tr '\\r' '\\n' < FILE > OUT"
+        return DataError(f"the lines end in carriage returns alone (old Mac); {advice}", self.name)
 
     def count(self) -> int:
         """Return the number of lines, a last one without newline included."""
@@ -149,16 +148,6 @@ def without_drop(error: DataError) -> DataError:
     return DataError(error.message.replace(DROP, ""), error.file, error.line, error.byte)
 
 
-def likely_encoding(raw: bytes) -> str:
-    """Guess what a line that is not UTF-8 is: Chinese where its bytes come in pairs of that, else Western European."""
-    try:
-        characters = raw.decode("gb2312")
-    except UnicodeDecodeError:
-        return "WINDOWS-1252"
-    # A few accented letters side by side could be taken for a pair.
-    return "GB18030" if sum("\u4e00" <= character <= "\u9fff" for character in characters) > 2 else "WINDOWS-1252"
-
-
 def open_lines(path: str, spool: Path | None = None) -> TextFile:
     """Look at the file `path` and return it ready to be read again and again; `-` is standard input.
 
@@ -172,6 +161,8 @@ def open_lines(path: str, spool: Path | None = None) -> TextFile:
             place, temporary = _copy(sys.stdin.buffer, spool)
         elif stat.S_ISDIR(Path(path).stat().st_mode):
             raise IsADirectoryError
+        elif _is_endless(path):
+            raise UsageError(f'"{path}" is a device, not a file of text.')
         elif not stat.S_ISREG(Path(path).stat().st_mode):
             with Path(path).open("rb") as stream:
                 place, temporary = _copy(stream, spool)
@@ -186,6 +177,17 @@ def open_lines(path: str, spool: Path | None = None) -> TextFile:
         weakref.finalize(file, place.unlink, missing_ok=True)
     _refuse_what_is_no_text(file)
     return file
+
+
+def _is_endless(path: str) -> bool:
+    """Return whether a path is a device that is neither a terminal nor the null device."""
+    status = Path(path).stat()
+    if stat.S_ISBLK(status.st_mode):
+        return True
+    if not stat.S_ISCHR(status.st_mode) or Path(path).samefile(os.devnull):
+        return False
+    with Path(path).open("rb", buffering=0) as stream:
+        return not stream.isatty()
 
 
 def _signature(status: os.stat_result) -> tuple[int, int]:
@@ -239,44 +241,12 @@ def _path_error(path: str, error: OSError | ValueError) -> UsageError:
 
 def _refuse_what_is_no_text(file: TextFile) -> None:
     with file._open() as stream, file._damage_named(lambda: None):
-        head = stream.read(2**16)
+        head = stream.read(_HEAD_BYTES)
     if not head:
         raise DataError("the file is empty; one pair a line is needed", file.name)
-    for magic, advice in _ARCHIVES.items():
-        if head.startswith(magic):
-            raise DataError(f"the file is {advice}", file.name)
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None) or _wide_encoding(head)
+    kind, encoding = kind_of(head), encoding_of(head)
+    if kind:
+        raise DataError(f"the file is {kind}", file.name)
     if encoding:
-        raise DataError(
-            f"the text is {encoding}, not UTF-8; convert with: iconv -f {encoding} -t UTF-8 FILE > OUT", file.name, 1, 0
-        )
-
-
-def _wide_encoding(head: bytes) -> str | None:
-    """Return the encoding of text in units of two or four bytes without a mark, or nothing."""
-    nuls = head.count(0)
-    if not nuls:
-        return None
-    for codec, name in _WIDE.items():
-        unit = 4 if "32" in codec else 2
-        try:
-            text = head[: len(head) // unit * unit].decode(codec)
-        except UnicodeDecodeError as error:
-            # A surrogate pair may be cut where the head ends.
-            text = head[: error.start].decode(codec) if error.start >= len(head) - 4 else "\0"
-        # One stray NUL in UTF-8 also decodes as UTF-16, but into text without blanks or line ends.
-        if (
-            "\0" not in text
-            and any(blank in text for blank in " \t\n")
-            and (5 * nuls >= len(head) or not _is_utf8(head))
-        ):
-            return name
-    return None
-
-
-def _is_utf8(head: bytes) -> bool:
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start >= len(head) - 4
-    return True
+        advice = f"convert with: iconv -f {encoding} -t UTF-8 FILE > OUT"
+        raise DataError(f"the text is {encoding}, not UTF-8; {advice}", file.name, 1, 0)

@@ -16,15 +16,16 @@ from pydantic import Field
 from calque.config import Config
 from calque.data.files.alignment import refuse_unequal
 from calque.data.files.columns import Columns
+from calque.data.files.foreign import foreign_form, lexicon_form, separated_form
 from calque.data.files.formats import (
     Example,
     Parsed,
     read_csv,
-    read_jsonl,
     read_parallel,
     read_tsv,
     tsv_header,
 )
+from calque.data.files.json_lines import read_jsonl
 from calque.data.files.lines import LIMIT, STANDARD_INPUT, TextFile, open_lines, without_drop
 from calque.data.files.quoting import QuoteCount, advice, unquoted
 from calque.errors import DataError, UsageError
@@ -182,7 +183,7 @@ def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = No
             raise UsageError(
                 f"two plain files have no columns {what}: give one file with a header that names them, or JSON Lines."
             )
-        _refuse_two_tsv(source, target)
+        _refuse_two_sets(source, target, columns)
         refuse_unequal(source, target)
         description = ", ".join(["two plain files", *endings])
         return Dataset(
@@ -200,6 +201,7 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
     suffixes = Path(file.name).suffixes
     if _is_object(first):
         return "JSONL", read_jsonl
+    _refuse_foreign(file, head)
     if set(columns.names) <= {cell.strip('"') for cell in first.split(",")}:
         return "CSV", read_csv
     if "\t" in first or (".csv" not in suffixes and any("\t" in line for line in head)):
@@ -210,9 +212,19 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
         raise DataError("a JSON list; one object a line is needed: jq -c '.[]' FILE > OUT", file.name, 1)
     if first.startswith("{"):
         return "JSONL", read_jsonl
-    if ".csv" in suffixes:
+    separated = separated_form(head, columns.names)
+    if ".csv" in suffixes and (separated is None or "," in first):
         return "CSV", read_csv
+    other = lexicon_form(head) or separated
+    if other:
+        raise DataError(f"the file is {other}", file.name, 1)
     raise DataError("one column; give two files, or put a tab between source and target", file.name, 1)
+
+
+def _refuse_foreign(file: TextFile, head: Sequence[str]) -> None:
+    form = foreign_form(head)
+    if form:
+        raise DataError(f"the file is {form}", file.name, 1)
 
 
 def _head(file: TextFile, limit: int) -> list[str]:
@@ -245,12 +257,28 @@ def _is_object(line: str) -> bool:
         return line.lstrip().startswith('{"') and "\t" not in line
 
 
-def _refuse_two_tsv(source: TextFile, target: TextFile) -> None:
-    """Refuse two files of pairs, most likely training and validation, which would be read as source and target."""
-    heads = [[line for line in islice(file.lines(), _HEAD) if isinstance(line, str)] for file in (source, target)]
-    if all(head and all(line.count("\t") == 1 for line in head) for head in heads):
+def _refuse_two_sets(source: TextFile, target: TextFile, columns: Columns) -> None:
+    """Refuse files of other forms, and two files of pairs, most likely for training and for validation."""
+    heads = []
+    for file in (source, target):
+        head = [line for line in islice(file.lines(), _HEAD) if isinstance(line, str)]
+        visible = [line for line in head if not is_blank(line)]
+        if visible:
+            _refuse_foreign(file, visible)
+        heads.append(head)
+    if all(_are_pairs(head, columns) for head in heads):
         advice = f"give one and name the other with --valid {target.name}"
-        raise UsageError(f'"{source.name}" and "{target.name}" each hold pairs already: {advice}.')
+        raise UsageError(f'"{source.name}" and "{target.name}" each contain pairs already: {advice}.')
+
+
+def _are_pairs(head: Sequence[str], columns: Columns) -> bool:
+    """Return whether each line has one tab, or the first one the names of the columns."""
+    if not head:
+        return False
+    if all(line.count("\t") == 1 for line in head):
+        return True
+    cells = {cell.strip(' "{') for line in head[:1] for part in re.split("[,\t;]", line) for cell in part.split(":")}
+    return set(columns.names) <= cells
 
 
 def _name(files: Sequence[TextFile]) -> str:

@@ -6,12 +6,13 @@ What cannot be written as the bytes of one small file stands here; the rest is t
 import gzip
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from calque.data.files.lines import open_lines
+from calque.data.files.lines import LIMIT, open_lines
 from calque.data.files.readers import Columns, Example, open_dataset, pairs
 from calque.errors import DataError, UsageError
 
@@ -39,9 +40,20 @@ def test_huge_line(tmp_path: Path) -> None:
     path.write_bytes(b"a\tb\n")
     with path.open("ab") as stream:
         stream.truncate(40 * 2**20)
-    with pytest.raises(DataError, match="16,777,216 bytes") as caught:
+    with pytest.raises(DataError, match="4,194,304 bytes") as caught:
         list(open_dataset([str(path)], Columns()).examples())
     assert caught.value.line == 2
+
+
+def test_long_line_takes_little_memory(tmp_path: Path) -> None:
+    """Refuse a line of 15 MB without holding it: the most that is held is a few copies of the limit."""
+    path = tmp_path / "data.tsv"
+    path.write_bytes(b"a\tb\n" + b"word " * 3_000_000 + b"\tx\n")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="split it"):
+        list(open_dataset([str(path)], Columns()).examples())
+    assert tracemalloc.get_traced_memory()[1] < 3 * LIMIT
+    tracemalloc.stop()
 
 
 def test_cut_gzip_names_the_line(tmp_path: Path) -> None:

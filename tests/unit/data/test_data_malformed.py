@@ -1,42 +1,16 @@
-"""Hold every malformed file to its written outcome: the exact texts, or the line, byte and mend of the error.
+"""Hold every malformed file to its written outcome: the exact texts, or the error's place and how to fix it.
 
-Nothing may be read in silence as something else than the file says.
+Nothing may be read silently as something else than the file contains.
 """
 
 import gzip
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from malformed_files import Bad, Case, hold_what_is_read, hold_what_is_refused, open_case
 
-from calque.data.files.readers import Columns, Dataset, open_dataset, pairs
+from calque.data.files.readers import Columns, open_dataset, pairs
 from calque.errors import CalqueError, DataError
-
-
-@dataclass(frozen=True)
-class Case:
-    """Name the bytes of one file (two: parallel files) and the pairs read from it, one example a line."""
-
-    name: str
-    content: bytes | tuple[bytes, bytes]
-    pairs: list[tuple[str, str]]
-    suffix: str = ".tsv"
-    description: str = "TSV"
-    joined: int = 0
-
-
-@dataclass(frozen=True)
-class Bad:
-    """Name the bytes of a file and its error; `others`: the pairs read when bad lines are skipped, None if fatal."""
-
-    name: str
-    content: bytes | tuple[bytes, bytes]
-    line: int | None
-    byte: int | None
-    mend: str
-    others: list[tuple[str, str]] | None = None
-    suffix: str = ".tsv"
-
 
 AB, CD = ("a", "b"), ("c", "d")
 CSV = b"source,target\n"
@@ -160,36 +134,16 @@ REFUSED = [
 ]
 
 
-def open_case(folder: Path, content: bytes | tuple[bytes, bytes], suffix: str) -> Dataset:
-    """Write the file or files and open them."""
-    paths = [folder / f"data{suffix}"] if isinstance(content, bytes) else [folder / "data.xx", folder / "data.yy"]
-    for path, data in zip(paths, [content] if isinstance(content, bytes) else content, strict=True):
-        path.write_bytes(data)
-    return open_dataset([str(path) for path in paths], Columns())
-
-
 @pytest.mark.parametrize("case", READ, ids=lambda case: case.name)
 def test_what_is_read(case: Case, tmp_path: Path) -> None:
-    """Give exactly the texts of the file, twice."""
-    dataset = open_case(tmp_path, case.content, case.suffix)
-    assert dataset.description == case.description
-    for _ in range(2):
-        assert list(pairs(dataset.examples())) == case.pairs
-        assert dataset.joined_newlines == case.joined
-    assert dataset.name == "data"
+    """Give exactly the texts of the file."""
+    hold_what_is_read(case, tmp_path)
 
 
 @pytest.mark.parametrize("bad", REFUSED, ids=lambda bad: bad.name)
 def test_what_is_refused(bad: Bad, tmp_path: Path) -> None:
-    """Name file, line and byte, and how to mend it, in at most six lines."""
-    with pytest.raises(DataError) as caught:
-        list(open_case(tmp_path, bad.content, bad.suffix).examples())
-    error = caught.value
-    assert bad.mend in str(error)
-    assert "data" in str(error)
-    assert str(error).count("\n") < 6
-    if "gzip" not in bad.name:
-        assert (error.line, error.byte) == (bad.line, bad.byte)
+    """Name file, line and byte, and how to fix it."""
+    hold_what_is_refused(bad, tmp_path)
 
 
 @pytest.mark.parametrize("bad", [bad for bad in REFUSED if bad.others], ids=lambda bad: bad.name)

@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from calque.data.files.lines import LIMIT
+from calque.data.files.lines import LIMIT, open_lines, without_drop
 from calque.errors import DataError
 from calque.predict.stream import MOST_LINES, answer_stream, decode, pending_lines
 
@@ -115,3 +116,20 @@ def test_answers_are_counted_and_written_in_order() -> None:
     count = answer_stream(io.BytesIO(b"a\nb\n\nc"), "p", lambda group: [line.upper() for line in group], written.append)
     assert count == 4
     assert "".join(written) == "A\nB\n\nC\n"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"a\0b", b"\0ab", b"a\xffb", b"x" * (LIMIT + 1), b"\xef\xbb\xbfa", b"a\r", b"a\rb", b"\xef\xbb\xbf"]
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_pipe_reads_as_a_file_does(raw: bytes, number: int, tmp_path: Path) -> None:
+    """Give the same text, or name the same place and problem, for a line from a pipe and from a file."""
+    path = tmp_path / "lines"
+    path.write_bytes(b"first\n" * (number - 1) + raw + b"\n")
+    read = list(open_lines(str(path)).lines())[number - 1]
+    try:
+        from_pipe: str | tuple[str, int | None, int | None] = decode(raw + b"\n", "p", number)
+    except DataError as error:
+        from_pipe = (error.message, error.line, error.byte)
+    expected = read if isinstance(read, str) else (without_drop(read).message, read.line, read.byte)
+    assert from_pipe == expected
