@@ -9,19 +9,18 @@ from calque.data.store.token_store import TokenStore
 
 
 def main(run: Path) -> None:
-    """Measure the first epoch of a run whose token store is still there, at several sizes of piece."""
+    """Measure the first epoch of a run whose token store is still there, with micro-batches of several sizes."""
     train = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["train"]
     (folder,) = [path.parent for path in (run / "data").glob("*/store.json")]
     store = TokenStore.open(folder)
-    print(
-        f"{len(store):,} pairs; the run has batch_tokens {train['batch_tokens']}, piece_tokens {train['piece_tokens']}"
-    )
-    for batch_tokens, piece_tokens in ((train["batch_tokens"], train["piece_tokens"]), (4096, 1024), (8192, 4096)):
-        updates = list(plan_epoch(store, train["seed"], 0, batch_tokens, piece_tokens))
-        pieces = [piece for update in updates for piece in update]
-        share = padding_share(store, pieces)
-        counts = f"{len(updates)} updates, {len(pieces)} pieces"
-        print(f"batch {batch_tokens}, piece {piece_tokens}: {counts}, {share:.2%} empty")
+    own = train["batch_tokens"], train["micro_batch_tokens"]
+    print(f"{len(store):,} pairs; the run has batch_tokens {own[0]}, micro_batch_tokens {own[1]}")
+    for batch_tokens, micro_batch_tokens in (own, (4096, 1024), (8192, 4096)):
+        updates = list(plan_epoch(store, train["seed"], 0, batch_tokens, micro_batch_tokens))
+        micro_batches = [micro_batch for update in updates for micro_batch in update]
+        share = padding_share(store, micro_batches)
+        counts = f"{len(updates)} updates, {len(micro_batches)} micro-batches"
+        print(f"batch {batch_tokens}, micro-batch {micro_batch_tokens}: {counts}, {share:.2%} empty")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """The model: an encoder, a decoder and a head, built from the recipe's section; a Scorer for search.
 
-Training calls `forward` and nothing else; search calls `start` and `step`.
+An objective of training calls `forward`, or `losses` where the likelihood is all it needs; search calls `start` and
+`step`.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from calque.batch import Batch, Source
 from calque.config import Config
@@ -21,15 +20,11 @@ from calque.nn.graph.gated import GatedGraphEncoderConfig
 from calque.nn.graph.transformer import GraphTransformerEncoderConfig
 from calque.nn.heads.pointer import PointerHeadConfig
 from calque.nn.heads.softmax import SoftmaxHeadConfig
-from calque.nn.objectives import Objective
 from calque.nn.parts import Decoder, Encoder, Head, Output
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoderConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.rows import select
-
-# Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
-SCORES_AT_ONCE = 2**25
 
 EncoderConfig = Annotated[
     RecurrentEncoderConfig
@@ -45,7 +40,7 @@ HeadConfig = Annotated[SoftmaxHeadConfig | PointerHeadConfig, Field(discriminato
 
 
 class ModelConfig(Config):
-    """Say which parts make the model."""
+    """The parts that make the model."""
 
     encoder: EncoderConfig = TransformerEncoderConfig()
     """What reads the source."""
@@ -65,8 +60,40 @@ class Context:
     head: Any
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts of the N real target positions of a batch, those of its first sentence first.
+
+    `output` has N rows, `context` is the head's and has B; position n belongs to sentence `sentences[n]` and should
+    give `labels[n]`. `mask` [B, T] is true at the real positions. `penalty` [N], such as a coverage loss, is what
+    training adds to the loss of each position; it is None where there is none, and in evaluation.
+    """
+
+    head: Head
+    output: Output
+    context: Any
+    sentences: Tensor
+    labels: Tensor
+    mask: Tensor
+    penalty: Tensor | None
+
+    def log_probs(self) -> Tensor:
+        """Return log-probabilities [N, V + X] of all positions at once, which takes the memory that `losses` spares."""
+        return self.head.log_probs(self.output, select(self.context, self.sentences))
+
+    def losses(self, smoothing: float = 0.0) -> Tensor:
+        """Return the smoothed negative log-likelihood [N] of the labels, by the fastest way that the head has."""
+        return self.head.losses(self.output, self.context, self.sentences, self.labels, smoothing)
+
+    def padded(self, losses: Tensor) -> Tensor:
+        """Return losses [N], the penalty added, as [B, T] with 0 at padding."""
+        if self.penalty is not None:
+            losses = losses + self.penalty
+        return losses.new_zeros(self.mask.shape).masked_scatter(self.mask, losses)
+
+
 class Seq2Seq(nn.Module):
-    """Join an encoder, a decoder and a head."""
+    """An encoder, a decoder and a head, joined."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, head: Head) -> None:
         super().__init__()
@@ -74,18 +101,26 @@ class Seq2Seq(nn.Module):
         self.decoder = decoder
         self.head = head
 
-    def forward(self, batch: Batch, objective: Objective) -> Tensor:
-        """Return the loss [B, T] of each target token, 0 at padding; the decoder's penalty counts in training."""
+    def forward(self, batch: Batch) -> Predictions:
+        """Return what the model predicts of each target token when it is given those before it."""
         memory = self.encoder(batch.source)
         output: Output = self.decoder(self._embeddable(batch.target.inputs), memory)
         mask = batch.target.mask
         attention = output.attention[mask] if self.head.reads_attention and output.attention is not None else None
-        context = self.head.start(batch.source, memory)
-        labels, sentences = batch.target.labels[mask], mask.nonzero()[:, 0]
-        losses = self._losses(Output(output.hidden[mask], attention), labels, sentences, context, objective)
-        if self.training and output.penalty is not None:
-            losses = losses + output.penalty[mask]
-        return losses.new_zeros(mask.shape).masked_scatter(mask, losses)
+        return Predictions(
+            self.head,
+            Output(output.hidden[mask], attention),
+            self.head.start(batch.source, memory),
+            mask.nonzero()[:, 0],
+            batch.target.labels[mask],
+            mask,
+            output.penalty[mask] if self.training and output.penalty is not None else None,
+        )
+
+    def losses(self, batch: Batch, smoothing: float = 0.0) -> Tensor:
+        """Return the smoothed negative log-likelihood [B, T] of the target, 0 at padding."""
+        predictions: Predictions = self(batch)
+        return predictions.padded(predictions.losses(smoothing))
 
     def start(self, source: Source) -> tuple[Context, Any]:
         """Encode B sentences: what is fixed for each, and the decoder's first state."""
@@ -107,35 +142,6 @@ class Seq2Seq(nn.Module):
         """Return tokens [..] with <unk> for copied forms, which have no embedding."""
         vocab_size = self.decoder.embedding.vocab_size
         return tokens.masked_fill(tokens >= vocab_size, UNK) if self.head.reads_attention else tokens
-
-    def _losses(self, output: Output, labels: Tensor, sentences: Tensor, context: Any, objective: Objective) -> Tensor:
-        """Return the losses [N] of N positions, `sentences` [N] saying whose each is."""
-        direct = self.head.losses(output, labels, objective)
-        if direct is not None:
-            return direct
-        vocab_size = self.decoder.embedding.vocab_size
-
-        def chunk_losses(output: Output, labels: Tensor, sentences: Tensor) -> Tensor:
-            log_probs = self.head.log_probs(output, select(context, sentences))
-            return objective(log_probs, labels, vocab_size)
-
-        chunk = max(1, SCORES_AT_ONCE // vocab_size)
-        if len(labels) <= chunk:
-            return chunk_losses(output, labels, sentences)
-        places = torch.arange(len(labels), device=labels.device).split(chunk)
-        return torch.cat(
-            [
-                checkpoint(
-                    chunk_losses,
-                    select(output, place),
-                    labels[place],
-                    sentences[place],
-                    use_reentrant=False,
-                    preserve_rng_state=False,
-                )
-                for place in places
-            ]
-        )
 
 
 def build(config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> Seq2Seq:

@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         _leave(130)
     except MemoryError:
-        typer.echo("calque: out of memory; a smaller --size, train.piece_tokens or --batch takes less", err=True)
+        typer.echo("calque: out of memory; a smaller --size, train.micro_batch_tokens or --batch takes less", err=True)
         _leave(4)
     except Exception:
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""The order of the data: which examples each update sees, cut into pieces of like lengths.
+"""The order of the data: which examples each update sees, cut into micro-batches of similar lengths.
 
 A pure function of its arguments, shuffled in blocks, so that resuming needs the seed, the epoch and a count.
 """
@@ -9,19 +9,19 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Piece: TypeAlias = NDArray[np.int64]
-Update: TypeAlias = list[Piece]
+MicroBatch: TypeAlias = NDArray[np.int64]
+Update: TypeAlias = list[MicroBatch]
 
 CHUNK_EXAMPLES = 1_024
 GROUP_CHUNKS = 128
-# What opening one more piece may cost, as a share of its cells, where that saves padding. Found on synthetic
-# lengths: 0.04 halves the padding of pieces as full as can be, for a quarter more of them.
-PIECE_OVERHEAD = 0.04
-STRIP_PIECES = 4.0
+# What opening one more micro-batch may cost, as a share of its cells, where that saves padding. Found on synthetic
+# lengths: 0.04 halves the padding of micro-batches as full as can be, for a quarter more of them.
+MICRO_BATCH_OVERHEAD = 0.04
+STRIP_MICRO_BATCHES = 4.0
 
 
 class HasLengths(Protocol):
-    """Be a store, of which only the lengths matter here; they count </s>."""
+    """What a store tells of lengths; they count </s>."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -41,112 +41,121 @@ def plan_epoch(
     seed: int,
     epoch: int,
     batch_tokens: int,
-    piece_tokens: int,
+    micro_batch_tokens: int,
     *,
     chunk_examples: int = CHUNK_EXAMPLES,
     group_chunks: int = GROUP_CHUNKS,
 ) -> Iterator[Update]:
-    """Yield the updates of an epoch: lists of pieces, each an int64 array of example indices of like lengths.
+    """Yield the updates of an epoch: lists of micro-batches, each an int64 array of example indices of like lengths.
 
     Every example comes exactly once. An update has about `batch_tokens` target tokens, </s> included, padding not;
-    only the last may have half as many. A piece, padded, has at most `piece_tokens` cells on either side, and at most
-    half of `batch_tokens` (so that no update is of one length), unless it is one long example. `seed` and `epoch`
-    are not negative. The store is cut into chunks of consecutive examples; groups of chunks drawn at random are
+    only the last may have half as many. A micro-batch, padded, has at most `micro_batch_tokens` cells on either side,
+    and at most half of `batch_tokens` (so that no update is of one length), unless it is one long example. `seed` and
+    `epoch` are not negative. The store is cut into chunks of consecutive examples; groups of chunks drawn at random are
     shuffled as one, which bounds the memory.
     """
     assert batch_tokens > 0, batch_tokens
-    assert piece_tokens > 0, piece_tokens
+    assert micro_batch_tokens > 0, micro_batch_tokens
     draws = np.random.Generator(np.random.PCG64([seed, epoch]))
     num_chunks = -(-len(store) // chunk_examples)
     if num_chunks == 0:
         return
     # Groups of even size: a small last one would find few examples of like lengths.
     groups = np.array_split(draws.permutation(num_chunks), -(-num_chunks // group_chunks))
-    piece_tokens = min(piece_tokens, max(1, batch_tokens // 2))
-    pieces = (piece for group in groups for piece in _group_pieces(store, group, chunk_examples, draws, piece_tokens))
-    yield from _updates(pieces, batch_tokens)
+    micro_batch_tokens = min(micro_batch_tokens, max(1, batch_tokens // 2))
+    micro_batches = (
+        micro_batch
+        for group in groups
+        for micro_batch in _group_micro_batches(store, group, chunk_examples, draws, micro_batch_tokens)
+    )
+    yield from _updates(micro_batches, batch_tokens)
 
 
-def padding_share(store: HasLengths, pieces: Iterable[Piece]) -> float:
-    """Return the empty cells of both sides over all cells, each piece padded to its longest source and target."""
+def padding_share(store: HasLengths, micro_batches: Iterable[MicroBatch]) -> float:
+    """Return the empty cells of both sides over all cells, each micro-batch padded to its longest source and target."""
     num_tokens = num_cells = 0
-    for piece in pieces:
-        for lengths in store.lengths_at(piece):
+    for micro_batch in micro_batches:
+        for lengths in store.lengths_at(micro_batch):
             num_tokens += int(lengths.sum())
-            num_cells += len(piece) * int(lengths.max())
+            num_cells += len(micro_batch) * int(lengths.max())
     return 1 - num_tokens / num_cells if num_cells else 0.0
 
 
-def _group_pieces(
-    store: HasLengths, chunks: NDArray[np.int64], chunk_examples: int, draws: np.random.Generator, piece_tokens: int
-) -> Iterator[tuple[Piece, int]]:
-    """Yield the pieces of one group of chunks in random order, each with its number of target tokens."""
+def _group_micro_batches(
+    store: HasLengths,
+    chunks: NDArray[np.int64],
+    chunk_examples: int,
+    draws: np.random.Generator,
+    micro_batch_tokens: int,
+) -> Iterator[tuple[MicroBatch, int]]:
+    """Yield the micro-batches of one group of chunks in random order, each with its number of target tokens."""
     ranges = [(start, min(start + chunk_examples, len(store))) for start in (chunks * chunk_examples).tolist()]
     # A random order first: the sort below is stable, so it decides who meets whom among examples of equal lengths.
     shuffled = draws.permutation(sum(stop - start for start, stop in ranges))
     indices = np.concatenate([np.arange(start, stop) for start, stop in ranges])[shuffled]
     source = np.concatenate([store.source_lengths(start, stop) for start, stop in ranges])[shuffled]
     target = np.concatenate([store.target_lengths(start, stop) for start, stop in ranges])[shuffled]
-    order = _order(source, target, piece_tokens)
+    order = _order(source, target, micro_batch_tokens)
     indices, source, target = indices[order], source[order], target[order]
-    borders = _cut(source, target, piece_tokens)
+    borders = _cut(source, target, micro_batch_tokens)
     num_tokens = np.add.reduceat(target, borders[:-1])
     for number in draws.permutation(len(borders) - 1).tolist():
         yield indices[borders[number] : borders[number + 1]], int(num_tokens[number])
 
 
-def _order(source: NDArray[np.int64], target: NDArray[np.int64], piece_tokens: int) -> NDArray[np.int64]:
+def _order(source: NDArray[np.int64], target: NDArray[np.int64], micro_batch_tokens: int) -> NDArray[np.int64]:
     """Return the order in which neighbours have like lengths on both sides.
 
-    Strips of neighbouring target lengths, a few pieces each, are sorted by source length, up and down in turn (a
-    snake). Frequent target lengths get a strip of their own; rare ones share, lest a piece spans all source lengths.
+    Strips of neighbouring target lengths, a few micro-batches each, are sorted by source length, up and down in turn (a
+    snake). Frequent target lengths get a strip of their own; rare ones share, so that a micro-batch
+    does not span all source lengths.
     """
     which = np.unique(target, return_inverse=True)[1]
     cells = np.bincount(which, weights=np.maximum(source, target))
-    num_pieces = float(cells.sum()) / piece_tokens
-    # Few pieces in all: as many strips as pieces in a strip.
-    strip_cells = piece_tokens * min(STRIP_PIECES, max(1.0, num_pieces**0.5))
+    num_micro_batches = float(cells.sum()) / micro_batch_tokens
+    # Few micro-batches in all: as many strips as micro-batches in a strip.
+    strip_cells = micro_batch_tokens * min(STRIP_MICRO_BATCHES, max(1.0, num_micro_batches**0.5))
     strip_of_value = np.unique((np.cumsum(cells) - cells / 2) // strip_cells, return_inverse=True)[1]
     strip = strip_of_value[which]
     return np.lexsort((target, np.where(strip % 2 == 0, source, -source), strip))
 
 
-def _cut(source: NDArray[np.int64], target: NDArray[np.int64], piece_tokens: int) -> list[int]:
-    """Return the borders of the pieces of ordered examples, the first 0 and the last their number.
+def _cut(source: NDArray[np.int64], target: NDArray[np.int64], micro_batch_tokens: int) -> list[int]:
+    """Return the borders of the micro-batches of ordered examples, the first 0 and the last their number.
 
-    Each piece goes as far as the budget lets it, or ends earlier where cells (its overhead included) per token are
-    the fewest.
+    Each micro-batch takes as many examples as fit, or ends earlier where its cells per token, overhead included, are
+    fewest.
     """
     tokens = source + target
     borders = [0]
     while borders[-1] < len(tokens):
         start = borders[-1]
-        stop = start + max(1, piece_tokens // int(max(source[start], target[start])))
+        stop = start + max(1, micro_batch_tokens // int(max(source[start], target[start])))
         widest_source = np.maximum.accumulate(source[start:stop])
         widest_target = np.maximum.accumulate(target[start:stop])
         sizes = np.arange(1, len(widest_source) + 1)
         cells = sizes * np.maximum(widest_source, widest_target)
-        fitting = max(1, int(np.searchsorted(cells, piece_tokens, side="right")))
-        cost = (sizes * (widest_source + widest_target) + PIECE_OVERHEAD * piece_tokens)[:fitting]
+        fitting = max(1, int(np.searchsorted(cells, micro_batch_tokens, side="right")))
+        cost = (sizes * (widest_source + widest_target) + MICRO_BATCH_OVERHEAD * micro_batch_tokens)[:fitting]
         borders.append(start + 1 + int(np.argmin(cost / np.cumsum(tokens[start : start + fitting]))))
     return borders
 
 
-def _updates(pieces: Iterable[tuple[Piece, int]], batch_tokens: int) -> Iterator[Update]:
-    """Yield consecutive pieces as updates of nearly `batch_tokens` each and on average."""
+def _updates(micro_batches: Iterable[tuple[MicroBatch, int]], batch_tokens: int) -> Iterator[Update]:
+    """Yield consecutive micro-batches as updates of nearly `batch_tokens` each and on average."""
     held: Update = []  # the update before, kept back in case the end of the epoch is too small to stand alone
     pending: Update = []
     num_tokens = 0
     # By how much the updates so far were too large: the next makes up for it, as far as a quarter.
     excess = 0
-    for piece, piece_tokens in pieces:
-        if pending and 2 * (num_tokens + excess) + piece_tokens > 2 * batch_tokens:
+    for micro_batch, micro_batch_tokens in micro_batches:
+        if pending and 2 * (num_tokens + excess) + micro_batch_tokens > 2 * batch_tokens:
             if held:
                 yield held
             excess = max(-batch_tokens // 4, min(batch_tokens // 4, num_tokens + excess - batch_tokens))
             held, pending, num_tokens = pending, [], 0
-        pending.append(piece)
-        num_tokens += piece_tokens
+        pending.append(micro_batch)
+        num_tokens += micro_batch_tokens
     if held and 2 * num_tokens < batch_tokens:
         yield held + pending
         return

@@ -49,6 +49,19 @@ class Journal:
         self._file.close()
 
 
+class SilentJournal(Journal):
+    """A journal that writes nothing, for a rank that does not keep the run's files."""
+
+    def __init__(self) -> None:
+        """Open nothing."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Drop a line."""
+
+    def __exit__(self, *error: object) -> None:
+        """Close nothing."""
+
+
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the whole lines of a journal; a last line that was cut off is left out."""
     if not path.exists():

@@ -10,10 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from calque.batch import Source
 from calque.nn.embedding import Embedding
-from calque.nn.objectives import Objective
+from calque.nn.heads.likelihood import smoothed_likelihood
+from calque.rows import select
+
+# Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
+SCORES_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,10 @@ class Decoder(nn.Module, ABC):
 
 
 class Head(nn.Module, ABC):
-    """Turn what a decoder says into log-probabilities."""
+    """Turn what a decoder puts out into log-probabilities."""
 
+    vocab_size: int
+    """Size of the vocabulary, V."""
     reads_attention: bool = False
     """Whether `log_probs` needs the output's attention."""
 
@@ -100,9 +107,35 @@ class Head(nn.Module, ABC):
         The context has as many rows, or B where R = B·K.
         """
 
-    def losses(self, output: Output, labels: Tensor, objective: Objective) -> Tensor | None:
-        """Return the losses [N] of labels [N] where this head has a way past log-probabilities, else None."""
-        return None
+    def losses(self, output: Output, context: Any, sentences: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Return the smoothed negative log-likelihood [N] of labels [N]; `smoothing` 0 gives the plain one.
+
+        Position n of the output belongs to row `sentences[n]` of the context. The scores of all positions never exist
+        at once: they are computed in chunks of positions, and again in backward. A head that has a faster way
+        overrides this method.
+        """
+
+        def chunk_losses(output: Output, labels: Tensor, sentences: Tensor) -> Tensor:
+            log_probs = self.log_probs(output, select(context, sentences))
+            return smoothed_likelihood(log_probs, labels, smoothing, self.vocab_size)
+
+        chunk = max(1, SCORES_AT_ONCE // self.vocab_size)
+        if len(labels) <= chunk:
+            return chunk_losses(output, labels, sentences)
+        places = torch.arange(len(labels), device=labels.device).split(chunk)
+        return torch.cat(
+            [
+                checkpoint(
+                    chunk_losses,
+                    select(output, place),
+                    labels[place],
+                    sentences[place],
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+                for place in places
+            ]
+        )
 
 
 def stack_outputs(outputs: Sequence[Output]) -> Output:

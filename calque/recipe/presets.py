@@ -215,7 +215,7 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
         "device": machine.device,
         "precision": precision,
         "batch_tokens": batch_tokens,
-        "piece_tokens": 8_192 if machine.gpu else 1_024,
+        "micro_batch_tokens": 8_192 if machine.gpu else 1_024,
         "max_epochs": epochs,
         "lr": rate,
         "warmup": max(20, min(1_000, updates // 10)),

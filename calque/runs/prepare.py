@@ -20,6 +20,7 @@ from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
 from calque.recipe.lengths import check_lengths, default_max_length
 from calque.recipe.origin import with_origin
 from calque.recipe.presets import preset
+from calque.recipe.renamed import renamed, renamed_keys
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.runs.changes import LIMITS, MAY_CHANGE, changes
@@ -60,6 +61,8 @@ class Prepared:
 
 def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
+    for notice in request.notices:
+        display.note(notice)
     sets = open_sets(request)
     digests = {role: dataset.digest() for role, dataset in sets.items()}
     is_new = fresh or is_being_cleared(request.out)
@@ -81,6 +84,8 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
 
 def plan(request: Request, display: Display) -> Recipe:
     """Return the recipe that a run would have, telling its reasons; writes nothing."""
+    for notice in request.notices:
+        display.note(notice)
     sets = open_sets(request)
     split = "validation" not in sets
     facts = survey(sets["training"], split, 1, _identity(request, None))
@@ -162,7 +167,7 @@ def _go_on(
     identity: Identity,
     display: Display,
 ) -> tuple[Recipe, TextPair, list[Example]]:
-    asked, before = describe(request), record["request"]
+    asked, before = describe(request), renamed_keys(record["request"])
     fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
     pairs = [(key, before.get(key), asked.get(key)) for key in fixed]
     lines = [f"  {key}: {then!r} before, {now!r} now" for key, then, now in pairs if then != now]
@@ -174,7 +179,7 @@ def _go_on(
         ways = "Take another folder with --out, or start anew with --fresh."
         raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
     remove_temporaries(request.out)
-    saved = stored_recipe(request.out, record, display.note)
+    saved, _ = renamed(stored_recipe(request.out, record, display.note))
     check_text(request.out, record)
     changed = changes(before, asked)
     if record.get("status") != "finished" or changed.keys() & set(LIMITS):

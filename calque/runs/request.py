@@ -10,6 +10,7 @@ from calque.errors import UsageError
 from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings
 from calque.recipe.origin import origin_of
 from calque.recipe.presets import Choice, check_names
+from calque.recipe.renamed import renamed
 from calque.tasks.from_file import find_task
 from calque.tasks.kinds import language_pair
 from calque.text.scripts import guess_languages
@@ -42,12 +43,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """Hold what the user asked for: files, names, settings of every layer, the folder of the run."""
+    """What the user asked for: files, names, settings of every layer, the folder of the run, notices to print."""
 
     data: tuple[str, ...]
     out: Path
     choice: Choice
     settings: Layer
+    notices: tuple[str, ...] = ()
 
 
 class Named:
@@ -76,16 +78,16 @@ def make_request(
     """Join the layers that the user gave: file, then settings (of --set, or a layer), then options."""
     if not data:
         raise UsageError("no data: give a file of pairs, or a source and a target file")
-    layer: Layer = read_file(config) if config else {}
-    layer = merge(layer, settings if isinstance(settings, dict) else read_settings(settings))
-    layer = merge(layer, options.layer())
+    layer, notices = renamed(read_file(config) if config else {})
+    later, more = renamed(settings if isinstance(settings, dict) else read_settings(settings))
+    layer = merge(merge(layer, later), options.layer())
     check_settings(layer)
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
     check_names(choice)
     if origin_of(layer) and (choice.model, choice.size) != ("auto", "auto"):
         raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
-    return Request(tuple(data), folder, choice, layer)
+    return Request(tuple(data), folder, choice, layer, tuple(dict.fromkeys(notices + more)))
 
 
 def describe(request: Request) -> dict[str, Any]:

@@ -1,39 +1,45 @@
 """The `train` section of the recipe."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from calque.config import Config
-from calque.training.optimizers.adam import AdamConfig, AdamWConfig, Schedule
+from calque.training.objectives.kinds import ObjectiveConfig
+from calque.training.objectives.likelihood import LikelihoodConfig
+from calque.training.optimizers.adam import AdamConfig
+from calque.training.optimizers.kinds import OptimizerConfig
+from calque.training.schedules import Schedule
 
 
 class TrainConfig(Config):
-    """Say how a model is trained."""
+    """How a model is trained."""
 
     start_from: str = ""
-    """Folder of a model to go on from with other data: its tokens, parts and weights are taken; empty to start anew."""
+    """Folder of a model to continue from with other data, with its tokens, parts and weights; empty to start anew."""
     seed: int = 1
     """Seed of weights, data order and dropout."""
     threads: int = Field(2, ge=1)
     """Threads of a CPU run; the machine's cores unless set."""
     parallel: Literal["threads", "processes"] = "threads"
-    """How they share an update: threads each product, processes of one thread the sentences (on a CPU)."""
+    """What the threads share on a CPU: every product (threads), or the sentences of an update (processes)."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the model is trained; a GPU is taken when there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the matrix products; bf16 where a probe finds the machine faster with it."""
     batch_tokens: int = Field(4096, ge=1)
     """Target tokens of one update, </s> included, padding not."""
-    piece_tokens: int = Field(1024, ge=1)
-    """Target tokens computed at once; an update is made of several such pieces."""
+    micro_batch_tokens: int = Field(1024, ge=1)
+    """Target tokens computed at once; an update is made of several such micro-batches."""
     max_updates: int = Field(0, ge=0)
-    """Stop after so many updates; 0 leaves it to max_epochs."""
+    """Stop after so many updates; 0 sets no limit besides max_epochs."""
     max_epochs: int = Field(40, ge=1)
     """Stop after so many passes over the data."""
     time: str = ""
     """Stop after so much training time, such as 90s, 20m or 1.5h; empty for no limit."""
-    optimizer: Annotated[AdamConfig | AdamWConfig, Field(discriminator="kind")] = AdamConfig()
+    objective: ObjectiveConfig = LikelihoodConfig()
+    """What training makes small."""
+    optimizer: OptimizerConfig = AdamConfig()
     """The optimizer."""
     lr: float = Field(0.001, gt=0)
     """Highest learning rate."""

@@ -1,4 +1,4 @@
-"""A run: the caller of the generator of updates, which logs, validates, saves, stops and resumes."""
+"""A run: it calls the generator of updates, and logs, validates, saves, stops and resumes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,25 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from calque.data.store.token_store import TokenStore
 from calque.engines.eager import Eager, Engine
 from calque.folder.best import check_best, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
-from calque.folder.journal import Journal
+from calque.folder.journal import Journal, SilentJournal
 from calque.model import Seq2Seq
-from calque.nn.objectives import smoothed
 from calque.predict.predictor import Predictor
-from calque.report.progress import Display, UpdateEvent, ValidEvent
+from calque.report.progress import Display, SilentDisplay, UpdateEvent, ValidEvent
 from calque.report.time_left import TimeLeft
 from calque.system.memory import freed_memory_kept
 from calque.system.signals import Interruption
 from calque.training.config import TrainConfig, seconds_of
 from calque.training.gradients.forked import gradients_shared
-from calque.training.optimizers.adam import build_optimizer, learning_rate
+from calque.training.gradients.here import Gradients
+from calque.training.gradients.ranks import Ranks, over_ranks
+from calque.training.objectives.objective import Learner
+from calque.training.schedules import learning_rate
 from calque.training.state import (
     MODEL,
+    Completion,
     Elapsed,
-    Ending,
     ModelState,
     OptimizerState,
     Patience,
@@ -34,7 +38,7 @@ from calque.training.state import (
     put_back,
     take,
 )
-from calque.training.updates import Gradients, Update, count_updates, read_batches, updates
+from calque.training.updates import Update, count_updates, read_batches, updates
 from calque.training.validation import Development, Validation, validate
 
 TIMING_EVERY = 10.0
@@ -42,7 +46,7 @@ TIMING_EVERY = 10.0
 
 @dataclass
 class Outcome:
-    """Tell how a run ended: why it stopped, its last update, the best validation, the signal that ended it or 0."""
+    """How a run ended: why it stopped, its last update, the best validation, the signal that ended it or 0."""
 
     reason: str
     step: int
@@ -53,8 +57,11 @@ class Outcome:
 
 @dataclass
 class Run:
-    """Hold everything one run works with. `predictor` shares the model and searches as validations do, by the engine
-    that `make_engine` makes of its weights, and tells in words.
+    """All that one run works with.
+
+    `predictor` shares the model and searches as validations do, with the engine that `make_engine` makes of its
+    weights and describes. The first of `ranks` validates, writes the files and decides when the run ends; the others
+    compute their share of each update, print nothing and write nothing.
     """
 
     folder: Path
@@ -65,13 +72,17 @@ class Run:
     predictor: Predictor
     make_engine: Callable[[], tuple[Engine, str]]
     display: Display
+    ranks: Ranks = field(default_factory=Ranks)
     position: Position = field(default_factory=Position)
     patience: Patience = field(default_factory=Patience)
     elapsed: Elapsed = field(default_factory=Elapsed)
-    ending: Ending = field(default_factory=Ending)
+    completion: Completion = field(default_factory=Completion)
 
     def __post_init__(self) -> None:
-        self.optimizer = build_optimizer(self.config.optimizer, self.model.parameters(), self.config.lr)
+        if not self.ranks.is_first:
+            self.display = SilentDisplay()
+        self.learner = Learner(self.model, self.config.objective.build(self.config.label_smoothing))
+        self.optimizer = self.config.optimizer.build(self.model.parameters(), self.config.lr)
         self.parts: dict[str, Stateful] = {
             MODEL: ModelState(self.model),
             "optimizer": OptimizerState(self.optimizer),
@@ -79,7 +90,7 @@ class Run:
             "random": RandomState(),
             "patience": self.patience,
             "elapsed": self.elapsed,
-            "ending": self.ending,
+            "ending": self.completion,
         }
         self.num_updates = count_updates(self.store, self.config)
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
@@ -87,7 +98,7 @@ class Run:
         self.marks: dict[str, dict[str, Any]] = {}
 
     def resume(self) -> bool:
-        """Go back to the last checkpoint; false when there is none."""
+        """Go back to the last checkpoint; return false when there is none."""
         found = load_checkpoint(self.folder, self.display.note)
         if found is None:
             return False
@@ -100,34 +111,45 @@ class Run:
 
     def train(self) -> Outcome:
         """Train to the end of the recipe, or until patience, time or a signal ends it."""
-        if self._is_over():
-            return self._outcome(self.ending.reason or f"reached {self.position.step:,} updates", 0)
-        step = self.position.step
+        if self._is_trained():
+            return self._stopped(self.completion.reason or f"reached {self.position.step:,} updates", 0)
         with (
-            Journal(self.folder / "metrics.jsonl", step, self.marks.get("metrics")) as metrics,
-            Journal(self.folder / "timing.jsonl", step) as timing,
+            self._journal("metrics.jsonl") as metrics,
+            self._journal("timing.jsonl") as timing,
             Interruption() as interruption,
             freed_memory_kept(),
-            gradients_shared(self.model, smoothed(self.config.label_smoothing), self.config) as gradients,
+            gradients_shared(self.learner, self.config) as own,
         ):
             outcome = None
             mark = time.monotonic()
-            for update in self._updates(gradients):
+            for update in self._updates(over_ranks(own, self.optimized, self.ranks)):
                 self._log(update, metrics, timing)
                 if update.step % self.config.validate_every == 0:
                     self._validate(metrics)
                 now = time.monotonic()
                 self.elapsed.seconds += now - mark
                 mark = now
-                outcome = self._ending(interruption.signal, metrics)
+                outcome = self._stop_here(interruption.signal, metrics)
                 if outcome or update.step % self.config.save_every == 0:
                     self._save(metrics)
                 if outcome:
                     break
             if outcome is None:
-                outcome = self._finish(f"reached {self.config.max_epochs} epochs", metrics)
+                outcome = self._complete(f"reached {self.config.max_epochs} epochs", metrics)
                 self._save(metrics)
         return outcome
+
+    @property
+    def optimized(self) -> list[nn.Parameter]:
+        """Return the parameters that the optimizer changes."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _journal(self, name: str) -> Journal:
+        return (
+            Journal(self.folder / name, self.position.step, self.marks.get(name.removesuffix(".jsonl")))
+            if self.ranks.is_first
+            else SilentJournal()
+        )
 
     def _updates(self, gradients: Gradients) -> Iterator[Update]:
         config = self.config
@@ -138,37 +160,43 @@ class Run:
         batches = read_batches(self.store, config, self.position)
         return updates(self.model, self.optimizer, batches, gradients, rate, config, self.position)
 
-    def _ending(self, signal: int, metrics: Journal) -> Outcome | None:
-        """Say whether the run ends after this update; if so by itself, its last weights are validated too."""
-        step, patience = self.position.step, self.patience
-        limit = seconds_of(self.config.time)
-        reasons: list[tuple[bool, str]] = [
-            (0 < self.config.max_updates <= step, f"reached {step:,} updates"),
-            (patience.since >= self.config.patience, f"no better score in {patience.since} validations"),
-            (limit is not None and self.elapsed.seconds >= limit, f"reached the time limit of {self.config.time}"),
-        ]
-        # A run that is over is over, also where a signal came with its last update.
-        reason = next((text for holds, text in reasons if holds), None)
-        if reason is not None:
-            return self._finish(reason, metrics)
-        return self._outcome("interrupted", signal) if signal else None
+    def _stop_here(self, signal: int, metrics: Journal) -> Outcome | None:
+        """Return the outcome where the run ends after this update, None where it goes on."""
+        reason = self._reason_to_stop() if self.ranks.is_first else ""
+        is_complete, signal = self.ranks.agree(bool(reason), signal)
+        # A run that is complete is complete, also where a signal came with its last update.
+        if is_complete:
+            return self._complete(reason, metrics)
+        return self._stopped("interrupted", signal) if signal else None
 
-    def _finish(self, reason: str, metrics: Journal) -> Outcome:
-        """End by itself: validate what came after the last validation, and note why for the checkpoint to come."""
+    def _reason_to_stop(self) -> str:
+        """Return which limit of the recipe this update has reached, or nothing."""
+        step, since = self.position.step, self.patience.since
+        if 0 < self.config.max_updates <= step:
+            return f"reached {step:,} updates"
+        if since >= self.config.patience:
+            return f"no better score in {since} validations"
+        limit = seconds_of(self.config.time)
+        if limit is not None and self.elapsed.seconds >= limit:
+            return f"reached the time limit of {self.config.time}"
+        return ""
+
+    def _complete(self, reason: str, metrics: Journal) -> Outcome:
+        """End the run by itself: validate the last weights, and record the reason for the checkpoint to come."""
         if self.position.step % self.config.validate_every:
             self._validate(metrics)
-        self.ending.reason, self.ending.limits = reason, self._limits()
-        return self._outcome(reason, 0)
+        self.completion.reason, self.completion.limits = reason, self._limits()
+        return self._stopped(reason, 0)
 
-    def _is_over(self) -> bool:
-        """Say whether nothing is left to train: killed after the last update, or the limit lies behind."""
-        ended = bool(self.ending.reason) and self.ending.limits == self._limits()
+    def _is_trained(self) -> bool:
+        """Return whether nothing is left to train: the run was killed after its last update, or a limit is reached."""
+        ended = bool(self.completion.reason) and self.completion.limits == self._limits()
         return ended or 0 < self.config.max_updates <= self.position.step
 
     def _limits(self) -> list[str | int]:
         return [self.config.max_updates, self.config.max_epochs, self.config.time]
 
-    def _outcome(self, reason: str, signal: int) -> Outcome:
+    def _stopped(self, reason: str, signal: int) -> Outcome:
         return Outcome(reason, self.position.step, self.patience.best_step, self.patience.best_score, signal)
 
     def _log(self, update: Update, metrics: Journal, timing: Journal) -> None:
@@ -192,8 +220,15 @@ class Run:
         return f"{first.name} {best if first.higher_is_better else -best:.2f}"
 
     def _validate(self, metrics: Journal) -> None:
+        """Score the weights that answer, and save them where they are the best; the first rank does so alone."""
+        if not self.ranks.is_first:
+            return
         start = time.monotonic()
-        result = self._score()
+        with self.optimizer.answering_weights():
+            self._judge(self._score(), metrics)
+        self.clock.paused(time.monotonic() - start)
+
+    def _judge(self, result: Validation, metrics: Journal) -> None:
         first = self.dev.metrics[0]
         score = result.scores[first.name] * (1 if first.higher_is_better else -1)
         is_best = self.patience.judge(self.position.step, score, result.loss)
@@ -204,10 +239,9 @@ class Run:
         sample = result.samples[self.position.step // self.config.validate_every % len(result.samples)]
         event = ValidEvent(self.position.step, result.loss, result.scores, is_best, **sample)
         self.display.validated(event)
-        self.clock.paused(time.monotonic() - start)
 
     def _score(self) -> Validation:
-        """Validate with an engine made of the weights as they are now; what it has laid out does not stay."""
+        """Validate with an engine made of the weights as they are now; the engine is dropped afterwards."""
         engine, said = self.make_engine()
         if said != self.predictor.engine_said:
             self.display.note(f"validations search by {said}")
@@ -219,6 +253,8 @@ class Run:
 
     def _save(self, metrics: Journal) -> None:
         """Save a checkpoint; the journal is on the disk before the checkpoint refers to it."""
+        if not self.ranks.is_first:
+            return
         start = time.monotonic()
         snapshot = take(self.parts)
         snapshot.state["journals"] = {"metrics": metrics.mark()}

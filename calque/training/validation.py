@@ -12,13 +12,12 @@ from calque.data.collate import collate_pairs
 from calque.data.files.readers import Example, lines_named
 from calque.errors import ResourceError
 from calque.metrics.score import Metric
-from calque.nn.objectives import likelihood
 from calque.predict.predictor import Predictor
 from calque.predict.workers import spread
 from calque.text.pair import TextPair
 from calque.training.config import TrainConfig
 from calque.training.gradients.forked import KILLED
-from calque.training.updates import arithmetic
+from calque.training.gradients.here import arithmetic
 
 BATCH_PAIRS = 64
 NUM_SAMPLES = 5
@@ -26,7 +25,7 @@ NUM_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Development:
-    """Hold the development set: examples, their batches, the measures (the first decides), examples to show."""
+    """The development set: examples, their batches, the measures (the first decides), numbers of examples to show."""
 
     examples: Sequence[Example]
     batches: Sequence[Batch]
@@ -36,7 +35,7 @@ class Development:
 
 @dataclass(frozen=True)
 class Validation:
-    """Record one validation: loss a target token, scores by name, translations of the shown examples."""
+    """One validation: loss a target token, scores by name, translations of the shown examples."""
 
     loss: float
     scores: dict[str, float]
@@ -58,7 +57,7 @@ def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[M
 def validate(predictor: Predictor, dev: Development, config: TrainConfig) -> Validation:
     """Score the model that `predictor` holds; answers are searched in fp32, as they are once it is trained.
 
-    ResourceError where a process that searched was killed.
+    Raises ResourceError where a process that searched was killed.
     """
     try:
         with spread(predictor) if config.parallel == "processes" else nullcontext():
@@ -81,7 +80,7 @@ def _loss(predictor: Predictor, batches: Sequence[Batch], device: str) -> float:
     model = predictor.model.eval()
     total, tokens = 0.0, 0
     for batch in batches:
-        total += float(model(rows.to(batch, device), likelihood).sum())
+        total += float(model.losses(rows.to(batch, device)).sum())
         tokens += int(batch.target.mask.sum())
     return total / max(1, tokens)
 

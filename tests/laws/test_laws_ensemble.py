@@ -17,7 +17,6 @@ from calque.engines.ensemble import Ensemble
 from calque.errors import UsageError
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
@@ -101,19 +100,12 @@ def naive(net: Ensemble, space: str, source: tuple[Source, ...], tokens: list[in
     """Return the ensemble's log-probabilities [T + 1, V + X] from its members' parallel passes, number by number."""
     members = []
     for own, part in zip(net.members, source, strict=True):
-        seen: list[Tensor] = []
-
-        def spy(log_probs: Tensor, labels: Tensor, size: int, seen: list[Tensor] = seen) -> Tensor:
-            seen.append(log_probs)
-            return likelihood(log_probs, labels)
-
         known = tokens if own.head.reads_attention else [UNK if token >= VOCAB_SIZE else token for token in tokens]
         if part.forms is not None:
             # The target may hold forms of other members.
             width = max([part.forms.shape[1], *(token + 1 - VOCAB_SIZE for token in tokens)])
             part = replace(part, forms=torch.nn.functional.pad(part.forms, (0, width - part.forms.shape[1])))
-        own(Batch(part, target(known)), spy)
-        members.append(torch.cat(seen).tolist())
+        members.append(own(Batch(part, target(known))).log_probs().tolist())
     combined = []
     for places in zip(*members, strict=True):
         width = max(map(len, places))

@@ -14,14 +14,17 @@ import torch
 from calque.batch import Batch
 from calque.data.collate import collate_pairs, collate_sources
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
-from calque.training.optimizers.adam import AdamConfig, build_optimizer, learning_rate
+from calque.training.gradients.here import GradientsHere
+from calque.training.objectives.likelihood import Likelihood
+from calque.training.objectives.objective import Learner
+from calque.training.optimizers.adam import AdamConfig
+from calque.training.schedules import learning_rate
 from calque.training.state import Position
-from calque.training.updates import gradients_here, updates
+from calque.training.updates import updates
 
 FIRST, NUM_SYMBOLS = 4, 10
 COPY, REVERSE = FIRST + NUM_SYMBOLS, FIRST + NUM_SYMBOLS + 1
@@ -138,13 +141,13 @@ def trained(section: dict[str, Any], stream: Iterator[list[Batch]], number: int,
     torch.manual_seed(3)
     torch.set_num_threads(1)
     model = build(ModelConfig.model_validate(section), VOCAB_SIZE, VOCAB_SIZE)
-    optimizer = build_optimizer(AdamConfig(), model.parameters(), peak)
+    optimizer = AdamConfig().build(model.parameters(), peak)
     config = TrainConfig(threads=1, lr=peak)
 
     def rate(step: int) -> float:
         return learning_rate("cosine", peak, 30, step, number)
 
-    gradients = gradients_here(model, likelihood, config)
+    gradients = GradientsHere(Learner(model, Likelihood()), config)
     records = list(updates(model, optimizer, stream, gradients, rate, config, Position()))
     assert [record.step for record in records] == list(range(1, number + 1))
     assert records[-1].loss < records[0].loss

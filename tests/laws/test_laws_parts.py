@@ -6,7 +6,6 @@ from parts import PRODUCT, VOCAB_SIZE, Case, batch, model, unpadded
 
 from calque import rows
 from calque.batch import Batch, Target
-from calque.nn.objectives import likelihood, smoothed
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 each_case = pytest.mark.parametrize("case", PRODUCT, ids=str)
@@ -36,7 +35,7 @@ def scan(scorer, source, tokens):
 def test_forward_equals_the_scan_of_step(case: Case) -> None:
     net, data = model(case), batch(case)
     stepwise = -scan(net, data.source, data.target.inputs).gather(2, data.target.labels.unsqueeze(2)).squeeze(2)
-    at_once = net(data, likelihood)
+    at_once = net.losses(data)
     assert at_once[~data.target.mask].eq(0).all()
     torch.testing.assert_close(at_once, stepwise * data.target.mask, **TOLERANCE)
 
@@ -45,9 +44,9 @@ def test_forward_equals_the_scan_of_step(case: Case) -> None:
 @torch.no_grad()
 def test_alone_equals_in_a_batch(case: Case) -> None:
     net, data = model(case), batch(case, seed=1)
-    together = net(data, likelihood)
+    together = net.losses(data)
     for row in range(together.shape[0]):
-        alone = net(one(data, row), likelihood)
+        alone = net.losses(one(data, row))
         torch.testing.assert_close(together[row : row + 1, : alone.shape[1]], alone, **TOLERANCE)
 
 
@@ -111,13 +110,13 @@ def test_a_row_that_joins_later_scores_as_alone(case: Case) -> None:
 @each_case
 def test_a_gradient_reaches_every_parameter(case: Case) -> None:
     net = model(case).train()
-    net(batch(case, seed=6, num_rows=6), smoothed(0.1)).sum().backward()
+    net.losses(batch(case, seed=6, num_rows=6), 0.1).sum().backward()
     dead = [name for name, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert dead == []
 
 
 @each_case
-def test_unequal_pieces_equal_one_batch(case: Case) -> None:
+def test_unequal_micro_batches_equal_one_batch(case: Case) -> None:
     """Count first, then divide: how an update is cut changes neither loss nor gradient."""
     net, data = model(case), batch(case, seed=7, num_rows=5)
     tokens = int(data.target.mask.sum())
@@ -126,7 +125,7 @@ def test_unequal_pieces_equal_one_batch(case: Case) -> None:
         net.zero_grad()
         total = 0.0
         for part in parts:
-            loss = net(rows.select(data, torch.tensor(part)), smoothed(0.1)).sum() / tokens
+            loss = net.losses(rows.select(data, torch.tensor(part)), 0.1).sum() / tokens
             loss.backward()
             total += float(loss.detach())
         return total, [parameter.grad.clone() for parameter in net.parameters()]

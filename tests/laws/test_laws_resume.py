@@ -29,7 +29,7 @@ SETTINGS = {
     "train.threads": "1",
     "train.precision": '"fp32"',
     "train.batch_tokens": "140",
-    "train.piece_tokens": "50",
+    "train.micro_batch_tokens": "50",
     "train.max_epochs": str(EPOCHS),
     "train.lr": "0.01",
     "train.schedule": '"constant"',

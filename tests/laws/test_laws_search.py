@@ -10,7 +10,6 @@ from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.ids import BOS, EOS, PAD
-from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
@@ -32,7 +31,7 @@ def log_probs(net, source, space):
     """Score outputs of one source, with </s>, from scratch, by the parallel forward."""
     targets = collate_pairs(plain_sources([[4]]) * len(space), space).target
     sources = rows.select(source, torch.zeros(len(space), dtype=torch.int64))
-    return (-net(Batch(sources, targets), likelihood).sum(1)).tolist()
+    return (-net.losses(Batch(sources, targets)).sum(1)).tolist()
 
 
 @each_case

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 import calque
 from calque.catalog import ARCHITECTURES, SIZES, architecture
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import smoothed
 from calque.recipe.layers import merge
 from calque.recipe.tree import Recipe
 from calque.search.beam import search
@@ -25,9 +24,10 @@ from calque.tasks.table import TASKS
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.tokenizers.kinds import IMPORTED
 from calque.training.config import TrainConfig
-from calque.training.optimizers.adam import build_optimizer
+from calque.training.gradients.here import GradientsHere
+from calque.training.objectives.objective import Learner
 from calque.training.state import Position
-from calque.training.updates import gradients_here, updates
+from calque.training.updates import updates
 
 VERBS = ("train", "load", "evaluate", "check")
 
@@ -78,9 +78,9 @@ def trains_and_decodes(model_config: ModelConfig, config: TrainConfig) -> None:
     # Data that this encoder and this head can read.
     case = Case((("encoder", listed(parts.ENCODERS, model_config.encoder.kind)), ("head", model_config.head.kind)))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = build_optimizer(config.optimizer, model.parameters(), config.lr)
+    optimizer = config.optimizer.build(model.parameters(), config.lr)
     stream = iter([[batch(case, seed=1, num_rows=3), batch(case, seed=2, num_rows=2)]])
-    gradients = gradients_here(model, smoothed(config.label_smoothing), config)
+    gradients = GradientsHere(Learner(model, config.objective.build(config.label_smoothing)), config)
     (record,) = updates(model, optimizer, stream, gradients, lambda step: config.lr, config, Position())
     assert math.isfinite(record.loss)
     assert record.loss < 5 * math.log(VOCAB_SIZE)

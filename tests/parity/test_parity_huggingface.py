@@ -23,7 +23,6 @@ from calque.exchange.huggingface.names import pieces
 from calque.exchange.huggingface.tables import SILENCED
 from calque.exchange.huggingface.weights import to_calque, to_huggingface
 from calque.ids import BOS, PAD
-from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 
@@ -80,7 +79,7 @@ def test_loss_and_gradients(pair: Pair) -> None:
     number = int(batch.target.mask.sum())
     expected = pair.theirs(**inputs_of(pair, batch), labels=labels).loss
     expected.backward()
-    loss = pair.ours(batch, likelihood).sum() / number
+    loss = pair.ours.losses(batch).sum() / number
     loss.backward()
     torch.testing.assert_close(loss, expected, **CLOSE)
     theirs = {name.removeprefix("model."): value.grad for name, value in pair.theirs.named_parameters()}
@@ -100,7 +99,7 @@ def test_gradients_of_the_tables(pair: Pair) -> None:
     batch = pairs_of_ids(pair)
     labels = torch.tensor(pair.target_ids)[batch.target.labels].masked_fill(~batch.target.mask, -100)
     pair.theirs(**inputs_of(pair, batch), labels=labels).loss.backward()
-    (pair.ours(batch, likelihood).sum() / int(batch.target.mask.sum())).backward()
+    (pair.ours.losses(batch).sum() / int(batch.target.mask.sum())).backward()
     expected = torch.zeros(VOCAB_SIZE, 16)
     for name, parameter in pair.theirs.named_parameters():
         if name.endswith(TABLES) and parameter.grad is not None:

@@ -18,7 +18,6 @@ from calque.catalog import SIZES, architecture
 from calque.data.collate import collate_pairs
 from calque.exchange.keras.weights import from_keras, to_keras
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood
 from calque.text.source import plain_sources
 from calque.training.optimizers.adam import Adam
 
@@ -86,7 +85,7 @@ def basic_lstm() -> Seq2Seq:
 
 
 def mean_loss(model: Seq2Seq, batch: Batch) -> torch.Tensor:
-    return model(batch, likelihood).sum() / batch.target.mask.sum()
+    return model.losses(batch).sum() / batch.target.mask.sum()
 
 
 def as_keras(named: dict[str, torch.Tensor]) -> dict[str, list[np.ndarray]]:

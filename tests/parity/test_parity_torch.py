@@ -10,7 +10,7 @@ from calque.batch import Source
 from calque.data.collate import collate_sources
 from calque.nn.attention.multihead import MultiHeadAttention, hide_future, hide_padding
 from calque.nn.embedding import Embedding, sinusoids
-from calque.nn.objectives import likelihood, smoothed
+from calque.nn.heads.likelihood import smoothed_likelihood
 from calque.nn.parts import Memory, MemoryShape
 from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
@@ -19,7 +19,7 @@ from calque.nn.transformer.encoder_decoder import (
     TransformerEncoderConfig,
 )
 from calque.text.source import plain_sources
-from calque.training.optimizers.adam import AdamConfig, AdamWConfig, build_optimizer
+from calque.training.optimizers.adam import AdamConfig, AdamWConfig
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 VOCAB_SIZE, WIDTH, HEADS = 17, 12, 3
@@ -150,7 +150,7 @@ def test_smoothed_likelihood(smoothing: float) -> None:
     ours, theirs = (torch.randn(6, VOCAB_SIZE, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     ours.requires_grad_()
     theirs.requires_grad_()
-    losses = smoothed(smoothing)(ours.log_softmax(dim=-1), labels, ours.shape[1])
+    losses = smoothed_likelihood(ours.log_softmax(dim=-1), labels, smoothing, ours.shape[1])
     expected = nn.functional.cross_entropy(theirs, labels, label_smoothing=smoothing, reduction="none")
     torch.testing.assert_close(losses, expected, **CLOSE)
     (losses * weights).sum().backward()
@@ -161,10 +161,11 @@ def test_smoothed_likelihood(smoothing: float) -> None:
 def test_gradients_of_the_objectives() -> None:
     log_probs = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 6, 3, 3])
-    for objective in (likelihood, smoothed(0.2)):
+    for smoothing in (0.0, 0.2):
         for size in (log_probs.shape[1], log_probs.shape[1] - 2):
             assert torch.autograd.gradcheck(
-                lambda values, chosen=objective, size=size: chosen(values, labels, size), (log_probs,)
+                lambda values, share=smoothing, size=size: smoothed_likelihood(values, labels, share, size),
+                (log_probs,),
             )
 
 
@@ -174,7 +175,7 @@ def test_optimizer_steps_as_the_librarys(config: AdamConfig) -> None:
     first = {"matrix": torch.randn(4, 3), "vector": torch.randn(5)}
     gradients = [{name: torch.randn_like(value) for name, value in first.items()} for _ in range(3)]
     ours = {name: nn.Parameter(value.clone()) for name, value in first.items()}
-    optimizer = build_optimizer(config, ours.values(), 0.01)
+    optimizer = config.build(ours.values(), 0.01)
     for name, value in first.items():
         decay = getattr(config, "weight_decay", 0.0) if name == "matrix" else 0.0
         alone = nn.Parameter(value.clone())

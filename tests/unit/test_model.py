@@ -9,7 +9,7 @@ from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood, smoothed
+from calque.nn.parts import Head
 from calque.text.source import plain_sources
 
 VOCAB_SIZE = 13
@@ -29,33 +29,33 @@ def batch() -> Batch:
     return collate_pairs(plain_sources([[4, 5, 6], [7], [8, 9]]), [[9, 8, 7, 6, 5], [4], [10, 11, 12]])
 
 
-def losses_and_gradients(model: Seq2Seq, objective) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def losses_and_gradients(model: Seq2Seq, smoothing: float) -> tuple[torch.Tensor, list[torch.Tensor]]:
     model.zero_grad()
-    losses = model(batch(), objective)
+    losses = model.losses(batch(), smoothing)
     losses.square().sum().backward()
     return losses.detach(), [parameter.grad.clone() for parameter in model.parameters()]
 
 
 @pytest.mark.parametrize("part", [TRANSFORMER, LSTM], ids=lambda part: part["kind"])
-@pytest.mark.parametrize("objective", [likelihood, smoothed(0.1)], ids=["likelihood", "smoothed"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", [1, VOCAB_SIZE, 2 * VOCAB_SIZE, 5 * VOCAB_SIZE])
-def test_losses_in_chunks_are_the_losses(part, objective, at_once: int, monkeypatch) -> None:
-    """Those of an objective that goes by log-probabilities: a likelihood has a way of its own past them."""
-    model, direct = made(part, part).eval(), objective
-    objective = lambda log_probs, labels, vocab_size: direct(log_probs, labels, vocab_size)  # noqa: E731
-    whole, gradients = losses_and_gradients(model, objective)
+def test_losses_in_chunks_are_the_losses(part, smoothing: float, at_once: int, monkeypatch) -> None:
+    """A head without a fused loss of its own computes in chunks what the fused loss gives."""
+    model = made(part, part).eval()
+    fused, fused_gradients = losses_and_gradients(model, smoothing)
+    monkeypatch.setattr(type(model.head), "losses", Head.losses)
+    whole, gradients = losses_and_gradients(model, smoothing)
     extents: list[int] = []
     score = model.head.log_probs
-    monkeypatch.setattr("calque.model.SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr("calque.nn.parts.SCORES_AT_ONCE", at_once)
     monkeypatch.setattr(
         model.head, "log_probs", lambda output, context: (extents.append(len(output.hidden)), score(output, context))[1]
     )
-    cut, cut_gradients = losses_and_gradients(model, objective)
+    cut, cut_gradients = losses_and_gradients(model, smoothing)
     assert max(extents) == max(1, at_once // VOCAB_SIZE)
     torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)
     for left, right in zip(cut_gradients, gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
-    fused, fused_gradients = losses_and_gradients(model, direct)
     torch.testing.assert_close(fused, whole, rtol=1e-5, atol=1e-6)
     for left, right in zip(fused_gradients, gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
@@ -63,7 +63,7 @@ def test_losses_in_chunks_are_the_losses(part, objective, at_once: int, monkeypa
 
 def test_losses_are_zero_at_padding_and_only_there() -> None:
     data = batch()
-    losses = made(TRANSFORMER, TRANSFORMER).eval()(data, likelihood)
+    losses = made(TRANSFORMER, TRANSFORMER).eval().losses(data)
     assert losses.shape == data.target.mask.shape
     assert torch.equal(losses > 0, data.target.mask)
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused_and_named(
 @pytest.mark.parametrize("odd", [LSTM | {"width": 7, "bidirectional": False}, LSTM | {"kind": "rnn"}])
 def test_what_fits_is_built(odd) -> None:
     model = made(odd, {key: value for key, value in odd.items() if key != "bidirectional"}, "all")
-    assert model(batch(), likelihood).isfinite().all()
+    assert model.losses(batch()).isfinite().all()
 
 
 def test_the_number_of_layers_reaches_the_model() -> None:

@@ -21,7 +21,6 @@ from calque.engines.eager import Eager
 from calque.errors import CalqueError, DataError
 from calque.ids import EOS, NUM_SPECIALS
 from calque.model import Seq2Seq
-from calque.nn.objectives import likelihood
 from calque.predict.predictor import Predictor
 from calque.search.beam import Hypotheses
 from calque.text.source import SourceIds, plain_sources
@@ -87,7 +86,7 @@ def _require_ties(
 @torch.inference_mode()
 def _log_probs(model: Seq2Seq, sources: Sequence[SourceIds], outputs: list[list[int]]) -> list[float]:
     """Return the sums of what the model itself gives outputs."""
-    losses: Tensor = model.eval()(collate_pairs(sources, outputs), likelihood)
+    losses: Tensor = model.eval().losses(collate_pairs(sources, outputs))
     sums: list[float] = (-losses.sum(dim=1)).tolist()
     return sums
 

@@ -48,6 +48,7 @@ class PointerHead(Head):
 
     def __init__(self, width: int, vocab_size: int, tied: Embedding | None) -> None:
         super().__init__()
+        self.vocab_size = vocab_size
         self.vocabulary = SoftmaxHead(width, vocab_size, tied)
         self.gate = nn.Linear(width, 1)
 

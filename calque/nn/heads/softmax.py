@@ -1,4 +1,4 @@
-"""Heads: from what a decoder says to log-probabilities of the next token."""
+"""Heads: from what a decoder puts out to log-probabilities of the next token."""
 
 from typing import Literal
 
@@ -8,7 +8,6 @@ from calque.batch import Source
 from calque.config import Config
 from calque.nn.embedding import Embedding
 from calque.nn.heads.fused_loss import Projection, projected_losses
-from calque.nn.objectives import Objective, smoothing_of
 from calque.nn.parts import Decoder, Head, Memory, Output
 
 
@@ -32,6 +31,7 @@ class SoftmaxHead(Head):
 
     def __init__(self, width: int, vocab_size: int, tied: Embedding | None) -> None:
         super().__init__()
+        self.vocab_size = vocab_size
         self.projection = nn.Linear(width, vocab_size)
         nn.init.normal_(self.projection.weight, std=width**-0.5)
         nn.init.zeros_(self.projection.bias)
@@ -46,10 +46,7 @@ class SoftmaxHead(Head):
         """Return log-probabilities [.., V] in fp32."""
         return self.projection(output.hidden).float().log_softmax(dim=-1)  # type: ignore[no-any-return]
 
-    def losses(self, output: Output, labels: Tensor, objective: Objective) -> Tensor | None:
-        """Return the losses of a likelihood, plain or smoothed, without log-probabilities in between."""
-        smoothing = smoothing_of(objective)
-        if smoothing is None:
-            return None
+    def losses(self, output: Output, context: None, sentences: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Return the smoothed negative log-likelihood [N] without log-probabilities in between."""
         projection = Projection(output.hidden, self.projection.weight, self.projection.bias)
         return projected_losses(projection, labels, smoothing)

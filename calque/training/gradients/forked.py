@@ -19,49 +19,47 @@ from torch import Tensor, nn
 from calque import rows
 from calque.batch import Batch
 from calque.errors import ResourceError, UsageError
-from calque.model import Seq2Seq
-from calque.nn.objectives import Objective
 from calque.system.processes import begin, can_fork, forking, one_thread
 from calque.training.config import TrainConfig
-from calque.training.updates import Gradients, accumulate, count_tokens, gradients_here
+from calque.training.gradients.here import Gradients, GradientsHere, accumulate
+from calque.training.objectives.objective import Learner
 
-# What another piece costs, however short, in cells of either side: 150 to 175 in a Transformer 128 wide, 115 in one
-# 256 wide.
+# What one more micro-batch costs, however short, in cells of either side: 150 to 175 in a Transformer 128 wide, 115 in
+# one 256 wide.
 OPENING = 150
 KILLED = (
-    "The same command goes on from the last checkpoint; with --set train.parallel=threads it takes one process and"
-    " less memory"
+    "The same command continues from the last checkpoint; --set train.parallel=threads uses one process and less memory"
 )
 
 
 @contextmanager
-def gradients_shared(model: Seq2Seq, objective: Objective, config: TrainConfig) -> Iterator[Gradients]:
-    """Give what computes the gradients of an update, in as many processes as the recipe says.
+def gradients_shared(learner: Learner, config: TrainConfig) -> Iterator[Gradients]:
+    """Yield what computes the gradients of an update, in as many processes as the recipe sets.
 
     Raises UsageError where this process cannot have children.
     """
     if config.parallel == "threads" or config.threads == 1 or config.device != "cpu":
-        yield gradients_here(model, objective, config)
+        yield GradientsHere(learner, config)
         return
     if not can_fork():
         raise UsageError(
-            "train.parallel is processes, and this process can fork none: it is a daemon itself, or this is not Linux;"
-            " --set train.parallel=threads goes on with threads"
+            "train.parallel is processes, and this process cannot fork any: it is a daemon, or this is not Linux."
+            " Use threads: --set train.parallel=threads"
         )
-    with Team(model, objective, config) as team:
+    with Team(learner, config) as team:
         yield team
 
 
-class Team:
+class Team(Gradients):
     """Compute the gradients of an update in `train.threads` processes, this one among them, while entered.
 
     All read the same weights. Dropout in a helper draws from a seed that this process draws for each update, so that
     what resumes is this process's state alone.
     """
 
-    def __init__(self, model: Seq2Seq, objective: Objective, config: TrainConfig) -> None:
-        self.model, self.objective, self.config = model, objective, config
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def __init__(self, learner: Learner, config: TrainConfig) -> None:
+        self.learner, self.config = learner, config
+        self.parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
         self.helpers: list[Helper] = []
 
     def __enter__(self) -> "Team":
@@ -90,29 +88,31 @@ class Team:
         while self.helpers:
             self.helpers.pop().close()
 
-    def __call__(self, pieces: Sequence[Batch]) -> tuple[float, int]:
-        """Add the gradients of all pieces; ResourceError where a process was killed. After an error it is of no use."""
-        tokens = count_tokens(pieces)
-        own, *others = share_out(pieces, 1 + len(self.helpers))
+    def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
+        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss.
+
+        Raises ResourceError where a process was killed; the team cannot be used after an error.
+        """
+        own, *others = share_out(micro_batches, 1 + len(self.helpers))
         seeds = torch.randint(2**62, (len(others),)).tolist()
         for helper, share, seed in zip(self.helpers, others, seeds, strict=True):
             helper.ask(share, tokens, seed)
         with one_thread():
-            loss = accumulate(self.model, own, tokens, self.objective, self.config)
+            loss = accumulate(self.learner, own, tokens, self.config)
         for helper in self.helpers:
             loss += helper.answer()
             add_gradients(self.parameters, helper.gradients)
-        return loss, tokens
+        return loss
 
 
 class Helper:
-    """Be a process that computes a share of each update into gradients of its own, which the parent can read."""
+    """A process that computes a share of each update into gradients of its own, which the parent can read."""
 
     def __init__(self, team: Team) -> None:
         self.gradients = [shared(parameter.shape) for parameter in team.parameters]
         with forking() as context:
             self.connection, other = context.Pipe()
-            # What the parent holds of others a child must not hold: it would keep them waiting when the parent dies.
+            # A child must not hold the parent's ends of other pipes: other children would wait on when the parent dies.
             foreign = [self.connection, *(helper.connection for helper in team.helpers)]
             self.process = context.Process(target=_help, args=(team, self.gradients, other, foreign), daemon=True)
             self.process.start()
@@ -136,7 +136,7 @@ class Helper:
         return answer
 
     def close(self) -> None:
-        """Wait for a process that was told to end."""
+        """Wait for a process that was ended."""
         self.process.join()
         self.process.close()
         self.connection.close()
@@ -145,21 +145,22 @@ class Helper:
         return ResourceError(f"a process that helped to train was killed, perhaps for memory. {KILLED}")
 
 
-def share_out(pieces: Sequence[Batch], count: int) -> list[list[Batch]]:
-    """Cut the sentences of all pieces, laid end to end, into `count` runs of nearly equal cost.
+def share_out(micro_batches: Sequence[Batch], count: int) -> list[list[Batch]]:
+    """Cut the sentences of all micro-batches, laid end to end, into `count` shares of nearly equal cost.
 
-    A border near one between two pieces is moved there: a rest of a few sentences would cost more than it evens out.
+    A border near one between two micro-batches is moved there: computing a rest of a few sentences costs more than
+    the even shares save.
     """
-    costs = [OPENING + piece.source.mask.numel() + piece.target.mask.numel() for piece in pieces]
+    costs = [OPENING + each.source.mask.numel() + each.target.mask.numel() for each in micro_batches]
     edges = list(running_sums(costs, initial=0))
     borders = [_near_edge(edges[-1] * number / count, edges) for number in range(count + 1)]
     shares: list[list[Batch]] = [[] for _ in range(count)]
-    for piece, before, cost in zip(pieces, edges, costs, strict=False):
-        num_rows = len(piece.target.mask)
+    for micro_batch, before, cost in zip(micro_batches, edges, costs, strict=False):
+        num_rows = len(micro_batch.target.mask)
         cuts = [round(min(1.0, max(0.0, (border - before) / cost)) * num_rows) for border in borders]
         for share, start, stop in zip(shares, cuts, cuts[1:], strict=False):
             if start < stop:
-                share.append(rows.select(piece, torch.arange(start, stop)))
+                share.append(rows.select(micro_batch, torch.arange(start, stop)))
     return shares
 
 
@@ -170,7 +171,10 @@ def _near_edge(border: float, edges: Sequence[float]) -> float:
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Add gradients from elsewhere to those of the parameters; what none has reached (a dropped layer) has none."""
+    """Add gradients from elsewhere to those of the parameters.
+
+    A parameter that no process has reached, as in a dropped layer, keeps no gradient.
+    """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.grad is not None:
             parameter.grad += gradient
@@ -179,13 +183,13 @@ def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor
 
 
 def shared(shape: torch.Size) -> Tensor:
-    """Return zeros that a forked process shares; unlike a file of shared memory, no limit of a container binds them."""
+    """Return zeros that a forked process shares; a container's limit on files of shared memory does not apply."""
     memory = mmap.mmap(-1, max(1, shape.numel()) * torch.float32.itemsize)
     return torch.frombuffer(memory, dtype=torch.float32)[: shape.numel()].view(shape)
 
 
 def _help(team: Team, gradients: list[Tensor], connection: Connection, foreign: list[Connection]) -> None:
-    """Be a helper until the parent is gone; its interruptions are the parent's to answer."""
+    """Run as a helper until the parent is gone; the parent alone handles interruptions."""
     begin(signal.SIGINT, signal.SIGTERM)
     for other in foreign:
         other.close()
@@ -204,6 +208,6 @@ def _answer(team: Team, gradients: Sequence[Tensor], asked: bytes) -> float | st
         for gradient in gradients:
             gradient.zero_()
         torch.manual_seed(seed)
-        return accumulate(team.model, share, tokens, team.objective, team.config)
+        return accumulate(team.learner, share, tokens, team.config)
     except Exception:
         return traceback.format_exc()

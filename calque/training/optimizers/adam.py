@@ -1,7 +1,6 @@
-"""Optimizers, parameter groups and learning-rate schedules; a schedule is a pure function of the update's number."""
+"""Adam and AdamW (Kingma & Ba 2015; Loshchilov & Hutter 2019)."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from calque.config import Config
+from calque.training.optimizers.optimizer import Optimizer
 
 
 class AdamConfig(Config):
@@ -23,6 +23,12 @@ class AdamConfig(Config):
     epsilon: float = 1e-8
     """Added to the denominator."""
 
+    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+        """Build the optimizer of the parameters that are trained."""
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        betas = (self.beta1, self.beta2)
+        return Adam(trained, lr=lr, betas=betas, eps=self.epsilon, weight_decay=0.0, fused=True)
+
 
 class AdamWConfig(AdamConfig):
     """Loshchilov & Hutter 2019: Adam with decoupled weight decay, on matrices only."""
@@ -32,11 +38,17 @@ class AdamWConfig(AdamConfig):
     weight_decay: float = 0.01
     """Share of each matrix taken away an update, times the learning rate."""
 
+    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+        """Build the optimizer; biases, norms and other vectors are never decayed."""
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        groups = [
+            {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
+        ]
+        return Adam(groups, lr=lr, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
 
-Schedule = Literal["constant", "inverse_sqrt", "cosine"]
 
-
-class Adam(torch.optim.AdamW):
+class Adam(Optimizer, torch.optim.AdamW):
     """Do what torch's Adam and AdamW do (they are one where nothing decays), without importing torch's compiler.
 
     Torch wraps these methods for its compiler, and the first call of any of them imports it, which takes seconds;
@@ -54,33 +66,3 @@ class Adam(torch.optim.AdamW):
         """Make one update; a closure, of which torch allows one, is not taken."""
         assert closure is None
         self._plain_step()
-
-
-def build_optimizer(config: AdamConfig | AdamWConfig, parameters: Iterable[nn.Parameter], lr: float) -> Adam:
-    """Build the optimizer; biases, norms and other vectors are never decayed."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    betas = (config.beta1, config.beta2)
-    if not isinstance(config, AdamWConfig):
-        return Adam(trained, lr=lr, betas=betas, eps=config.epsilon, weight_decay=0.0, fused=True)
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
-    ]
-    return Adam(groups, lr=lr, betas=betas, eps=config.epsilon, fused=True)
-
-
-def learning_rate(schedule: Schedule, peak: float, warmup: int, update: int, num_updates: int) -> float:
-    """Return the rate of `update` (from 1): a linear warm-up to `peak`, then the schedule's fall.
-
-    Cosine reaches 2 % of the peak at `num_updates` and stays there.
-    """
-    if update <= warmup:
-        return peak * update / warmup
-    match schedule:
-        case "constant":
-            return peak
-        case "inverse_sqrt":
-            return peak * math.sqrt(max(1, warmup) / update)
-        case "cosine":
-            share = min(1.0, (update - warmup) / max(1, num_updates - warmup))
-            return peak * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from calque.data.batches import Piece, Update, padding_share, plan_epoch
+from calque.data.batches import MicroBatch, Update, padding_share, plan_epoch
 
 Ints = NDArray[np.int64]
 
@@ -60,16 +60,16 @@ def equal(num: int = 5_000) -> Lengths:
     return Lengths(np.full(num, 12), np.full(num, 12))
 
 
-def pieces_of(plan: list[Update]) -> list[Piece]:
+def micro_batches_of(plan: list[Update]) -> list[MicroBatch]:
     return list(itertools.chain.from_iterable(plan))
 
 
 def tokens_of(store: Lengths, update: Update) -> int:
-    return sum(int(store.target[piece].sum()) for piece in update)
+    return sum(int(store.target[micro_batch].sum()) for micro_batch in update)
 
 
 def as_lists(plan: list[Update]) -> list[list[list[int]]]:
-    return [[piece.tolist() for piece in update] for update in plan]
+    return [[micro_batch.tolist() for micro_batch in update] for update in plan]
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 15, 16, 17, 63, 64, 65, 128, 129, 1_000])
@@ -77,9 +77,9 @@ def as_lists(plan: list[Update]) -> list[list[list[int]]]:
 def test_every_example_comes_exactly_once(num: int, group_chunks: int) -> None:
     store = sentences(num)
     plan = list(plan_epoch(store, 1, 0, 200, 100, chunk_examples=16, group_chunks=group_chunks))
-    assert all(update and all(len(piece) for piece in update) for update in plan)
-    assert all(piece.dtype == np.int64 for piece in pieces_of(plan))
-    came = [index for piece in pieces_of(plan) for index in piece.tolist()]
+    assert all(update and all(len(micro_batch) for micro_batch in update) for update in plan)
+    assert all(micro_batch.dtype == np.int64 for micro_batch in micro_batches_of(plan))
+    came = [index for micro_batch in micro_batches_of(plan) for index in micro_batch.tolist()]
     assert sorted(came) == list(range(num))
 
 
@@ -96,7 +96,7 @@ def test_the_plan_depends_on_its_arguments_and_nothing_else() -> None:
     assert all(other != first for other in others)
     assert others[0] != others[2]
     # Not only the order: who meets whom changes too.
-    together = [{frozenset(piece) for update in made for piece in update} for made in (first, others[0])]
+    together = [{frozenset(micro_batch) for update in made for micro_batch in update} for made in (first, others[0])]
     assert len(together[0] & together[1]) < len(together[0]) / 4
 
 
@@ -110,7 +110,7 @@ def test_what_was_taken_before_does_not_change_what_comes() -> None:
 def test_a_group_is_made_of_whole_chunks_drawn_at_random() -> None:
     store = equal(640)
     plan = list(plan_epoch(store, 4, 0, 24, 12, chunk_examples=16, group_chunks=4))
-    order = [index for piece in pieces_of(plan) for index in piece.tolist()]
+    order = [index for micro_batch in micro_batches_of(plan) for index in micro_batch.tolist()]
     groups = [order[start : start + 64] for start in range(0, 640, 64)]
     for group in groups:
         chunks = {index // 16 for index in group}
@@ -127,12 +127,12 @@ def test_an_update_goes_on_across_the_border_of_a_group() -> None:
 
 
 @pytest.mark.parametrize("make", [sentences, skewed_sentences, documents, equal])
-@pytest.mark.parametrize(("batch_tokens", "piece_tokens"), [(4_096, 1_024), (4_096, 4_096), (8_192, 2_048)])
+@pytest.mark.parametrize(("batch_tokens", "micro_batch_tokens"), [(4_096, 1_024), (4_096, 4_096), (8_192, 2_048)])
 def test_updates_have_nearly_the_tokens_asked_for(
-    make: Callable[[], Lengths], batch_tokens: int, piece_tokens: int
+    make: Callable[[], Lengths], batch_tokens: int, micro_batch_tokens: int
 ) -> None:
     store = make()
-    plan = list(plan_epoch(store, 1, 0, batch_tokens, piece_tokens))
+    plan = list(plan_epoch(store, 1, 0, batch_tokens, micro_batch_tokens))
     sizes = [tokens_of(store, update) for update in plan]
     assert np.mean(sizes[:-1]) == pytest.approx(batch_tokens, rel=0.03)
     assert min(sizes[:-1]) > 0.45 * batch_tokens
@@ -141,29 +141,35 @@ def test_updates_have_nearly_the_tokens_asked_for(
 
 
 @pytest.mark.parametrize("make", [sentences, skewed_sentences, documents])
-@pytest.mark.parametrize("piece_tokens", [64, 1_024, 4_096])
-def test_no_piece_is_larger_than_its_budget(make: Callable[[], Lengths], piece_tokens: int) -> None:
+@pytest.mark.parametrize("micro_batch_tokens", [64, 1_024, 4_096])
+def test_no_micro_batch_is_larger_than_its_budget(make: Callable[[], Lengths], micro_batch_tokens: int) -> None:
     store = make()
-    pieces = pieces_of(list(plan_epoch(store, 1, 0, 4 * piece_tokens, piece_tokens)))
-    cells = [len(piece) * max(int(store.source[piece].max()), int(store.target[piece].max())) for piece in pieces]
-    assert all(size <= piece_tokens or len(piece) == 1 for size, piece in zip(cells, pieces, strict=True))
-    assert np.mean(cells) > 0.4 * piece_tokens
+    micro_batches = micro_batches_of(list(plan_epoch(store, 1, 0, 4 * micro_batch_tokens, micro_batch_tokens)))
+    cells = [
+        len(micro_batch) * max(int(store.source[micro_batch].max()), int(store.target[micro_batch].max()))
+        for micro_batch in micro_batches
+    ]
+    assert all(
+        size <= micro_batch_tokens or len(micro_batch) == 1
+        for size, micro_batch in zip(cells, micro_batches, strict=True)
+    )
+    assert np.mean(cells) > 0.4 * micro_batch_tokens
 
 
-def test_a_piece_is_no_more_than_half_an_update() -> None:
+def test_a_micro_batch_is_no_more_than_half_an_update() -> None:
     store = sentences()
     plan = list(plan_epoch(store, 1, 0, 2_000, 1_000_000))
-    assert max(tokens_of(store, [piece]) for piece in pieces_of(plan)) <= 1_000
+    assert max(tokens_of(store, [micro_batch]) for micro_batch in micro_batches_of(plan)) <= 1_000
     assert all(len(update) >= 2 for update in plan)
 
 
-def test_one_huge_example_is_a_piece_of_its_own_and_spoils_no_other_update() -> None:
+def test_one_huge_example_is_a_micro_batch_of_its_own_and_spoils_no_other_update() -> None:
     store = equal()
     store.source[77], store.target[78] = 5_000, 100_000
     plan = list(plan_epoch(store, 1, 0, 1_200, 600))
-    assert [77] in [piece.tolist() for piece in pieces_of(plan)]
-    assert [78] in [piece.tolist() for piece in pieces_of(plan)]
-    sizes = [tokens_of(store, update) for update in plan if not any(78 in piece for piece in update)]
+    assert [77] in [micro_batch.tolist() for micro_batch in micro_batches_of(plan)]
+    assert [78] in [micro_batch.tolist() for micro_batch in micro_batches_of(plan)]
+    sizes = [tokens_of(store, update) for update in plan if not any(78 in micro_batch for micro_batch in update)]
     assert min(sizes[:-1]) >= 600
 
 
@@ -174,27 +180,27 @@ def test_a_tiny_end_joins_the_update_before() -> None:
     assert len(list(plan_epoch(equal(2), 1, 0, 120, 12))) == 1
 
 
-@pytest.mark.parametrize("piece_tokens", [1_024, 2_048, 4_096])
+@pytest.mark.parametrize("micro_batch_tokens", [1_024, 2_048, 4_096])
 @pytest.mark.parametrize("make", [sentences, skewed_sentences])
-def test_at_most_a_twentieth_of_the_cells_is_empty(make: Callable[[], Lengths], piece_tokens: int) -> None:
+def test_at_most_a_twentieth_of_the_cells_is_empty(make: Callable[[], Lengths], micro_batch_tokens: int) -> None:
     store = make()
     for epoch in range(2):
-        pieces = pieces_of(list(plan_epoch(store, 1, epoch, 4 * piece_tokens, piece_tokens)))
-        assert padding_share(store, pieces) <= 0.05
+        micro_batches = micro_batches_of(list(plan_epoch(store, 1, epoch, 4 * micro_batch_tokens, micro_batch_tokens)))
+        assert padding_share(store, micro_batches) <= 0.05
 
 
 def test_few_examples_are_padded_little_too() -> None:
     for num in (300, 1_000, 3_000):
         store = sentences(num)
-        pieces = pieces_of(list(plan_epoch(store, 1, 0, 1_024, 512)))
+        micro_batches = micro_batches_of(list(plan_epoch(store, 1, 0, 1_024, 512)))
         unsorted = [np.arange(start, min(start + 30, num)) for start in range(0, num, 30)]
-        assert padding_share(store, pieces) <= 0.12
-        assert padding_share(store, pieces) < padding_share(store, unsorted) / 3
+        assert padding_share(store, micro_batches) <= 0.12
+        assert padding_share(store, micro_batches) < padding_share(store, unsorted) / 3
 
 
 def test_padding_is_the_share_of_empty_cells() -> None:
     store = Lengths(np.array([2, 4, 3]), np.array([5, 5, 1]))
-    # Sources 2 of 8 empty, targets none of 10; then a piece without padding.
+    # Sources 2 of 8 empty, targets none of 10; then a micro-batch without padding.
     assert padding_share(store, [np.array([0, 1]), np.array([2])]) == pytest.approx(2 / (8 + 10 + 3 + 1))
     assert padding_share(store, []) == 0
 
@@ -216,7 +222,7 @@ def test_planning_is_flat_in_memory() -> None:
     store = Lengths(values, values)
     gc.collect()
     tracemalloc.start()
-    num_examples = sum(len(piece) for update in plan_epoch(store, 1, 0, 65_536, 32_768) for piece in update)
+    num_examples = sum(len(micro_batch) for update in plan_epoch(store, 1, 0, 65_536, 32_768) for micro_batch in update)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert num_examples == 2_000_000
@@ -225,15 +231,15 @@ def test_planning_is_flat_in_memory() -> None:
 
 def test_updates_have_the_tokens_asked_for_on_average_where_no_one_of_them_can() -> None:
     store = equal()
-    sizes = [tokens_of(store, update) for update in plan_epoch(store, 1, 0, 112, 48)]  # pieces of 48
+    sizes = [tokens_of(store, update) for update in plan_epoch(store, 1, 0, 112, 48)]  # micro-batches of 48
     assert set(sizes[:-1]) == {96, 144}
     assert np.mean(sizes[:-1]) == pytest.approx(112, rel=0.01)
 
 
 def test_lengths_come_in_random_order() -> None:
     store = sentences()
-    pieces = pieces_of(list(plan_epoch(store, 1, 0, 4_096, 1_024)))
-    means = np.array([store.target[piece].mean() for piece in pieces])
+    micro_batches = micro_batches_of(list(plan_epoch(store, 1, 0, 4_096, 1_024)))
+    means = np.array([store.target[micro_batch].mean() for micro_batch in micro_batches])
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.2
 
 
@@ -241,6 +247,12 @@ def test_examples_of_equal_lengths_meet_others_in_each_epoch() -> None:
     store = equal()
     pairs = []
     for epoch in range(2):
-        pieces = pieces_of(list(plan_epoch(store, 1, epoch, 480, 120)))
-        pairs.append({frozenset(pair) for piece in pieces for pair in itertools.combinations(piece.tolist(), 2)})
+        micro_batches = micro_batches_of(list(plan_epoch(store, 1, epoch, 480, 120)))
+        pairs.append(
+            {
+                frozenset(pair)
+                for micro_batch in micro_batches
+                for pair in itertools.combinations(micro_batch.tolist(), 2)
+            }
+        )
     assert len(pairs[0] & pairs[1]) < len(pairs[0]) / 100

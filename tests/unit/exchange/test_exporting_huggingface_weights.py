@@ -14,7 +14,7 @@ from calque.exchange.huggingface.tables import SILENCED, fetched, is_silenced, p
 from calque.exchange.huggingface.weights import fit_tables, to_calque, to_huggingface
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, build
-from calque.nn.objectives import smoothed
+from calque.nn.heads.likelihood import smoothed_likelihood
 
 PART: dict[str, Any] = {"kind": "transformer", "layers": 2, "width": 8, "heads": 2, "feed_forward": 12}
 SIZE = 9
@@ -292,7 +292,7 @@ def test_a_bias_that_is_not_learned_stays() -> None:
         net.head.projection.bias[BOS] = SILENCED
     assert [name for name, value in net.named_parameters() if not value.requires_grad] == ["head.projection.bias"]
     log_probs = net.head.projection(torch.randn(4, 8)).log_softmax(-1)
-    losses = smoothed(0.1)(log_probs, torch.tensor([3, 4, 5, 6]), SIZE)
+    losses = smoothed_likelihood(log_probs, torch.tensor([3, 4, 5, 6]), 0.1, SIZE)
     losses.sum().backward()
     assert net.head.projection.bias.grad is None
     assert torch.isfinite(losses).all()

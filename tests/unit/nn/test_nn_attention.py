@@ -18,7 +18,6 @@ from calque.nn.attention.kinds import AttentionConfig
 from calque.nn.attention.local import LocalAttention, LocalAttentionConfig
 from calque.nn.attention.location import LocationAttentionConfig
 from calque.nn.attention.multihead_memory import HeadsAttention, MultiHeadAttentionConfig
-from calque.nn.objectives import likelihood
 from calque.nn.parts import Memory
 from calque.text.source import plain_sources
 
@@ -208,7 +207,7 @@ def test_the_loss_of_a_token_has_its_repetition_in_training_only(kind: str, cove
     options = {"heads": 2} if kind == "multi_head" else {}
     model, data = decoding({"kind": kind, "coverage": coverage, "coverage_loss": 0.7} | options)
     weights = model.attention(data)
-    plain, trained = model.eval()(data, likelihood), model.train()(data, likelihood)
+    plain, trained = model.eval().losses(data), model.train().losses(data)
     assert weights is not None
     for row, length in enumerate(data.target.mask.sum(1).tolist()):
         coverage_vector = [0.0] * weights.shape[2]
@@ -242,7 +241,7 @@ def test_the_loss_alone_changes_no_weight() -> None:
     with_loss, _ = decoding({"kind": "general", "coverage_loss": 1.0})
     assert plain.state_dict().keys() == with_loss.state_dict().keys()
     torch.testing.assert_close(plain.attention(data), with_loss.attention(data), **CLOSE)
-    torch.testing.assert_close(plain.eval()(data, likelihood), with_loss.eval()(data, likelihood), **CLOSE)
+    torch.testing.assert_close(plain.eval().losses(data), with_loss.eval().losses(data), **CLOSE)
 
 
 @pytest.mark.parametrize("options", [{}, {"coverage": True}])

@@ -8,7 +8,6 @@ import torch
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.nn.embedding import Embedding, sinusoids
-from calque.nn.objectives import likelihood
 from calque.text.source import plain_sources
 
 KINDS = {
@@ -48,7 +47,7 @@ def test_a_tied_table_gets_one_gradient_the_sum_of_its_uses(kind: str, tie: str)
     untied.load_state_dict(tied.state_dict())
     batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9], [10, 4, 5]])
     for model in (tied, untied):
-        model.eval()(batch, likelihood).sum().backward()
+        model.eval().losses(batch).sum().backward()
     shared = ["target", "head"] if tie == "target" else ["source", "target", "head"]
     gradients = [tables(tied)[name].grad for name in shared]
     assert all(gradient is gradients[0] for gradient in gradients)

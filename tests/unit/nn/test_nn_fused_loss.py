@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from calque.nn.heads.fused_loss import Projection, projected_losses
-from calque.nn.objectives import smoothed
+from calque.nn.heads.likelihood import smoothed_likelihood
 
 ROWS, WIDTH, SIZE = 11, 6, 17
 
@@ -18,7 +18,7 @@ def parts(dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor]:
 
 
 def apart(tensors: list[Tensor], labels: Tensor, smoothing: float) -> Tensor:
-    return smoothed(smoothing)(nn.functional.linear(*tensors).log_softmax(dim=-1), labels, SIZE)
+    return smoothed_likelihood(nn.functional.linear(*tensors).log_softmax(dim=-1), labels, smoothing, SIZE)
 
 
 @pytest.fixture(params=[2, 4, ROWS, 100])

@@ -12,7 +12,6 @@ import torch
 
 from calque.data.collate import collate_pairs, collate_sources
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood
 from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.text.source import SourceIds
@@ -55,7 +54,7 @@ def trained(name: str, turn: int) -> Seq2Seq:
             group["lr"] = peak * min(1.0, (step + 1) / 30, 2 * (updates - step) / updates)
         drawn = [chain(draws) for _ in range(BATCH)]
         batch = collate_pairs([source for source, _ in drawn], [row[::turn] for _, row in drawn])
-        loss = model(batch, likelihood).sum() / batch.target.mask.sum()
+        loss = model.losses(batch).sum() / batch.target.mask.sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

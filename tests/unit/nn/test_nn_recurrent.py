@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from calque import rows
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import likelihood
 from calque.nn.recurrent import layers as recurrent_layers
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoder, RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.text.source import plain_sources
@@ -100,7 +99,7 @@ def test_half_precision_trains(
         monkeypatch.setattr(recurrent_layers, "has_bf16_kernels", lambda: False)
     net = model(kind, **options).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = net(BATCH, likelihood).sum()
+        loss = net.losses(BATCH).sum()
     loss.backward()
     assert loss.isfinite()
     for name, parameter in net.named_parameters():
@@ -108,9 +107,9 @@ def test_half_precision_trains(
         assert parameter.grad.isfinite().all(), name
     with torch.no_grad():
         torch.manual_seed(4)
-        full = float(net.eval()(BATCH, likelihood).sum())
+        full = float(net.eval().losses(BATCH).sum())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert float(net(BATCH, likelihood).sum()) == pytest.approx(full, rel=0.05)
+            assert float(net.losses(BATCH).sum()) == pytest.approx(full, rel=0.05)
 
 
 @torch.no_grad()
@@ -119,11 +118,11 @@ def test_a_copy_computes_with_its_own_weights() -> None:
     net = model("lstm", variational_dropout=0.4).train()
     twin = copy.deepcopy(net)
     generator = torch.get_rng_state()
-    expected = net(BATCH, likelihood)
+    expected = net.losses(BATCH)
     for parameter in net.parameters():
         parameter.zero_()
     torch.set_rng_state(generator)
-    assert torch.equal(twin(BATCH, likelihood), expected)
+    assert torch.equal(twin.losses(BATCH), expected)
 
 
 def test_defaults_are_the_plain_network() -> None:

@@ -13,7 +13,6 @@ from calque.model import ModelConfig, build
 from calque.nn.attention.multihead import FIRST_CAPACITY, Heads, MultiHeadAttention, SelfAttention, hide_padding
 from calque.nn.embedding import Embedding
 from calque.nn.norms import build_norm
-from calque.nn.objectives import likelihood
 from calque.nn.parts import Memory, MemoryShape
 from calque.nn.transformer.encoder_decoder import (
     TransformerDecoder,
@@ -103,10 +102,10 @@ def test_the_coverage_loss_counts_in_training_alone() -> None:
     torch.manual_seed(0)
     model = build(ModelConfig.model_validate(config), VOCAB_SIZE, VOCAB_SIZE)
     batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9, 10], [10, 4]])
-    plain = model.eval()(batch, likelihood)
+    plain = model.eval().losses(batch)
     penalty = model.decoder(batch.target.inputs, model.encoder(batch.source)).penalty
     assert penalty.gt(0).any()
-    torch.testing.assert_close(model.train()(batch, likelihood), plain + penalty * batch.target.mask, **CLOSE)
+    torch.testing.assert_close(model.train().losses(batch), plain + penalty * batch.target.mask, **CLOSE)
 
 
 def test_dropped_layers_are_left_out_and_the_last_stays() -> None:
@@ -135,13 +134,13 @@ def test_layer_drop_in_a_model() -> None:
     whole = build(ModelConfig.model_validate({"encoder": SMALL, "decoder": SMALL}), VOCAB_SIZE, VOCAB_SIZE)
     whole.load_state_dict(model.state_dict())
     batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9, 10], [10, 4]])
-    torch.testing.assert_close(model.eval()(batch, likelihood), whole.eval()(batch, likelihood), rtol=0, atol=0)
+    torch.testing.assert_close(model.eval().losses(batch), whole.eval().losses(batch), rtol=0, atol=0)
     reached: set[str] = set()
     left_out = 0
     for _ in range(12):
         state = torch.get_rng_state()
         model.zero_grad()
-        losses = model.train()(batch, likelihood)
+        losses = model.train().losses(batch)
         losses.sum().backward()
         touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
         left_out += not any(name.startswith("encoder.layers.0.") for name in touched)
@@ -149,7 +148,7 @@ def test_layer_drop_in_a_model() -> None:
         reached |= touched
         # The saved generator repeats the choice.
         torch.set_rng_state(state)
-        assert torch.equal(model(batch, likelihood), losses)
+        assert torch.equal(model.losses(batch), losses)
     assert 0 < left_out < 12
     assert reached == {name for name, _ in model.named_parameters()}
 
@@ -255,9 +254,9 @@ def test_mixed_arithmetic_gives_nearly_the_same(fields: dict[str, Any]) -> None:
     config = ModelConfig.model_validate({"encoder": SMALL | both, "decoder": SMALL | fields})
     model = build(config, VOCAB_SIZE, VOCAB_SIZE).train()
     batch = collate_pairs(plain_sources([[4, 5, 6], [7]]), [[8, 9, 10], [10, 4]])
-    exact = model(batch, likelihood)
+    exact = model.losses(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model(batch, likelihood)
+        losses = model.losses(batch)
         context, state = model.eval().start(batch.source)
         log_probs, _ = model.step(batch.target.inputs[:, 0], state, context)
     losses.sum().backward()

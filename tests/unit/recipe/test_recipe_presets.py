@@ -77,7 +77,7 @@ def test_the_machine_decides_threads_device_and_precision() -> None:
     plain, fast = (recipe_for(Choice(), SURVEYS["captions"], machine).train for machine in (PLAIN, FAST))
     assert (plain.threads, plain.device, plain.precision) == (2, "cpu", "fp32")
     assert (fast.threads, fast.device, fast.precision) == (16, "cuda", "bf16")
-    assert fast.piece_tokens > plain.piece_tokens
+    assert fast.micro_batch_tokens > plain.micro_batch_tokens
 
 
 def test_scripts_decide_the_vocabulary() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from calque.training.optimizers.adam import AdamConfig, AdamWConfig, build_optimizer, learning_rate
+from calque.training.optimizers.adam import AdamConfig, AdamWConfig
+from calque.training.schedules import learning_rate
 
 SCHEDULES = ("constant", "inverse_sqrt", "cosine")
 PEAK, WARMUP, LENGTH = 0.002, 40, 400
@@ -69,7 +70,7 @@ def test_only_cosine_depends_on_the_length_of_the_run(schedule) -> None:
 def test_decay_shrinks_matrices_and_leaves_vectors() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-    optimizer = build_optimizer(AdamWConfig(weight_decay=0.5), module.parameters(), 0.1)
+    optimizer = AdamWConfig(weight_decay=0.5).build(module.parameters(), 0.1)
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -82,14 +83,14 @@ def test_decay_shrinks_matrices_and_leaves_vectors() -> None:
 def test_every_trained_parameter_is_in_one_group_and_frozen_ones_in_none(config) -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     module[0].bias.requires_grad_(False)
-    optimizer = build_optimizer(config, module.parameters(), 0.1)
+    optimizer = config.build(module.parameters(), 0.1)
     grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in module.parameters() if parameter.requires_grad)
     assert {group["lr"] for group in optimizer.param_groups} == {0.1}
 
 
 def test_plain_adam_decays_nothing() -> None:
-    optimizer = build_optimizer(AdamConfig(), [nn.Parameter(torch.ones(2, 2))], 0.1)
+    optimizer = AdamConfig().build([nn.Parameter(torch.ones(2, 2))], 0.1)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0]
 
 
@@ -101,7 +102,7 @@ def test_updates_are_those_of_torch_bit_for_bit_and_so_is_the_state(config) -> N
     torch.manual_seed(4)
     module = nn.Sequential(nn.Linear(7, 5), nn.LayerNorm(5), nn.Linear(5, 3))
     twin = copy.deepcopy(module)
-    optimizer = build_optimizer(config, module.parameters(), 0.1)
+    optimizer = config.build(module.parameters(), 0.1)
     options = {"lr": 0.1, "betas": (config.beta1, config.beta2), "eps": config.epsilon, "fused": True}
     if isinstance(config, AdamWConfig):
         # Groups in the order of `build_optimizer`: what decays, then what does not.
@@ -121,7 +122,7 @@ def test_updates_are_those_of_torch_bit_for_bit_and_so_is_the_state(config) -> N
             other.zero_grad(set_to_none=True)
         if number == 2:
             saved = copy.deepcopy(optimizer.state_dict())
-            optimizer = build_optimizer(config, module.parameters(), 0.1)
+            optimizer = config.build(module.parameters(), 0.1)
             optimizer.load_state_dict(saved)
     assert all(parameter.grad is None for parameter in module.parameters())
     for own, theirs in zip(module.parameters(), twin.parameters(), strict=True):
@@ -136,7 +137,7 @@ def test_updates_are_those_of_torch_bit_for_bit_and_so_is_the_state(config) -> N
 def test_no_gradient_is_kept_of_an_update() -> None:
     """Leave leaves: an update is no part of what is differentiated."""
     parameter = nn.Parameter(torch.ones(3))
-    optimizer = build_optimizer(AdamConfig(), [parameter], 0.1)
+    optimizer = AdamConfig().build([parameter], 0.1)
     parameter.square().sum().backward()
     optimizer.step()
     assert parameter.is_leaf
@@ -147,8 +148,8 @@ def test_no_gradient_is_kept_of_an_update() -> None:
 def test_a_life_of_the_optimizer_leaves_the_compiler_alone() -> None:
     """Build, update, save and restore in a new process: the compiler's import alone would take seconds."""
     script = (
-        "import sys, torch; from calque.training.optimizers.adam import AdamWConfig, build_optimizer;"
-        "weight = torch.nn.Parameter(torch.ones(2, 2)); build = lambda: build_optimizer(AdamWConfig(), [weight], 0.1);"
+        "import sys, torch; from calque.training.optimizers.adam import AdamWConfig;"
+        "weight = torch.nn.Parameter(torch.ones(2, 2)); build = lambda: AdamWConfig().build([weight], 0.1);"
         "first, second = build(), build(); weight.sum().backward(); first.step(); first.zero_grad();"
         "second.load_state_dict(first.state_dict()); print('torch._dynamo' in sys.modules, float(weight[0, 0]) < 1)"
     )

@@ -22,19 +22,19 @@ from calque.catalog import architecture
 from calque.data.collate import collate_pairs
 from calque.errors import ResourceError, UsageError
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.nn.objectives import smoothed
 from calque.recipe.layers import merge
 from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
 from calque.training.gradients.forked import OPENING, Team, add_gradients, gradients_shared, share_out
-from calque.training.updates import gradients_here
+from calque.training.gradients.here import GradientsHere
+from calque.training.objectives.likelihood import Likelihood
+from calque.training.objectives.objective import Learner, Objective
 
 HERE = Path(__file__).parent
 VOCAB_SIZE = 23
-OBJECTIVE = smoothed(0.1)
 
 
-def pieces(sizes: Sequence[int], seed: int = 1) -> list[Batch]:
+def micro_batches(sizes: Sequence[int], seed: int = 1) -> list[Batch]:
     """Return pieces of so many pairs each, of random lengths."""
     draw = random.Random(seed)
 
@@ -44,27 +44,28 @@ def pieces(sizes: Sequence[int], seed: int = 1) -> list[Batch]:
     return [collate_pairs(plain_sources(sentences(size)), sentences(size)) for size in sizes]
 
 
-def network(name: str, dropout: float) -> Seq2Seq:
+def learner_of(name: str, dropout: float) -> Learner:
     torch.manual_seed(5)
     parts = {"encoder": {"dropout": dropout}, "decoder": {"dropout": dropout}}
-    return build(ModelConfig.model_validate(merge(architecture(name, "tiny"), parts)), VOCAB_SIZE, VOCAB_SIZE)
+    model = build(ModelConfig.model_validate(merge(architecture(name, "tiny"), parts)), VOCAB_SIZE, VOCAB_SIZE)
+    return Learner(model, Likelihood(0.1))
 
 
 def of_team(threads: int) -> TrainConfig:
     return TrainConfig(threads=threads, parallel="processes")
 
 
-def gradients_of(model: Seq2Seq) -> list[torch.Tensor]:
-    """Take the gradients out of a model."""
-    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    model.zero_grad(set_to_none=True)
+def gradients_of(learner: Learner) -> list[torch.Tensor]:
+    """Take the gradients out of a learner."""
+    found = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
+    learner.zero_grad(set_to_none=True)
     return found
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 5), st.integers(0, 100))
 @settings(deadline=None)
 def test_every_pair_is_in_one_share_and_shares_are_even(sizes: list[int], count: int, seed: int) -> None:
-    given = pieces(sizes, seed)
+    given = micro_batches(sizes, seed)
     shares = share_out(given, count)
     assert len(shares) == count
     rows = [row.tolist() for share in shares for piece in share for row in piece.target.labels]
@@ -81,48 +82,48 @@ def test_every_pair_is_in_one_share_and_shares_are_even(sizes: list[int], count:
     [([60, 66], [[60], [66]]), ([40, 40, 40], [[40, 20], [20, 40]]), ([66, 60, 4], [[66], [60, 4]])],
 )
 def test_a_piece_is_cut_only_where_that_evens_out_more_than_it_costs(sizes: list[int], expected: list[int]) -> None:
-    shares = share_out(pieces(sizes), 2)
+    shares = share_out(micro_batches(sizes), 2)
     assert [[len(piece.target.mask) for piece in share] for share in shares] == expected
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_team_has_the_gradients_of_one_process(name: str, threads: int) -> None:
-    model = network(name, 0.0)
-    alone = gradients_here(model, OBJECTIVE, TrainConfig(threads=1))
-    with Team(model, OBJECTIVE, of_team(threads)) as team:
+    learner = learner_of(name, 0.0)
+    alone = GradientsHere(learner, TrainConfig(threads=1))
+    with Team(learner, of_team(threads)) as team:
         # Twice, since a helper must forget the gradients of the update before; one pair leaves helpers without work.
-        for given in (pieces([7, 4, 9]), pieces([1], seed=2), pieces([5, 5], seed=3)):
+        for given in (micro_batches([7, 4, 9]), micro_batches([1], seed=2), micro_batches([5, 5], seed=3)):
             expected_loss, expected_tokens = alone(given)
-            expected = gradients_of(model)
+            expected = gradients_of(learner)
             loss, tokens = team(given)
             assert tokens == expected_tokens
             assert loss == pytest.approx(expected_loss, rel=1e-5)
-            for own, other in zip(gradients_of(model), expected, strict=True):
+            for own, other in zip(gradients_of(learner), expected, strict=True):
                 torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
 
 
 def test_helpers_read_weights_that_changed() -> None:
-    model = network("lstm", 0.0)
-    with Team(model, OBJECTIVE, of_team(2)) as team:
-        before, _ = team(pieces([8]))
+    learner = learner_of("lstm", 0.0)
+    with Team(learner, of_team(2)) as team:
+        before, _ = team(micro_batches([8]))
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in learner.parameters():
                 parameter.mul_(0.5)
-        after, _ = team(pieces([8]))
-    assert after == pytest.approx(gradients_here(model, OBJECTIVE, TrainConfig(threads=1))(pieces([8]))[0], rel=1e-5)
+        after, _ = team(micro_batches([8]))
+    assert after == pytest.approx(GradientsHere(learner, TrainConfig(threads=1))(micro_batches([8]))[0], rel=1e-5)
     assert abs(after - before) > 1e-3
 
 
 def test_dropout_follows_from_the_generator_here() -> None:
-    model, given = network("transformer", 0.3), pieces([6, 6])
+    learner, given = learner_of("transformer", 0.3), micro_batches([6, 6])
     found = []
-    with Team(model, OBJECTIVE, of_team(2)) as team:
+    with Team(learner, of_team(2)) as team:
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
             found.append(team(given)[0])
     # Another team, as after a resumption.
-    with Team(model, OBJECTIVE, of_team(2)) as team:
+    with Team(learner, of_team(2)) as team:
         torch.manual_seed(2)
         found.append(team(given)[0])
     assert found[0] == found[1]
@@ -131,25 +132,25 @@ def test_dropout_follows_from_the_generator_here() -> None:
 
 
 def test_dropout_of_a_helper_follows_from_the_seed_that_it_is_given() -> None:
-    with Team(network("transformer", 0.3), OBJECTIVE, of_team(2)) as team:
+    with Team(learner_of("transformer", 0.3), of_team(2)) as team:
         answers = []
         for seed in (1, 1, 2):
-            team.helpers[0].ask(pieces([6]), 50, seed)
+            team.helpers[0].ask(micro_batches([6]), 50, seed)
             answers.append(team.helpers[0].answer())
     assert answers[0] == answers[1]
     assert answers[1] != answers[2]
 
 
 def test_processes_are_asked_for_by_the_recipe() -> None:
-    model = network("lstm", 0.0)
+    learner = learner_of("lstm", 0.0)
     for config in (TrainConfig(threads=2), TrainConfig(threads=1, parallel="processes")):
-        with gradients_shared(model, OBJECTIVE, config) as gradients:
+        with gradients_shared(learner, config) as gradients:
             assert not isinstance(gradients, Team)
     before = torch.get_num_threads()
-    with gradients_shared(model, OBJECTIVE, of_team(3)) as gradients:
+    with gradients_shared(learner, of_team(3)) as gradients:
         assert isinstance(gradients, Team)
         assert len(gradients.helpers) == 2
-        gradients(pieces([4]))
+        gradients(micro_batches([4]))
         assert torch.get_num_threads() == before
 
 
@@ -157,7 +158,7 @@ def test_a_process_that_cannot_fork_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     with (
         pytest.raises(UsageError, match=r"train\.parallel=threads"),
-        gradients_shared(network("lstm", 0.0), OBJECTIVE, of_team(2)),
+        gradients_shared(learner_of("lstm", 0.0), of_team(2)),
     ):
         raise AssertionError("it was entered")
 
@@ -173,47 +174,48 @@ def test_what_no_process_reached_stays_without_a_gradient() -> None:
 
 
 def test_a_killed_helper_is_told() -> None:
-    with Team(network("lstm", 0.0), OBJECTIVE, of_team(3)) as team:
-        team(pieces([6]))
+    with Team(learner_of("lstm", 0.0), of_team(3)) as team:
+        team(micro_batches([6]))
         os.kill(team.helpers[1].process.pid, signal.SIGKILL)
         with pytest.raises(ResourceError, match=r"train\.parallel=threads"):
-            team(pieces([6]))
+            team(micro_batches([6]))
 
 
 def test_an_interruption_is_not_a_helpers_to_answer() -> None:
     """Ctrl-C reaches every process of a terminal, and a service's end every process of a service."""
-    with Team(network("lstm", 0.0), OBJECTIVE, of_team(2)) as team:
-        expected = team(pieces([6]))
+    with Team(learner_of("lstm", 0.0), of_team(2)) as team:
+        expected = team(micro_batches([6]))
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(team.helpers[0].process.pid, number)
-        assert team(pieces([6])) == expected
+        assert team(micro_batches([6])) == expected
 
 
 def test_a_fault_in_a_helper_comes_here() -> None:
-    def faulty(log_probs: torch.Tensor, labels: torch.Tensor, vocab_size: int) -> torch.Tensor:
-        raise ZeroDivisionError("out of order")
+    class Faulty(Objective):
+        def __call__(self, model: Seq2Seq, batch: Batch) -> torch.Tensor:
+            raise ZeroDivisionError("out of order")
 
-    with Team(network("lstm", 0.0), faulty, of_team(2)) as team:
+    with Team(Learner(learner_of("lstm", 0.0).model, Faulty()), of_team(2)) as team:
         helper = team.helpers[0]
-        helper.ask(pieces([3]), 9, 1)
+        helper.ask(micro_batches([3]), 9, 1)
         with pytest.raises(RuntimeError, match="out of order"):
             helper.answer()
 
 
 def test_helpers_end_with_the_team() -> None:
-    with Team(network("lstm", 0.0), OBJECTIVE, of_team(3)) as team:
+    with Team(learner_of("lstm", 0.0), of_team(3)) as team:
         numbers = [helper.process.pid for helper in team.helpers]
         # In the midst of work, which nobody waits for.
         for helper in team.helpers:
-            helper.ask(pieces([40]), 100, 1)
+            helper.ask(micro_batches([40]), 100, 1)
     assert not any(is_running(number) for number in numbers)
 
 
 def test_helpers_do_not_outlive_a_killed_parent() -> None:
     code = (
         "import os, signal, test_training_team as own\n"
-        "with own.Team(own.network('lstm', 0.0), own.OBJECTIVE, own.of_team(3)) as team:\n"
-        "    team(own.pieces([6]))\n"
+        "with own.Team(own.learner_of('lstm', 0.0), own.of_team(3)) as team:\n"
+        "    team(own.micro_batches([6]))\n"
         "    print(*(helper.process.pid for helper in team.helpers), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

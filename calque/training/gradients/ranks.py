@@ -1,0 +1,80 @@
+"""Ranks: processes that train one model together, each on a share of every update.
+
+Each rank reads the same data in the same order, so it knows the target tokens of the whole update without being told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from calque.batch import Batch
+from calque.training.gradients.forked import share_out
+from calque.training.gradients.here import Gradients
+
+
+def _alone(value: Tensor) -> Tensor:
+    return value
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process among those that train one model.
+
+    `sum` takes a tensor and returns its sum over all ranks, the same on each; every rank calls it as often and with
+    the same shapes. The first rank (0) validates, writes the files and decides when the run ends.
+    """
+
+    rank: int = 0
+    size: int = 1
+    sum: Callable[[Tensor], Tensor] = _alone
+
+    @property
+    def is_first(self) -> bool:
+        """Return whether this is the rank that validates and writes."""
+        return self.rank == 0
+
+    def agree(self, is_complete: bool, signal: int) -> tuple[bool, int]:
+        """Return whether the first rank says that the run is complete, and a signal that any rank has received."""
+        if self.size == 1:
+            return is_complete, signal
+        received = torch.zeros(self.size + 1, dtype=torch.int64)
+        received[self.rank], received[-1] = signal, is_complete
+        *signals, complete = self.sum(received).tolist()
+        return bool(complete), max(signals)
+
+
+class GradientsOfRanks(Gradients):
+    """Compute the gradients of this rank's share of an update, and add those of the other ranks.
+
+    Dropout on other ranks draws from seeds that the first rank draws for each update, so what resumes is the first
+    rank's state alone.
+    """
+
+    def __init__(self, own: Gradients, parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
+        self.own, self.parameters, self.ranks = own, parameters, ranks
+
+    def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
+        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
+        ranks = self.ranks
+        seeds = torch.zeros(ranks.size, dtype=torch.int64)
+        if ranks.is_first:
+            seeds = torch.randint(2**62, (ranks.size,))
+        seed = int(ranks.sum(seeds)[ranks.rank])
+        if not ranks.is_first:
+            torch.manual_seed(seed)
+        loss = self.own.accumulate(share_out(micro_batches, ranks.size)[ranks.rank], tokens)
+        # A parameter that no rank has reached keeps no gradient, as in one process.
+        reached = [parameter.grad is not None for parameter in self.parameters]
+        *counts, total = ranks.sum(torch.tensor([*reached, loss], dtype=torch.float64)).tolist()
+        for parameter, count in zip(self.parameters, counts, strict=True):
+            if count:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = ranks.sum(gradient)
+        return float(total)
+
+
+def over_ranks(own: Gradients, parameters: Sequence[nn.Parameter], ranks: Ranks) -> Gradients:
+    """Return what computes the gradients over all ranks: `own` itself where there is one."""
+    return own if ranks.size == 1 else GradientsOfRanks(own, parameters, ranks)
