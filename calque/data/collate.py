@@ -4,7 +4,6 @@ Here, and only here, </s> ends a source, <s> begins a target's inputs and </s> e
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TypeAlias
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from calque.batch import Batch, Source, Target
 from calque.data.store.token_store import TokenStore
 from calque.ids import BOS, EOS, PAD
+from calque.text.extras import PaddedTokens, extra_named, pad_rows
 from calque.text.source import SourceIds
 
 Ragged: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -29,7 +29,8 @@ def collate(store: TokenStore, indices: NDArray[np.int64]) -> Batch:
 
 def collate_sources(sources: Sequence[SourceIds], vocab_size: int = 0) -> Source:
     """Return sources (B of them, at least one) as a record; `vocab_size` V of the target is needed for copying."""
-    extras = {name: _flatten(rows) for name, rows in _extras(sources).items()}
+    names = [extra.name for extra, _ in sources[0].extras]
+    extras = {name: _flatten([source.numbers(name) for source in sources]) for name in names}
     return _source(*_flatten([source.tokens for source in sources]), extras, vocab_size)
 
 
@@ -39,59 +40,27 @@ def collate_pairs(sources: Sequence[SourceIds], targets: Sequence[Sequence[int]]
     return Batch(collate_sources(sources, vocab_size), _target(*_flatten(targets)))
 
 
-def _extras(sources: Sequence[SourceIds]) -> dict[str, list[Sequence[int]]]:
-    """Return what the sources have beside tokens: all of them or none."""
-    found: dict[str, list[Sequence[int]]] = {}
-    if sources[0].copy_ids is not None:
-        found["copy_ids"] = [source.copy_ids or [] for source in sources]
-    if sources[0].segments is not None:
-        found["segments"] = [source.segments or [] for source in sources]
-    if sources[0].edges is not None:
-        found["edges"] = [list(chain.from_iterable(source.edges or [])) for source in sources]
-    return found
-
-
 def _flatten(rows: Sequence[Sequence[int]]) -> Ragged:
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
 
 
-def _padded(flat: NDArray[np.int64], lengths: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return rows [B, width], 0 after the values of each."""
-    rows = np.zeros((len(lengths), width), np.int64)
-    # A mask takes cells in row-major order, which is the order of the values laid end to end.
-    rows[np.arange(width) < lengths[:, None]] = flat
-    return rows
-
-
 def _closed(flat: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return rows [B, longest + 1], each with </s> after its tokens, and the mask of what is not padding."""
     width = int(lengths.max()) + 1
-    rows = _padded(flat, lengths, width)
+    rows = pad_rows(flat, lengths, width)
     rows[np.arange(len(lengths)), lengths] = EOS
     return rows, np.arange(width) <= lengths[:, None]
 
 
 def _source(flat: NDArray[np.int64], lengths: NDArray[np.int64], extras: dict[str, Ragged], vocab_size: int) -> Source:
     tokens, mask = _closed(flat, lengths)
-    source = Source(torch.from_numpy(tokens), torch.from_numpy(mask))
-    if "copy_ids" in extras:
-        # Of </s> there is nothing to copy.
-        copy_ids = _padded(*extras["copy_ids"], tokens.shape[1])
-        num_forms = np.maximum(copy_ids.max(axis=1) + 1 - vocab_size, 0)
-        forms = np.arange(int(num_forms.max())) < num_forms[:, None]
-        source = replace(source, copy_ids=torch.from_numpy(copy_ids), forms=torch.from_numpy(forms))
-    if "segments" in extras:
-        segments = _padded(*extras["segments"], tokens.shape[1])
-        # The </s> belongs to the last of the sources: that of the token before, or the next where that one is closed.
-        rows, last = np.arange(len(lengths)), np.maximum(lengths - 1, 0)
-        segments[rows, lengths] = segments[rows, last] + ((tokens[rows, last] == EOS) & (lengths > 0))
-        source = replace(source, segment=torch.from_numpy(segments))
-    if "edges" in extras:
-        numbers, counts = extras["edges"]
-        edges = _padded(numbers, counts, int(counts.max())).reshape(len(counts), -1, 3)
-        source = replace(source, edges=torch.from_numpy(edges))
-    return source
+    padded = PaddedTokens(tokens, lengths, vocab_size)
+    fields: dict[str, NDArray[np.generic]] = {}
+    for name, (numbers, counts) in extras.items():
+        fields |= extra_named(name).fields(numbers, counts, padded)
+    tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
+    return Source(torch.from_numpy(tokens), torch.from_numpy(mask), **tensors)
 
 
 def _target(flat: NDArray[np.int64], lengths: NDArray[np.int64]) -> Target:

@@ -3,12 +3,11 @@
 Koehn, "Statistical significance tests for machine translation evaluation", EMNLP 2004.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from calque.metrics.score import FloatArray, Metric, Score
+from calque.metrics.score import FloatArray, Interval, Metric, Score
 
 RESAMPLES = 1000
 SEED = 12345
@@ -41,12 +40,20 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Score:
-    """Return the score with its 95 % interval: the 2.5th to the 97.5th percentile over resampled lines."""
+    """Return the score with its 95 % interval: the 2.5th to the 97.5th percentile over resampled lines.
+
+    A metric with a formula for its interval, such as exact match, is not resampled.
+    """
     lines = metric.statistics(hypotheses, references)
-    value = metric.value_of(lines.values.sum(axis=0))
-    score = Score(metric.name, value, None, None, lines.signature, metric.higher_is_better)
-    low, high = np.quantile(resampled_values(metric, lines.values, resamples, seed), [0.025, 0.975])
+    total = lines.values.sum(axis=0)
+    if metric.interval_of is not None:
+        interval = metric.interval_of(total)
+        how = f"ci:{interval.method}"
+    else:
+        low, high = np.quantile(resampled_values(metric, lines.values, resamples, seed), [0.025, 0.975]).tolist()
+        interval, how = Interval(low, high, "bootstrap"), f"bs:{resamples}|seed:{seed}"
     # sacrebleu writes the bootstrap directly after the number of references.
     references_part, _, rest = lines.signature.partition("|")
-    signature = f"{references_part}|bs:{resamples}|seed:{seed}|{rest}"
-    return dataclasses.replace(score, low=float(low), high=float(high), signature=signature)
+    signature = f"{references_part}|{how}|{rest}"
+    value = metric.value_of(total)
+    return Score(metric.name, value, interval.low, interval.high, signature, metric.higher_is_better)

@@ -4,8 +4,10 @@ Scores of a corpus are never means of scores of lines here; that is what makes B
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +35,15 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Hold the bounds of a 95 % interval and the name of the method, for the signature."""
+
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True)
 class LineStatistics:
     """Hold the statistics of N lines, `values` [N, F], and the signature: every choice that fixes the number."""
 
@@ -44,24 +55,37 @@ class LineStatistics:
 class Metric:
     """Join `measure` (lines -> statistics) with `value_of` (their sum [F] -> value).
 
-    `measure` takes outputs and, for each, its right answers: at least one, not the same number for each line.
+    `measure` takes outputs and, for each, its right answers: at least one, not the same number for each line. All texts
+    are compared in Unicode's composed form (NFC): the same text in two forms is one text. Where that changed a text,
+    the signature has `unicode:nfc`. `interval_of` computes the 95 % interval from the sum where a formula is better
+    than resampling lines.
     """
 
     name: str
     higher_is_better: bool
     measure: Callable[[Sequence[str], Sequence[Sequence[str]]], LineStatistics]
     value_of: Callable[[FloatArray], float]
+    interval_of: Callable[[FloatArray], Interval] | None = None
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
         """Return the statistics of each line; raise DataError or UsageError where the lines do not fit together."""
         check_lines(hypotheses, references)
-        return self.measure(hypotheses, references)
+        if all(is_composed(text) for texts in (hypotheses, *references) for text in texts):
+            return self.measure(hypotheses, references)
+        hypotheses = [composed(text) for text in hypotheses]
+        references = [[composed(answer) for answer in answers] for answers in references]
+        lines = self.measure(hypotheses, references)
+        return LineStatistics(lines.values, f"{lines.signature}|unicode:nfc")
 
     def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         """Return the score of the whole corpus, without an interval (see `bootstrap`)."""
         lines = self.statistics(hypotheses, references)
         value = self.value_of(lines.values.sum(axis=0))
         return Score(self.name, value, None, None, lines.signature, self.higher_is_better)
+
+
+is_composed = partial(unicodedata.is_normalized, "NFC")
+composed = partial(unicodedata.normalize, "NFC")
 
 
 def check_lines(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -13,11 +13,11 @@ from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.errors import DataError, did_you_mean
-from calque.ids import EOS, PAD
+from calque.ids import EOS
 from calque.text.graph.graph import graph_from, write_graph
 from calque.text.graph.layout import SourceError
 from calque.text.identity import is_blank
-from calque.text.source import SourceIds
+from calque.text.source import SourceIds, numbered_forms
 from calque.text.tokenizers.tags import TaggedTokenizer
 from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, well_formed
 
@@ -177,26 +177,19 @@ def join_sources(parts: Sequence[SourceIds], vocab_size: int) -> SourceIds:
     """Return several sources as one; `vocab_size` is that of the target, beyond which copied forms are numbered."""
     if len(parts) == 1:
         return parts[0]
+    table = numbered_forms(parts)
     tokens: list[int] = []
     segments: list[int] = []
-    copy_ids: list[int] = []
-    edges = []
-    forms: dict[str, int] = {}
+    bounds = [0]
     for number, part in enumerate(parts):
-        start, closing = len(tokens), [EOS] if number < len(parts) - 1 else []
-        tokens += [*part.tokens, *closing]
-        segments += [number] * (len(tokens) - start)
-        places = [vocab_size + forms.setdefault(form, len(forms)) for form in part.forms]
-        copy_ids += [place if place < vocab_size else places[place - vocab_size] for place in part.copy_ids or ()]
-        copy_ids += [PAD] * len(closing)
-        edges += [(start + first, start + last, kind) for first, last, kind in part.edges or ()]
-    return SourceIds(
-        tokens,
-        None if parts[0].copy_ids is None else copy_ids,
-        tuple(forms),
-        None if parts[0].edges is None else edges,
-        segments,
-    )
+        tokens += part.tokens if number == len(parts) - 1 else [*part.tokens, EOS]
+        segments += [number] * (len(tokens) - bounds[-1])
+        bounds.append(len(tokens))
+    members = [dict(part.with_forms(table, vocab_size).extras) for part in parts]
+    extras: dict[str, Any] = {
+        extra.name: extra.joined([own.get(extra, []) for own in members], bounds) for extra in members[0]
+    }
+    return SourceIds(tokens, forms=tuple(table), **(extras | {"segments": segments}))
 
 
 def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class TextPair:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Return the names of what `read_sources` gives beside tokens (of `EXTRAS`)."""
+        """Return the names of what `read_sources` gives beside tokens (of `calque.text.extras`)."""
         edges, segments = self.layout.num_edge_kinds > 0, len(self.inputs.sources) > 1
         return ("copy_ids",) * self.copying + ("edges",) * edges + ("segments",) * segments
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from calque.errors import UsageError
 from calque.text.pair import TextPair
-from calque.text.source import SourceIds
+from calque.text.source import SourceIds, numbered_forms
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,8 @@ def read_shared(texts: Sequence[TextPair], lines: Sequence[str]) -> list[SharedS
 
 def share_forms(members: tuple[SourceIds, ...], vocab_size: int) -> SharedSource:
     """Number the forms that the members can copy in one table: the same text, the same number."""
-    table = {form: place for place, form in enumerate(dict.fromkeys(form for own in members for form in own.forms))}
-
-    def renumbered(source: SourceIds) -> SourceIds:
-        if source.copy_ids is None or not source.forms:
-            return source
-        places = [vocab_size + table[form] for form in source.forms]
-        copy_ids = [number if number < vocab_size else places[number - vocab_size] for number in source.copy_ids]
-        return replace(source, copy_ids=copy_ids, forms=tuple(table))
-
-    return SharedSource(tuple(map(renumbered, members)), tuple(table))
+    table = numbered_forms(members)
+    return SharedSource(tuple(own.with_forms(table, vocab_size) for own in members), tuple(table))
 
 
 def require_one_target(texts: Sequence[TextPair], names: Sequence[str]) -> None:

@@ -1,15 +1,12 @@
-"""What the text side hands over of one source: ids, and what copying, graphs and several sources need beside them."""
+"""The text side of one source: ids, and what copying, graphs and several sources need beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeVar
 
-from calque.ids import PAD
+from calque.text.extras import Edge, Extra, cut, extra_named, extras_of
 
-Edge: TypeAlias = tuple[int, int, int]
-
-# Beside the tokens; a store keeps a file for each that a layout has.
-EXTRAS = ("copy_ids", "edges", "segments")
+S = TypeVar("S", bound="SourceIds")
 
 
 @dataclass(frozen=True)
@@ -35,42 +32,61 @@ class SourceIds:
         """Return the number of tokens."""
         return len(self.tokens)
 
-    def part(self, start: int, stop: int) -> "SourceIds":
+    @property
+    def extras(self) -> list[tuple[Extra[Any], list[Any]]]:
+        """Return the extras that this source has, each with its items."""
+        return extras_of(self)
+
+    def numbers(self, name: str) -> list[int]:
+        """Return the items of an extra as numbers."""
+        return extra_named(name).flat(getattr(self, name) or [])
+
+    def part(self: S, start: int, stop: int) -> S:
         """Return the tokens from `start` to before `stop`, counted after the lead, with the same lead and tail."""
         assert self.is_cuttable, "a graph or several sources have no parts"
-        end = len(self.tokens) - self.tail
-
-        def cut(values: list[int]) -> list[int]:
-            return values[: self.lead] + values[self.lead : end][start:stop] + values[end:]
-
-        copy_ids = None if self.copy_ids is None else cut(self.copy_ids)
-        return replace(self, tokens=cut(self.tokens), copy_ids=copy_ids)
+        kept = slice(start, stop)
+        extras: dict[str, Any] = {
+            extra.name: extra.cut(items, kept, self.lead, self.tail) for extra, items in self.extras
+        }
+        return replace(self, tokens=cut(self.tokens, kept, self.lead, self.tail), **extras)
 
     @property
     def kept(self) -> int:
         """Return the number of tokens that every part keeps."""
         return self.lead + self.tail
 
-    def framed(self, before: Sequence[int], after: Sequence[int] = ()) -> "SourceIds":
+    def framed(self: S, before: Sequence[int], after: Sequence[int] = ()) -> S:
         """Return the source with ids around it that every part keeps; nothing of it is copied, no edge leads there."""
-        start, end = [PAD] * len(before), [PAD] * len(after)
-        shift, last = len(before), self.segments[-1] if self.segments else 0
+        extras: dict[str, Any] = {
+            extra.name: extra.framed(items, len(before), len(after)) for extra, items in self.extras
+        }
         return replace(
             self,
             tokens=[*before, *self.tokens, *after],
-            copy_ids=None if self.copy_ids is None else start + self.copy_ids + end,
-            edges=None if self.edges is None else [(one + shift, two + shift, kind) for one, two, kind in self.edges],
-            segments=None if self.segments is None else [0] * shift + self.segments + [last] * len(after),
             lead=self.lead + len(before),
             tail=self.tail + len(after),
+            **extras,
         )
+
+    def with_forms(self: S, table: Mapping[str, int], vocab_size: int) -> S:
+        """Return the source with its copied forms numbered by `table`, from `vocab_size` on."""
+        if self.copy_ids is None or not self.forms:
+            return self
+        places = [vocab_size + table[form] for form in self.forms]
+        copy_ids = [number if number < vocab_size else places[number - vocab_size] for number in self.copy_ids]
+        return replace(self, copy_ids=copy_ids, forms=tuple(table))
 
     @property
     def is_cuttable(self) -> bool:
-        """Say whether a part of it is a source: not of a graph, nor of several sources."""
-        return self.edges is None and self.segments is None
+        """Return whether a part of it is a source: not of a graph, nor of several sources."""
+        return all(extra.is_cuttable for extra, _ in self.extras)
 
 
 def plain_sources(rows: Sequence[list[int]]) -> list[SourceIds]:
     """Return sources that are nothing but tokens."""
     return [SourceIds(tokens) for tokens in rows]
+
+
+def numbered_forms(sources: Sequence[SourceIds]) -> dict[str, int]:
+    """Return a number for each form that one of the sources can copy, in the order of their first places."""
+    return {form: place for place, form in enumerate(dict.fromkeys(form for own in sources for form in own.forms))}

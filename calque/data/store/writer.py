@@ -59,7 +59,7 @@ class StoreRecord(Config):
     vocab_size: int
     """Target ids from here on are copied forms."""
     extras: dict[str, int]
-    """What sources have beside tokens (`calque.text.source.EXTRAS`), and how many numbers of each are kept."""
+    """What sources have beside tokens (`calque.text.extras.EXTRAS`), and how many numbers of each are kept."""
     num_pairs: int
     """Pairs kept."""
     num_source_tokens: int
@@ -136,7 +136,7 @@ def write_files(
             sides[0].write([source.tokens for source, _ in kept])
             sides[1].write([target for _, target in kept])
             for name, writer in extras.items():
-                writer.write([_flat(source, name) for source, _ in kept])
+                writer.write([source.numbers(name) for source, _ in kept])
             num_read, num_kept = num_read + len(block), num_kept + len(kept)
             if progress is not None:
                 progress(num_read)
@@ -154,17 +154,6 @@ def write_files(
         num_empty=num_empty,
         checksums=checksums,
     )
-
-
-def _flat(source: SourceIds, name: str) -> list[int]:
-    match name:
-        case "copy_ids":
-            return source.copy_ids or []
-        case "segments":
-            return source.segments or []
-        case "edges":
-            return list(chain.from_iterable(source.edges or []))
-    raise AssertionError(name)
 
 
 def _blocks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -18,8 +18,9 @@ from calque.config import Config
 from calque.errors import DataError
 from calque.ids import NUM_SPECIALS, PAD, UNK
 from calque.text.copying import copy_table
+from calque.text.extras import Edge
 from calque.text.graph.graph import Graph, linearised, read_graph
-from calque.text.source import Edge, SourceIds
+from calque.text.source import SourceIds
 from calque.text.tokenizers.symbols import Vocabulary
 from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, damaged
 

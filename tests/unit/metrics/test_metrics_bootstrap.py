@@ -41,6 +41,27 @@ def test_exact_match_interval_is_the_binomial_one():
     assert score.high - score.low == pytest.approx(100 * 2 * 1.96 * np.sqrt(share * (1 - share) / 2000), rel=0.12)
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.985, 20), (0.985, 200), (0.5, 20), (0.9, 50), (0.02, 100)])
+def test_the_interval_of_exact_match_covers_the_true_share(share, count):
+    """Draw sets of lines of which a known share is right: the interval holds that share in at least 9 of 10 sets."""
+    draws = np.random.default_rng(7).random((400, count)) < share
+    covered = 0
+    for right in draws:
+        score = bootstrap(metric_named("exact"), ["a" if x else "b" for x in right], [["a"]] * count)
+        assert 0 <= score.low <= score.value <= score.high <= 100
+        covered += score.low <= 100 * share <= score.high
+    assert covered >= 0.9 * len(draws)
+
+
+def test_all_right_and_all_wrong_have_an_interval():
+    """Leave room where every line is right, or none: ten right lines prove little."""
+    for output, value in (("a", 100), ("b", 0)):
+        score = bootstrap(metric_named("exact"), [output] * 10, [["a"]] * 10)
+        assert score.value == value
+        assert score.high - score.low > 20
+        assert "ci:wilson" in score.signature
+
+
 def test_bleu_interval_is_as_wide_as_sacrebleus():
     outputs, references = corpus(200)
     score = bootstrap(metric_named("bleu"), outputs, references)
