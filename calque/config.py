@@ -1,16 +1,71 @@
-"""The base of every section of the recipe: frozen, strict, its help written under each field."""
+"""The base of every section of the recipe, the bounds that sections share, and what a wrong value is answered with.
+
+A section is frozen and strict. The docstring under each field is its help.
+"""
 
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calque.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# Bounds that many sections share. The upper ones lie far above every published model: memory refuses earlier.
+Layers = Annotated[int, Field(ge=1, le=512)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+WidthOrAuto = Annotated[int, Field(ge=0, le=65_536)]
+Units = Annotated[int, Field(ge=1, le=1_048_576)]
+NumHeads = Annotated[int, Field(ge=1, le=1_024)]
+DropoutRate = Annotated[float, Field(ge=0, le=0.99)]
+LossWeight = Annotated[float, Field(ge=0, le=1_000)]
+NumEdgeKinds = Annotated[int, Field(ge=1, le=10_000)]
+NumHypotheses = Annotated[int, Field(ge=1, le=1_024)]
+# Counts of updates, epochs or sentences.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+# A sentence about an unknown key, given its path and the known keys of its section.
+Hint = Callable[[str, Sequence[str]], str]
+_MOST_SHOWN = 60
+# What must hold, by the type of pydantic's error; the names in braces are those of its context.
+_MUST_HOLD = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "finite_number": "must be a finite number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_parsing_size": "must be an integer of fewer digits",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a string",
+    "tuple_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_type": "must be a section with fields, not a single value",
+    "model_attributes_type": "must be a section with fields, not a single value",
+    "dict_type": "must be a section with fields, not a single value",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "string_too_long": "must have at most {max_length} characters",
+}
 
 
 class Config(BaseModel):
-    """Refuse unknown keys and changes after construction; the docstring under each field is its help."""
+    """Base of every section: unknown keys and later changes are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +74,7 @@ class Config(BaseModel):
 def help_of(section: type[BaseModel]) -> dict[str, str]:
     """Return the help of each field of a section.
 
-    It is read from the source when it is asked for: reading all of it at import would delay every start.
+    It is read from the source on demand: to read all of it at import would delay every start.
     """
     found: dict[str, str] = {}
     for kind in reversed(section.__mro__):
@@ -31,3 +86,107 @@ def help_of(section: type[BaseModel]) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
     return found
+
+
+def members(annotation: Any, kind: Any = None) -> Iterator[type[BaseModel]]:  # Any: what a field may be annotated with
+    """Yield the section classes in the annotation of a field; with `kind`, only the members of that kind."""
+    origin = get_origin(annotation)
+    if origin in (Annotated, tuple):
+        yield from members(get_args(annotation)[0], kind)
+    elif origin in (Union, UnionType):
+        for choice in get_args(annotation):
+            yield from members(choice, kind)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and _is_of(annotation, kind):
+        yield annotation
+
+
+def kinds_of(section: type[BaseModel]) -> tuple[str, ...]:
+    """Return the kinds that a member of a union stands for; none for a section without the field `kind`."""
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _is_of(section: type[BaseModel], kind: object) -> bool:
+    return kind is None or not kinds_of(section) or kind in kinds_of(section)
+
+
+def reasons(
+    error: ValidationError, section: type[BaseModel] | None = None, values: object = None, hint: Hint | None = None
+) -> list[str]:
+    """Return one line for each mistake in the values of a section: the path, what must hold, and what was given.
+
+    Without `section` and `values`, unknown keys are named without a suggestion. `hint` returns a sentence about an
+    unknown key, given its path and the known keys.
+    """
+    return [_reason(mistake, section, values, hint or _nearest) for mistake in error.errors(include_url=False)]
+
+
+def _nearest(path: str, known: Sequence[str]) -> str:
+    return did_you_mean(path.rpartition(".")[2], known)
+
+
+def _reason(mistake: "ErrorDetails", section: type[BaseModel] | None, values: object, hint: Hint) -> str:
+    keys: list[str] = []
+    own = union = [section] if section else []
+    place, kind = values, None
+    for number, part in enumerate(mistake["loc"]):
+        is_missing = mistake["type"] == "missing" and number == len(mistake["loc"]) - 1
+        if isinstance(place, Mapping) and part not in place and not is_missing:
+            continue  # the kind of a union, which pydantic adds to the location
+        if mistake["type"] == "extra_forbidden" and number == len(mistake["loc"]) - 1:
+            return f"{'.'.join([*keys, str(part)])}: {_unknown(str(part), keys, own, union, kind, hint)}"
+        keys.append(str(part))
+        if isinstance(place, Mapping):
+            place = place.get(part)
+        elif isinstance(place, list | tuple) and isinstance(part, int) and part < len(place):
+            place = place[part]
+        if isinstance(part, str):
+            found = next((one.model_fields[part] for one in own if part in one.model_fields), None)
+            union = list(members(found.annotation)) if found else []
+        kind = place.get("kind") if isinstance(place, Mapping) else None
+        own = [one for one in union if _is_of(one, kind)]
+    path = ".".join(keys)
+    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{path}.kind: {_wrong_kind(kind, union)}"
+    shown = "" if isinstance(mistake["input"], Mapping | BaseModel) else f" (it is {short(mistake['input'])})"
+    return (f"{path}: " if path else "") + _must_hold(mistake) + shown
+
+
+def _unknown(
+    key: str,
+    path: Sequence[str],
+    own: Sequence[type[BaseModel]],
+    union: Sequence[type[BaseModel]],
+    kind: object,
+    hint: Hint,
+) -> str:
+    where = ".".join(path)
+    others = list(dict.fromkeys(name for one in union if key in one.model_fields for name in kinds_of(one)))
+    if others and kind is not None:
+        return f"a field of {where}.kind = {' or '.join(others)}, but the kind is {kind}; remove it, or set that kind"
+    known = list(dict.fromkeys(name for one in own for name in one.model_fields))
+    nearest = hint(".".join([*path, key]), known) or (f" It has {', '.join(known)}." if known else "")
+    return f"{where or 'the recipe'} has no such key.{nearest}"
+
+
+def _wrong_kind(kind: object, union: Sequence[type[BaseModel]]) -> str:
+    known = [name for one in union for name in kinds_of(one)]
+    if kind is None:
+        return f"is missing; there are {', '.join(known)}"
+    return f"no kind {short(kind)}; there are {', '.join(known)}.{did_you_mean(str(kind), known)}"
+
+
+def _must_hold(mistake: "ErrorDetails") -> str:
+    if mistake["type"] in _MUST_HOLD:
+        return _MUST_HOLD[mistake["type"]].format(**mistake.get("ctx", {}))
+    text = mistake["msg"].removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def short(value: object) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a very large number"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

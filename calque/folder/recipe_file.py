@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from calque.config import reasons
 from calque.errors import UsageError
 from calque.folder.json_file import read_json
 
@@ -32,8 +33,7 @@ def read_sections(folder: Path) -> dict[str, Any]:
 def first_line(error: Exception) -> str:
     """Return what an error says, in one line."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return reasons(error)[0]
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -2,14 +2,13 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from calque.config import help_of
+from calque.config import help_of, kinds_of, members, reasons
 from calque.errors import UsageError, did_you_mean
 from calque.recipe.tree import Recipe
 
@@ -50,12 +49,12 @@ def merge(base: Layer, layer: Layer, annotation: Any = Recipe) -> Layer:
     merged = dict(base)
     kind = layer.get("kind")
     if kind is not None and kind != base.get("kind"):
-        member = next(iter(_members(annotation, kind)), None)
+        member = next(iter(members(annotation, kind)), None)
         merged = {key: value for key, value in base.items() if member is None or key in member.model_fields}
         merged.pop("kind", None)
-    members = list(_members(annotation, layer.get("kind", base.get("kind"))))
+    own = list(members(annotation, layer.get("kind", base.get("kind"))))
     for key, value in layer.items():
-        below = next((member.model_fields[key].annotation for member in members if key in member.model_fields), None)
+        below = next((member.model_fields[key].annotation for member in own if key in member.model_fields), None)
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = merge(merged[key], value, below)
         else:
@@ -77,16 +76,36 @@ def spread_text(layer: Layer) -> Layer:
 
 
 def validate(layer: Layer) -> Recipe:
-    """Return the recipe; UsageError with path, what must hold, what is, and the nearest known name."""
+    """Return the recipe; UsageError with path, what must hold, what is, and the nearest known name.
+
+    A section of a union that names no kind is of the default kind.
+    """
+    layer = with_kinds(layer, Recipe)
     try:
         return Recipe.model_validate(layer)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
-        lines = [_mistake(layer, mistake) for mistake in mistakes[:MAX_MISTAKES]]
-        more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
-        raise UsageError(
-            "\n".join(["the recipe does not hold:" if len(lines) > 1 else "recipe:", *lines, *more])
-        ) from None
+        lines = reasons(error, Recipe, layer)
+        if len(lines) == 1:
+            raise UsageError(f"recipe: {lines[0]}") from None
+        more = [f"and {len(lines) - MAX_MISTAKES} more"] if len(lines) > MAX_MISTAKES else []
+        shown = [f"  {line}" for line in lines[:MAX_MISTAKES]]
+        raise UsageError("\n".join(["invalid recipe:", *shown, *more])) from None
+
+
+def with_kinds(layer: Layer, section: type[BaseModel]) -> Layer:
+    """Return the values of a section with the default kind wherever a section of a union has none."""
+    whole = dict(layer)
+    for name, value in layer.items():
+        field = section.model_fields.get(name)
+        if field is None or not isinstance(value, dict):
+            continue
+        default = field.get_default(call_default_factory=True)
+        kind = value.get("kind", getattr(default, "kind", None))
+        if kind is not None and isinstance(default, BaseModel) and len(list(members(field.annotation))) > 1:
+            value = {"kind": kind, **value}
+        below = list(members(field.annotation, kind))
+        whole[name] = with_kinds(value, below[0]) if len(below) == 1 else value
+    return whole
 
 
 def check_settings(layer: Layer) -> None:
@@ -102,8 +121,8 @@ def validate_section(model: type[C], values: Layer, name: str) -> C:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(f"{'.'.join([name, *map(str, first['loc'])])}: {_expected(first)}") from None
+        first = reasons(error, model, values)[0]
+        raise UsageError(f"{name}.{first}" if error.errors()[0]["loc"] else f"{name}: {first}") from None
 
 
 def matching_fields(key: str) -> list[tuple[str, str, str]]:
@@ -127,66 +146,18 @@ def flatten(layer: Layer, prefix: str = "") -> Layer:
 def fields(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield (key, default, help) of every field; those of a union's other kinds once a kind."""
     for name, field in model.model_fields.items():
-        members = list(_members(field.annotation, None))
-        if not members:
+        choices = list(members(field.annotation)) if get_origin(field.annotation) is not tuple else []
+        if not choices:
             default = "needed" if field.is_required() else repr(field.get_default(call_default_factory=True))
             yield prefix + name, default, help_of(model).get(name, "")
-        for member in members:
-            kind = member.model_fields.get("kind")
-            mark = f"[{', '.join(map(str, get_args(kind.annotation)))}]" if kind and len(members) > 1 else ""
+        for member in choices:
+            mark = f"[{', '.join(kinds_of(member))}]" if kinds_of(member) and len(choices) > 1 else ""
             yield from fields(member, f"{prefix}{name}{mark}.")
 
 
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
+        # Not TOML, or an integer of thousands of digits, or brackets nested too deeply.
         return text
-
-
-def _members(annotation: Any, kind: Any) -> Iterator[type[BaseModel]]:
-    """Yield the section classes in an annotation, only those of `kind` where it is given."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    for choice in choices:
-        if get_origin(choice) is Annotated or get_origin(choice) in (Union, UnionType):
-            yield from _members(choice, kind)
-        elif isinstance(choice, type) and issubclass(choice, BaseModel):
-            own = choice.model_fields.get("kind")
-            kinds = get_args(own.annotation) if own is not None else ()
-            if kind is None or not kinds or kind in kinds:
-                yield choice
-
-
-def _mistake(layer: Layer, mistake: Any) -> str:
-    path, place, annotation = [], layer, Recipe
-    for part in mistake["loc"]:
-        if isinstance(place, dict) and part not in place and mistake["type"] != "missing":
-            continue  # the tag of a union, not a key
-        members = list(_members(annotation, place.get("kind") if isinstance(place, dict) else None))
-        path.append(str(part))
-        if mistake["type"] == "extra_forbidden" and part == mistake["loc"][-1]:
-            known = [name for member in members for name in member.model_fields]
-            where = ".".join(path[:-1]) or "the recipe"
-            return f"  {'.'.join(path)}: {where} has no such key.{did_you_mean(str(part), known) or _list(known)}"
-        annotation = next((m.model_fields[part].annotation for m in members if part in m.model_fields), None)  # type: ignore[assignment]
-        place = place[part] if isinstance(place, dict) and part in place else place
-    expected = _expected(mistake)
-    tags = mistake.get("ctx", {}).get("expected_tags")
-    given = mistake["input"].get("kind") if tags and isinstance(mistake["input"], dict) else mistake["input"]
-    if tags:
-        known = [tag.strip().strip("'") for tag in tags.split(",")]
-        hint = did_you_mean(str(given), known)
-        return f"  {'.'.join(path)}.kind: no kind {given!r}; there are {', '.join(known)}.{hint}"
-    shown = "" if isinstance(given, dict) else f" (it is {given!r})"
-    return f"  {'.'.join(path)}: {expected}{shown}"
-
-
-def _expected(mistake: Any) -> str:
-    text: str = mistake["msg"].removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
-
-
-def _list(known: Sequence[str]) -> str:
-    return f" It has {', '.join(dict.fromkeys(known))}." if known else ""

@@ -8,7 +8,7 @@ from calque.data.survey import Survey
 from calque.model import ModelConfig
 from calque.recipe.copying import copies
 from calque.recipe.graphs import form_of_sources, layout_kind
-from calque.recipe.layers import Layer, flatten, merge, spread_text
+from calque.recipe.layers import Layer, flatten, merge, spread_text, validate_section, with_kinds
 from calque.recipe.tree import Recipe
 from calque.system.machine import Machine, place
 from calque.system.processes import can_fork
@@ -70,9 +70,10 @@ class Preset:
         return None if not free else "" if len(free) == 2 else f" of the {free[0]}"
 
     def with_settings(self, section: str, values: Layer) -> Layer:
-        """Return a section's values with the user's over them, for other defaults that depend on them."""
-        annotation = Recipe.model_fields[section].annotation
-        return merge(values, spread_text(self.settings).get(section, {}), annotation)
+        """Return the values of a section as the run will have them, for other defaults that depend on them."""
+        preset = merge(Recipe().model_dump(), {section: values})
+        whole = merge(preset, {section: spread_text(self.settings).get(section, {})})
+        return with_kinds(whole, Recipe)[section]  # type: ignore[no-any-return]
 
 
 def check_names(choice: Choice) -> None:
@@ -172,7 +173,7 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
         made.say(f"size {size}", why, "train.start_from")
     model = architecture(name, size)
     dropout = _first(DROPOUTS, survey.num_pairs, 0.1)
-    as_set = ModelConfig.model_validate(made.with_settings("model", model))
+    as_set = validate_section(ModelConfig, made.with_settings("model", model), "model")
     encoder, decoder = as_set.encoder, as_set.decoder
     if encoder.kind in TRANSFORMERS and encoder.width <= NARROW:
         dropout = min(dropout, NARROW_DROPOUT)
@@ -232,7 +233,7 @@ def _parallel(machine: Machine, threads: int) -> str:
 def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> int:
     """Estimate the updates of the run, by the user's own lengths where they are set."""
     own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
-    train = TrainConfig.model_validate(own)
+    train = validate_section(TrainConfig, own, "train")
     updates = max(1, round(_target_tokens(survey) / train.batch_tokens)) * train.max_epochs
     return min(train.max_updates or updates, updates)
 

@@ -4,34 +4,34 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from calque.config import Config
+from calque.config import Config, NumHypotheses
 
 
 class SearchConfig(Config):
     """Say how wide to search, how long outputs may be and how they are ranked."""
 
-    beam: int = Field(default=5, ge=1)
+    beam: NumHypotheses = 5
     """Hypotheses kept for each sentence; 1 is greedy search."""
 
-    n_best: int = Field(default=1, ge=1)
+    n_best: NumHypotheses = 1
     """Outputs returned for each sentence, best first; at most `beam`."""
 
-    max_length_ratio: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    max_length_ratio: float = Field(default=2.0, ge=0, le=1_000)
     """Longest output, in tokens for each source token; `max_length_extra` is added."""
 
-    max_length_extra: int = Field(default=20, ge=0)
+    max_length_extra: int = Field(default=20, ge=0, le=100_000)
     """Tokens that an output may have beyond `max_length_ratio` × source length."""
 
-    min_length: int = Field(default=0, ge=0)
+    min_length: int = Field(default=0, ge=0, le=100_000)
     """Shortest output in tokens, </s> not counted."""
 
-    length_penalty: float = Field(default=1.0, allow_inf_nan=False)
+    length_penalty: float = Field(default=1.0, ge=-8, le=8)
     """The exponent α of `normalisation`: 0 ranks by plain sums, larger values favour longer outputs."""
 
     normalisation: Literal["average", "gnmt", "none"] = "average"
     """Divide the sum of log-probabilities by length^α (average), ((5 + length) / 6)^α (gnmt) or nothing (none)."""
 
-    no_repeat_ngram: int = Field(default=0, ge=0)
+    no_repeat_ngram: int = Field(default=0, ge=0, le=1_000)
     """Length of the sequences of tokens that may not occur twice in an output; 0 allows all."""
 
     unknown: bool = True

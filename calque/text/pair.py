@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import ValidationError, model_validator
 
-from calque.config import Config
+from calque.config import Config, reasons
 from calque.text.copying import copy_table, decode_copied, encode_copied
 from calque.text.graph.layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
 from calque.text.inputs import ONE_TEXT, Inputs, Side, with_tags
@@ -207,7 +207,7 @@ class TextPair:
         try:
             description = _Description.model_validate_json(read_limited(path, _MAX_DESCRIPTION_BYTES), strict=True)
         except ValidationError as error:
-            raise damaged(path, _first_reason(error)) from None
+            raise damaged(path, reasons(error)[0]) from None
         layout = load_layout(description.layout, folder)
         inputs = description.inputs
         if not description.joint:
@@ -273,9 +273,3 @@ def _normalise(text: str, normalisation: Normalisation) -> str:
             return unicodedata.normalize("NFC", text)
         case "nfkc":
             return unicodedata.normalize("NFKC", text)
-
-
-def _first_reason(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from calque.config import Config
+from calque.config import Config, Count, CountOrNone, NumHypotheses
 from calque.training.objectives.kinds import ObjectiveConfig
 from calque.training.objectives.likelihood import LikelihoodConfig
 from calque.training.optimizers.adam import AdamConfig
@@ -17,9 +17,9 @@ class TrainConfig(Config):
 
     start_from: str = ""
     """Folder of a model to continue from with other data, with its tokens, parts and weights; empty to start anew."""
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=2**32 - 1)
     """Seed of weights, data order and dropout."""
-    threads: int = Field(2, ge=1)
+    threads: int = Field(2, ge=1, le=1_024)
     """Threads of a CPU run; the machine's cores unless set."""
     parallel: Literal["threads", "processes"] = "threads"
     """What the threads share on a CPU: every product (threads), or the sentences of an update (processes)."""
@@ -27,13 +27,13 @@ class TrainConfig(Config):
     """Where the model is trained; a GPU is taken when there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the matrix products; bf16 where a probe finds the machine faster with it."""
-    batch_tokens: int = Field(4096, ge=1)
+    batch_tokens: int = Field(4096, ge=1, le=100_000_000)
     """Target tokens of one update, </s> included, padding not."""
-    micro_batch_tokens: int = Field(1024, ge=1)
+    micro_batch_tokens: int = Field(1024, ge=1, le=1_000_000)
     """Target tokens computed at once; an update is made of several such micro-batches."""
-    max_updates: int = Field(0, ge=0)
+    max_updates: CountOrNone = 0
     """Stop after so many updates; 0 sets no limit besides max_epochs."""
-    max_epochs: int = Field(40, ge=1)
+    max_epochs: Count = 40
     """Stop after so many passes over the data."""
     time: str = ""
     """Stop after so much training time, such as 90s, 20m or 1.5h; empty for no limit."""
@@ -41,25 +41,25 @@ class TrainConfig(Config):
     """What training makes small."""
     optimizer: OptimizerConfig = AdamConfig()
     """The optimizer."""
-    lr: float = Field(0.001, gt=0)
+    lr: float = Field(0.001, gt=0, le=100)
     """Highest learning rate."""
     schedule: Schedule = "cosine"
     """How the rate falls after the warm-up."""
-    warmup: int = Field(400, ge=0)
+    warmup: CountOrNone = 400
     """Updates over which the rate rises to its highest."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Share of the probability that the objective spreads over the vocabulary."""
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(1.0, gt=0, le=1e9)
     """Largest norm of the gradient."""
-    patience: int = Field(8, ge=1)
+    patience: Count = 8
     """Stop after so many validations without a better score."""
-    validate_every: int = Field(500, ge=1)
+    validate_every: Count = 500
     """Updates between validations."""
-    save_every: int = Field(500, ge=1)
+    save_every: Count = 500
     """Updates between checkpoints."""
-    validation_sentences: int = Field(1000, ge=1)
+    validation_sentences: Count = 1000
     """Sentences of the development set that are translated at a validation."""
-    validation_beam: int = Field(1, ge=1)
+    validation_beam: NumHypotheses = 1
     """Beam of the translations at a validation; the final score is taken with search.beam."""
 
     @field_validator("time", mode="before")

@@ -50,7 +50,7 @@ class DataConfig(Config):
     """File of pairs to validate on; none: a tenth of the training pairs, by hash of the source."""
     test: str | None = None
     """File of pairs to score once training has ended."""
-    max_length: int = Field(default=0, ge=0)
+    max_length: int = Field(default=0, ge=0, le=100_000)
     """Longest source and target in tokens that are trained on; 0: from the data."""
     columns: Columns = Columns()
     """Names of the columns or keys, and how cells are quoted."""

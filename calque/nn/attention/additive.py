@@ -3,9 +3,9 @@
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from calque.config import WidthOrAuto
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, History
 
 
@@ -14,7 +14,7 @@ class AdditiveAttentionConfig(AttentionOptions):
 
     kind: Literal["additive"] = "additive"
     """The attention."""
-    width: int = Field(default=0, ge=0)
+    width: WidthOrAuto = 0
     """Units of the scoring network; 0 takes the decoder's width."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from calque.config import Config
+from calque.config import Config, LossWeight
 from calque.nn.attention.normalisers import NORMALISERS
 from calque.nn.parts import Memory
 
@@ -23,7 +22,7 @@ class AttentionOptions(Config):
     """From scores to weights: softmax, or sparsemax and entmax (1.5), which leave most positions at exactly 0."""
     coverage: bool = False
     """Show the score how much each position has been attended so far (See et al. 2017)."""
-    coverage_loss: float = Field(default=0.0, ge=0)
+    coverage_loss: LossWeight = 0.0
     """Weight of the loss for attending again what was attended before (See et al. 2017: 1); needs no `coverage`."""
 
     def build(self, query_width: int, memory_width: int) -> "Attention":

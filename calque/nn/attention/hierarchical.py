@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from calque.config import WidthOrAuto
 from calque.errors import UsageError
 from calque.nn.attention.additive import AdditiveAttentionConfig
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, History
@@ -31,9 +32,9 @@ class HierarchicalAttentionConfig(AttentionOptions):
     """The attention."""
     within: Literal["dot", "scaled_dot", "general", "additive"] = "general"
     """How a position is scored within its source."""
-    sources: int = Field(default=2, ge=2)
+    sources: int = Field(default=2, ge=2, le=64)
     """Number of sources."""
-    width: int = Field(default=0, ge=0)
+    width: WidthOrAuto = 0
     """Units of the network that scores the sources; 0 takes the decoder's width."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:

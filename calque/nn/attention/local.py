@@ -18,7 +18,7 @@ class LocalAttentionConfig(AttentionOptions):
 
     kind: Literal["local"] = "local"
     """The attention."""
-    window: int = Field(default=10, ge=1)
+    window: int = Field(default=10, ge=1, le=100_000)
     """Positions on each side of the predicted one that can be attended; half of it is the Gaussian's deviation."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:

@@ -18,9 +18,9 @@ class LocationAttentionConfig(AdditiveAttentionConfig):
 
     kind: Literal["location"] = "location"  # type: ignore[assignment]
     """The attention."""
-    filters: int = Field(default=10, ge=1)
+    filters: int = Field(default=10, ge=1, le=4_096)
     """Filters of the convolution."""
-    kernel: int = Field(default=31, ge=1)
+    kernel: int = Field(default=31, ge=1, le=1_023)
     """Positions that a filter spans: an odd number, as many on each side."""
     cumulative: bool = False
     """Convolve the sum of all weights so far instead of the last step's."""

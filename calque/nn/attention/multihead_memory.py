@@ -3,9 +3,9 @@
 import math
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
+from calque.config import NumHeads, WidthOrAuto
 from calque.errors import UsageError
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, CoverageScore, History
 from calque.nn.parts import Memory
@@ -16,9 +16,9 @@ class MultiHeadAttentionConfig(AttentionOptions):
 
     kind: Literal["multi_head"] = "multi_head"
     """The attention."""
-    heads: int = Field(default=4, ge=1)
+    heads: NumHeads = 4
     """Number of heads."""
-    width: int = Field(default=0, ge=0)
+    width: WidthOrAuto = 0
     """Width of all heads together; 0 takes the decoder's width."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:

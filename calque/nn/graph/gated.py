@@ -5,11 +5,10 @@ kind of edge, so that a position comes to know what lies further and further alo
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from calque.batch import Source
-from calque.config import Config
+from calque.config import Config, DropoutRate, Layers, NumEdgeKinds, Width
 from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
 from calque.nn.graph.edges import num_relations, relations
@@ -22,13 +21,13 @@ class GatedGraphEncoderConfig(Config):
 
     kind: Literal["ggnn"] = "ggnn"
     """The kind of part."""
-    layers: int = Field(default=6, ge=1)
+    layers: Layers = 6
     """Number of steps, which share their weights; with each a position sees two edges further."""
-    width: int = 256
+    width: Width = 256
     """Width of embeddings and memory."""
-    dropout: float = 0.2
+    dropout: DropoutRate = 0.2
     """Dropout on embeddings and memory."""
-    edge_kinds: int = Field(default=2, ge=1)
+    edge_kinds: NumEdgeKinds = 2
     """Number of kinds of edges; training takes it from text.layout."""
 
     def build(self, embedding: Embedding) -> "GatedGraphEncoder":

@@ -6,11 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from calque.batch import Source
-from calque.config import Config
+from calque.config import Config, DropoutRate, Layers, NumEdgeKinds, NumHeads, Units, Width
 from calque.errors import UsageError
 from calque.nn.dropout import AddDropped, Dropout
 from calque.nn.embedding import Embedding
@@ -21,23 +20,23 @@ from calque.nn.transformer.feed_forward import Activation, build_feed_forward
 class GraphLayersConfig(Config):
     """Share the fields of encoders of stacked layers."""
 
-    layers: int = Field(default=4, ge=1)
+    layers: Layers = 4
     """Number of layers."""
-    width: int = 256
+    width: Width = 256
     """Width of embeddings, layers and memory."""
-    heads: int = 4
+    heads: NumHeads = 4
     """Number of attention heads."""
-    feed_forward: int = 1024
+    feed_forward: Units = 1024
     """Units of the feed-forward network in each layer."""
     activation: Activation = "relu"
     """Function in the feed-forward network; swiglu and geglu have a gate of as many units beside it."""
-    dropout: float = 0.1
+    dropout: DropoutRate = 0.1
     """Dropout on embeddings and on what each sublayer adds."""
-    attention_dropout: float = 0.0
+    attention_dropout: DropoutRate = 0.0
     """Dropout on attention weights."""
-    activation_dropout: float = 0.0
+    activation_dropout: DropoutRate = 0.0
     """Dropout inside the feed-forward network."""
-    edge_kinds: int = Field(default=2, ge=1)
+    edge_kinds: NumEdgeKinds = 2
     """Number of kinds of edges; training takes it from text.layout."""
 
 

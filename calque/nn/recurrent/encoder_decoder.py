@@ -8,11 +8,10 @@ import os
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from calque.batch import Source
-from calque.config import Config
+from calque.config import Config, DropoutRate, Layers, Width
 from calque.errors import UsageError
 from calque.nn.attention.attention import AttentionContext, History, attended_before, remember, repetition
 from calque.nn.attention.dot import GeneralAttentionConfig
@@ -34,17 +33,17 @@ class RecurrentConfig(Config):
 
     kind: CellKind = "lstm"
     """The cell: rnn (tanh), lstm or gru."""
-    layers: int = 1
+    layers: Layers = 1
     """Number of layers."""
-    width: int = 256
+    width: Width = 256
     """Width of embeddings, states and output."""
-    dropout: float = 0.2
+    dropout: DropoutRate = 0.2
     """Dropout on embeddings, between layers and on the output."""
     residual: bool = False
     """Add what went into a layer to what comes out, from the second layer on (Wu et al. 2016)."""
     layer_norm: bool = False
     """Normalise inside the cell (Ba et al. 2016); trains position by position, so slower."""
-    variational_dropout: float = Field(default=0.0, ge=0, le=0.99)
+    variational_dropout: DropoutRate = 0.0
     """Dropout by one mask a sentence, on each layer's inputs and on the hidden state that each position hands to the
     next (Gal & Ghahramani 2016), beside `dropout`; trains position by position, so slower."""
 
@@ -64,9 +63,9 @@ class RecurrentConfig(Config):
 class RecurrentEncoderConfig(RecurrentConfig):
     """Read the source with recurrent layers."""
 
-    width: int = 256
+    width: Width = 256
     """Width of embeddings and memory; a bidirectional layer gives half of it to each direction."""
-    dropout: float = 0.2
+    dropout: DropoutRate = 0.2
     """Dropout on embeddings and between layers."""
     bidirectional: bool = True
     """Read in both directions."""

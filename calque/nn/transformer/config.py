@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from calque.config import Config
+from calque.config import Config, DropoutRate, Layers, NumHeads, Units, Width, WidthOrAuto
 from calque.errors import UsageError
 from calque.nn.attention.multihead import Heads
 from calque.nn.norms import Norm, NormPosition, build_norm
@@ -22,17 +22,17 @@ class TransformerConfig(Config):
 
     kind: Literal["transformer"] = "transformer"
     """The kind of part."""
-    layers: int = Field(default=4, ge=1)
+    layers: Layers = 4
     """Number of layers."""
-    width: int = Field(default=256, ge=1)
+    width: Width = 256
     """Width of embeddings, layers and memory."""
-    heads: int = Field(default=4, ge=1)
+    heads: NumHeads = 4
     """Number of attention heads."""
-    key_value_heads: int = Field(default=0, ge=0)
+    key_value_heads: int = Field(default=0, ge=0, le=1_024)
     """Sets of keys and values, shared by groups of heads; 0 gives every head its own."""
-    head_width: int = Field(default=0, ge=0)
+    head_width: WidthOrAuto = 0
     """Width of a head; 0 shares the width among the heads."""
-    feed_forward: int = Field(default=1024, ge=1)
+    feed_forward: Units = 1024
     """Units of the feed-forward network in each layer."""
     activation: Activation = "relu"
     """Function in the feed-forward network; swiglu and geglu have a gate of as many units beside it."""
@@ -42,7 +42,7 @@ class TransformerConfig(Config):
     """Normalisation: layer = LayerNorm, rms = RMSNorm, which neither centres nor has a bias."""
     norm_position: NormPosition = "pre"
     """Norm before each sublayer and once at the end, or after each sum (post), which needs a longer warm-up."""
-    norm_epsilon: float = Field(default=1e-5, gt=0)
+    norm_epsilon: float = Field(default=1e-5, ge=1e-12, le=1)
     """Added to what a norm divides by."""
     norm_embeddings: bool = False
     """Norm what the first layer reads, as BART does."""
@@ -50,13 +50,13 @@ class TransformerConfig(Config):
     """Multiply embeddings by √width."""
     bias: bool = True
     """Give dense layers and LayerNorms a bias."""
-    dropout: float = Field(default=0.1, ge=0, le=0.99)
+    dropout: DropoutRate = 0.1
     """Dropout on embeddings and on what each sublayer adds."""
-    attention_dropout: float = Field(default=0.0, ge=0, le=0.99)
+    attention_dropout: DropoutRate = 0.0
     """Dropout on attention weights."""
-    activation_dropout: float = Field(default=0.0, ge=0, le=0.99)
+    activation_dropout: DropoutRate = 0.0
     """Dropout inside the feed-forward network."""
-    layer_drop: float = Field(default=0.0, ge=0, lt=1)
+    layer_drop: DropoutRate = 0.0
     """Probability with which a layer, other than the last, is left out in training (Fan et al. 2019)."""
 
     @property

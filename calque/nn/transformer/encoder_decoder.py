@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from calque.batch import Source
+from calque.config import LossWeight
 from calque.errors import UsageError
 from calque.nn.attention.attention import repetition
 from calque.nn.attention.multihead import hide_future, hide_padding
@@ -36,7 +37,7 @@ class TransformerDecoderConfig(TransformerConfig):
 
     mixer: MixerConfig = SelfAttentionConfig()
     """What mixes the target's own positions: self-attention, or in its place an SSRU or the mean so far."""
-    coverage_loss: float = Field(default=0.0, ge=0)
+    coverage_loss: LossWeight = 0.0
     """Weight of the loss for attending again, with the last layer's heads averaged, what was attended before."""
 
     def build(self, embedding: Embedding, shape: MemoryShape) -> "TransformerDecoder":

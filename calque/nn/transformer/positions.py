@@ -78,7 +78,7 @@ class SinusoidalConfig(Config):
 
     kind: Literal["sinusoidal"] = "sinusoidal"
     """How positions are told."""
-    first: int = Field(default=0, ge=0)
+    first: int = Field(default=0, ge=0, le=65_536)
     """Number of the first position (M2M-100 counts from 2)."""
     closed: bool = False
     """Let the frequencies end at 1/10000 exactly, as fairseq's do, instead of just before."""
@@ -110,7 +110,7 @@ class LearnedConfig(Config):
 
     kind: Literal["learned"] = "learned"
     """How positions are told."""
-    limit: int = Field(default=1024, ge=1)
+    limit: int = Field(default=1024, ge=1, le=1_000_000)
     """Number of positions; data.max_length must be within it."""
 
     def build(self, side: Side) -> Positions:
@@ -141,9 +141,9 @@ class RelativeConfig(Config):
 
     kind: Literal["relative"] = "relative"
     """How positions are told."""
-    buckets: int = Field(default=32, ge=4)
+    buckets: int = Field(default=32, ge=4, le=4_096)
     """Distances that are told apart, of an encoder half to each direction: short ones exactly, long ones in groups."""
-    distance: int = 128
+    distance: int = Field(default=128, ge=3, le=1_000_000)
     """From here on all distances are one."""
 
     def build(self, side: Side) -> Positions:
@@ -192,7 +192,7 @@ class RotaryConfig(Config):
 
     kind: Literal["rotary"] = "rotary"
     """How positions are told."""
-    base: float = Field(default=10000.0, gt=1)
+    base: float = Field(default=10000.0, gt=1, le=1e12)
     """Angles are position · base^(−2i/d)."""
 
     def build(self, side: Side) -> Positions:

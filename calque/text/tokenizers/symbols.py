@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from calque.config import Config
+from calque.config import Config, Count
 from calque.errors import DataError
 from calque.ids import NUM_SPECIALS, SPECIALS, UNK
 from calque.text.tokenizers.tokenizer import (
@@ -38,7 +38,7 @@ class WordConfig(Config):
     """Symbols separated by white space; decoding puts one blank between them."""
     vocab_size: int = Field(default=30000, ge=NUM_SPECIALS + 1, le=MAX_ENTRIES)
     """The most words kept, the four special ones included; rarer words are <unk>."""
-    min_count: int = Field(default=1, ge=1)
+    min_count: Count = 1
     """How often a word must occur to be kept."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from calque.config import Config
@@ -16,11 +17,11 @@ class AdamConfig(Config):
 
     kind: Literal["adam"] = "adam"
     """The optimizer."""
-    beta1: float = 0.9
+    beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of the mean of gradients."""
-    beta2: float = 0.98
+    beta2: float = Field(0.98, ge=0, lt=1)
     """Decay of the mean of squared gradients."""
-    epsilon: float = 1e-8
+    epsilon: float = Field(1e-8, ge=1e-30, le=1)
     """Added to the denominator."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
@@ -35,7 +36,7 @@ class AdamWConfig(AdamConfig):
 
     kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     """The optimizer."""
-    weight_decay: float = 0.01
+    weight_decay: float = Field(0.01, ge=0, le=10)
     """Share of each matrix taken away an update, times the learning rate."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
