@@ -109,8 +109,9 @@ def with_kinds(layer: Layer, section: type[BaseModel]) -> Layer:
 
 
 def check_settings(layer: Layer) -> None:
-    """Refuse settings that hold in no recipe; those of text and model must wait for the defaults that they alter."""
-    validate(merge(Recipe().model_dump(), {key: value for key, value in layer.items() if key not in _ALTERED}))
+    """Refuse settings that are valid in no recipe; the fields of text and model wait for the defaults they change."""
+    now = {key: value for key, value in layer.items() if key not in _ALTERED or not isinstance(value, dict)}
+    validate(merge(Recipe().model_dump(), now))
 
 
 C = TypeVar("C", bound=BaseModel)

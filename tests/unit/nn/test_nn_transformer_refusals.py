@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_and_named(side: str, fields: dict[str, Any
 
 @pytest.mark.parametrize("setting", ["layers=0", "heads=0", "dropout=1.0", "layer_drop=1.0", "norm_epsilon=0"])
 def test_numbers_out_of_range_name_their_field(setting: str) -> None:
-    with pytest.raises(UsageError, match=rf"model\.decoder\.{setting.partition('=')[0]}: input should be"):
+    with pytest.raises(UsageError, match=rf"model\.decoder\.{setting.partition('=')[0]}: must be"):
         validate(merge(Recipe().model_dump(), read_settings([f"model.decoder.{setting}"])))
 
 
