@@ -1,7 +1,8 @@
 """Records of rows: frozen dataclasses of tensors whose dimension 0 is the row (a sentence, later a hypothesis).
 
 `select` is all that beam search, dropping finished sentences and n-best need; `join` lets rows come in later.
-A record that wants to move less than everything (a half-filled cache) has its own `select_rows`.
+A record that moves less than everything (a half-filled cache), or that is padded otherwise, has its own `select_rows`
+and `join_rows`.
 """
 
 import dataclasses
@@ -30,6 +31,9 @@ def to(record: R, device: torch.device | str) -> R:
 def join(records: Sequence[R]) -> R:
     """Return the rows of all records in one; dimensions after the first are padded with zeros to the longest."""
     first = records[0]
+    own = getattr(first, "join_rows", None)
+    if own is not None:
+        return own(records[1:])  # type: ignore[no-any-return]
     if isinstance(first, Tensor):
         return _join_tensors(records)  # type: ignore[arg-type, return-value]
     if isinstance(first, tuple):
@@ -40,20 +44,6 @@ def join(records: Sequence[R]) -> R:
         return dataclasses.replace(first, **parts)  # type: ignore[type-var]
     # What is no tensor is an extent (a filled length) or nothing: the largest covers all rows.
     return first if first is None else max(records)  # type: ignore[type-var]
-
-
-def num_rows(record: Any) -> int:
-    """Return the number of rows of the first tensor found in `record`."""
-    if isinstance(record, Tensor):
-        return record.shape[0]
-    if isinstance(record, tuple):
-        parts: Sequence[Any] = record
-    else:
-        parts = [getattr(record, field.name) for field in dataclasses.fields(record)]
-    for part in parts:
-        if isinstance(part, Tensor | tuple) or dataclasses.is_dataclass(part):
-            return num_rows(part)
-    raise AssertionError(f"no tensor in {type(record).__name__}")
 
 
 def _map(record: R, leaf: Callable[[Tensor], Tensor], nested: Callable[[Any], Any]) -> R:

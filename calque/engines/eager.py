@@ -4,10 +4,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from calque.search.beam import Hypotheses, search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
 from calque.search.scorer import Scorer
+from calque.search.steps import Hypotheses, search
 
 
 class Engine(Protocol):

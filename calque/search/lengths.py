@@ -14,16 +14,17 @@ L = TypeVar("L", float, Tensor)
 
 
 def divisor(length: L, options: SearchConfig) -> L:
-    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by."""
+    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by; tensors in float32."""
     alpha = 0.0 if options.normalisation == "none" else options.length_penalty
-    base = (length + 5) / 6 if options.normalisation == "gnmt" else length
-    result: L = base**alpha
-    return result
+    # In double precision, so that a tensor of lengths gives what each number gives.
+    number = length.double() if isinstance(length, Tensor) else length
+    power = ((number + 5) / 6 if options.normalisation == "gnmt" else number) ** alpha
+    return power.float() if isinstance(power, Tensor) else power  # type: ignore[return-value]
 
 
-def largest_divisor(shortest: int, longest: Tensor, options: SearchConfig) -> Tensor:
-    """Return the largest divisor of any length from `shortest` to `longest` [B]; it lies at one of the two ends."""
-    return torch.clamp(divisor(longest.float(), options), min=divisor(float(shortest), options))
+def largest_divisor(shortest: Tensor, longest: Tensor, options: SearchConfig) -> Tensor:
+    """Return the largest divisor [B] of any length from `shortest` to `longest` [B]; it lies at one of the two ends."""
+    return torch.maximum(divisor(longest, options), divisor(shortest, options))
 
 
 def max_lengths(source_lengths: Tensor, options: SearchConfig) -> Tensor:

@@ -17,9 +17,9 @@ from calque.engines.ensemble import Ensemble
 from calque.errors import UsageError
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
+from calque.search.steps import search
 from calque.text.sharing import SharedSource, share_forms
 from calque.text.source import SourceIds
 

@@ -14,8 +14,8 @@ import torch
 from calque.batch import Batch
 from calque.data.collate import collate_pairs, collate_sources
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.search.beam import search
 from calque.search.options import SearchConfig
+from calque.search.steps import search
 from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
 from calque.training.gradients.here import GradientsHere

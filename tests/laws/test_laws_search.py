@@ -10,9 +10,9 @@ from calque import rows
 from calque.batch import Batch
 from calque.data.collate import collate_pairs
 from calque.ids import BOS, EOS, PAD
-from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
+from calque.search.steps import search
 from calque.text.source import plain_sources
 
 each_case = pytest.mark.parametrize("case", PRODUCT, ids=str)

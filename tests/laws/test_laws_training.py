@@ -17,8 +17,8 @@ from calque.catalog import ARCHITECTURES, SIZES, architecture
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.recipe.layers import merge
 from calque.recipe.tree import Recipe
-from calque.search.beam import search
 from calque.search.options import SearchConfig
+from calque.search.steps import search
 from calque.tasks.kinds import TaskConfig, task_metrics
 from calque.tasks.table import TASKS
 from calque.text.pair import TextConfig, TextPair, train_text

@@ -23,8 +23,8 @@ from calque.exchange.huggingface.names import pieces
 from calque.exchange.huggingface.tables import SILENCED
 from calque.exchange.huggingface.weights import to_calque, to_huggingface
 from calque.ids import BOS, PAD
-from calque.search.beam import search
 from calque.search.options import SearchConfig
+from calque.search.steps import search
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -35,7 +35,7 @@ from calque.exchange.out_folder import write_model_folder
 from calque.ids import BOS, PAD
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.predict.predictor import load
-from calque.search.beam import search
+from calque.search.steps import search
 from calque.tasks.kinds import TaskConfig
 from calque.text.source import SourceIds
 

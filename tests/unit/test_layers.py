@@ -38,7 +38,7 @@ def test_the_order_of_the_rooms_is_kept() -> None:
     [
         ("text/pair.py", "from calque.data import split"),
         ("text/pair.py", "def late():\n    import torch"),
-        ("search/beam.py", "import calque.model"),
+        ("search/steps.py", "import calque.model"),
         ("predict/predictor.py", "from calque.training.run import Run"),
         ("system/files.py", "from calque.batch import Batch"),
         ("novelty.py", ""),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -53,7 +52,6 @@ def test_select_takes_the_same_rows_of_every_tensor() -> None:
 
 def test_select_of_none_gives_no_rows() -> None:
     taken = rows.select(outer(), torch.tensor([], dtype=torch.int64))
-    assert rows.num_rows(taken) == 0
     assert taken.inner.matrix.shape == (0, 2)
 
 
@@ -89,19 +87,11 @@ def test_join_pads_with_zeros_to_the_longest_and_keeps_the_largest_extent() -> N
     joined = rows.join([outer(1, 2, length=5), outer(2, 3, length=9)])
     assert joined.inner.matrix.tolist() == [[0, 1, 0], [0, 1, 2], [3, 4, 5]]
     assert joined.length == 9
-    assert rows.num_rows(joined) == 3
 
 
 def test_join_pads_masks_with_false() -> None:
     joined = rows.join([torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)])
     assert joined.tolist() == [[True, False, False], [True, True, True]]
-
-
-def test_num_rows_looks_into_what_is_nested() -> None:
-    assert rows.num_rows(torch.zeros(4, 2)) == 4
-    assert rows.num_rows((None, (outer(6),))) == 6
-    with pytest.raises(AssertionError, match="no tensor"):
-        rows.num_rows(())
 
 
 def test_to_moves_every_tensor() -> None:

@@ -1,6 +1,6 @@
 """Greedy and beam search with the compiled Transformer: model and choice of a step are one call.
 
-Outputs are those of `calque.search.beam`, which searches with any scorer and does the rest here too.
+Outputs are those of `calque.search.steps`, which searches with any scorer and does the rest here too.
 """
 
 import ctypes
@@ -16,10 +16,10 @@ from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.eager import Eager
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
-from calque.search.beam import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import wishes
+from calque.search.steps import Hypotheses, deliver, nothing_ended, trimmed
 
 # As in the source: the sum of a hypothesis that is none.
 HIDDEN = -1e30
@@ -42,7 +42,7 @@ class Compiled:
 
 
 def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
-    """Return what `calque.search.beam` returns; outputs have at most `limits` [B] tokens, </s> not counted."""
+    """Return what `calque.search.steps` returns; outputs have at most `limits` [B] tokens, </s> not counted."""
     width = options.beam
     beam, results = _Beam.of(limits, options), nothing_ended(limits, options.n_best)
     banned = (PAD, BOS) if options.unknown else (PAD, BOS, UNK)

@@ -1,4 +1,4 @@
-"""Greedy search as a TensorFlow function: what calque.search.beam does with a beam of one, step by step.
+"""Greedy search as a TensorFlow function: what calque.search.steps does with a beam of one, step by step.
 
 Rows that have ended stay in the batch and are no longer written to, so that one graph serves every batch.
 """

@@ -12,8 +12,8 @@ import torch
 
 from calque.data.collate import collate_pairs, collate_sources
 from calque.model import ModelConfig, Seq2Seq, build
-from calque.search.beam import search
 from calque.search.options import SearchConfig
+from calque.search.steps import search
 from calque.text.source import SourceIds
 
 FIRST, NUM_SYMBOLS, LONGEST, BATCH = 4, 8, 5, 64

@@ -1,20 +1,22 @@
 """Beam search held to enumeration, to plain Python and to the scorer's own word."""
 
+import math
+
 import pytest
 import torch
 from search_toys import EOS, PAD, divide, enumerate_all, hashed, log_prob, markov, plain_beam, plain_greedy
 from torch import Tensor
 
-from calque.search import beam as module
-from calque.search.beam import Hypotheses, search, steps
+from calque.search.choose import Beam
 from calque.search.options import SearchConfig
+from calque.search.steps import Change, Hypotheses, search, steps
 
 TOYS = [markov, hashed]
 NORMALISATIONS = [("average", 1.0), ("average", 0.6), ("average", -0.5), ("gnmt", 0.8), ("none", 1.0)]
 
 
-def drain(scorer, source, options, limits, processors=()) -> Hypotheses:
-    return finish(steps(scorer, source, options, torch.as_tensor(limits), processors))
+def drain(scorer, source, options, limits, processors=(), choose=None) -> Hypotheses:
+    return finish(steps(scorer, source, options, torch.as_tensor(limits), processors, choose))
 
 
 def finish(generator) -> Hypotheses:
@@ -115,17 +117,15 @@ def test_a_batch_equals_each_alone(beam) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_dropping_finished_sentences_changes_nothing(beam, monkeypatch) -> None:
+def test_finished_sentences_leave_the_batch_and_change_nothing(beam) -> None:
     scorer, source = hashed(17, rows=40, vocabulary=20, sharpness=3.0)
     options = SearchConfig(beam=beam, n_best=beam)
     limits = torch.arange(40) % 17
     found = drain(scorer, source, options, limits)
     calls = list(scorer.calls)
-    monkeypatch.setattr(module, "_worth_dropping", lambda finished, held: finished == held)
-    scorer.calls.clear()
-    assert_same(found, drain(scorer, source, options, limits))
-    assert {sentences for _, sentences in scorer.calls} == {40}
-    # By default the scorer sees fewer rows as sentences finish, always `beam` for each.
+    for row in range(40):
+        assert_same(drain(scorer, source[row : row + 1], options, limits[row : row + 1]), row_of(found, row))
+    # The scorer sees fewer rows as sentences finish, always `beam` for each.
     assert calls[0] == (40, 40)
     assert all(rows == beam * sentences for rows, sentences in calls[1:])
     numbers = [sentences for _, sentences in calls]
@@ -133,22 +133,28 @@ def test_dropping_finished_sentences_changes_nothing(beam, monkeypatch) -> None:
     assert len(set(numbers)) > 5
 
 
+class OnlyCertain(Beam):
+    """Stop where nothing can change the outcome: without K endings the likely rule never applies."""
+
+    def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
+        return super().is_finished(torch.cat([best, torch.full_like(best[:, :1], -math.inf)], 1), sums, times, limits)
+
+
+class AtTheLimit(Beam):
+    """Never stop before the limit."""
+
+    def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
+        return limits <= times
+
+
 @pytest.mark.parametrize(("normalisation", "alpha"), NORMALISATIONS)
-def test_stopping_for_certain_loses_nothing(normalisation, alpha, monkeypatch) -> None:
+def test_stopping_for_certain_loses_nothing(normalisation, alpha) -> None:
     scorer, source = hashed(19, rows=30, vocabulary=9, sharpness=2.5)
     options = SearchConfig(beam=4, n_best=2, normalisation=normalisation, length_penalty=alpha)
-    whole = module._is_finished
-
-    def only_certain(best: Tensor, *rest) -> Tensor:
-        # Without K endings the likely rule is silent.
-        return whole(torch.cat([best, torch.full_like(best[:, :1], float("-inf"))], 1), *rest)
-
-    monkeypatch.setattr(module, "_is_finished", only_certain)
-    stopped = drain(scorer, source, options, [12] * 30)
+    stopped = drain(scorer, source, options, [12] * 30, choose=OnlyCertain(options))
     num_rows = sum(rows for rows, _ in scorer.calls)
-    monkeypatch.setattr(module, "_is_finished", lambda best, sums, limits, options, time: limits <= time)
     scorer.calls.clear()
-    assert_same(stopped, drain(scorer, source, options, [12] * 30))
+    assert_same(stopped, drain(scorer, source, options, [12] * 30, choose=AtTheLimit(options)))
     assert num_rows < sum(rows for rows, _ in scorer.calls)
 
 
@@ -212,7 +218,7 @@ def test_a_caller_may_give_sentences_up() -> None:
     whole = drain(scorer, source, options, [15] * 6)
     generator = steps(scorer, source, options, torch.full([6], 15))
     next(generator)
-    step = generator.send(torch.tensor([1, 4]))
+    step = generator.send(Change(give_up=torch.tensor([1, 4])))
     assert step.rows.tolist() == [0, 2, 3, 5]
     found = finish(generator)
     for row in (0, 2, 3, 5):

@@ -33,7 +33,7 @@ def test_divisors(normalisation, alpha) -> None:
     values = [divide(1.0, length, options) for length in range(1, 30)]
     assert [1 / divisor(float(length), options) for length in range(1, 30)] == pytest.approx(values)
     torch.testing.assert_close(1 / divisor(torch.arange(1, 30), options).float(), torch.tensor(values))
-    bound = largest_divisor(4, torch.tensor([4, 9]), options)
+    bound = largest_divisor(torch.tensor([4, 4]), torch.tensor([4, 9]), options)
     brute = [max(divisor(float(length), options) for length in range(4, end + 1)) for end in (4, 9)]
     torch.testing.assert_close(bound, torch.tensor(brute))
 

@@ -6,9 +6,9 @@ from search_toys import EOS, PAD, UNK, enumerate_all, hashed, log_prob, markov
 from test_search_beam import drain, outputs
 
 from calque.errors import UsageError
-from calque.search.beam import search
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix, MinimumLength, NoRepeat
+from calque.search.steps import search
 
 LENGTHS = torch.tensor([2, 9, 0, 5, 3, 7])
 

@@ -1,4 +1,4 @@
-// What beam search does with the scores of one step; `calque/search/beam.py` does the same with any model.
+// What beam search does with the scores of one step; `calque/search/steps.py` does the same with any model.
 
 #pragma once
 
@@ -112,7 +112,7 @@ static void live_on(const Step *step, const Beam *beam, int sentence, int number
   grown[time] = row;
 }
 
-// Say whether nothing that lives can, or is likely to, change the outcome; `search.beam` tells why.
+// Say whether nothing that lives can, or is likely to, change the outcome; `search.choose` explains why.
 static uint8_t is_finished(const Beam *beam, int sentence, int time) {
   const float living = beam->sums[(long)sentence * beam->beam];
   const float *best = beam->ended_scores + (long)sentence * beam->beam, worst = best[beam->beam - 1];

@@ -1,0 +1,133 @@
+"""Which candidates live on, and when a sentence is finished: greedy and beam search as members of one protocol.
+
+The loop in `calque.search.steps` knows none of them; a `Choose` of your own goes wherever these do.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from calque.ids import EOS, PAD
+from calque.search.largest import largest
+from calque.search.lengths import divisor, largest_divisor
+from calque.search.options import SearchConfig
+from calque.search.processors import IMPOSSIBLE
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What is chosen of the candidates of one step, for each of B sentences.
+
+    `parents` and `tokens` [B, K]: from which hypothesis each survivor grows, and by which token; `sums` [B, K]: the
+    sums of their log-probabilities (−inf: no hypothesis). `ended` [B, W]: the sum with </s> of each parent that ends in
+    this step, else −inf.
+    """
+
+    parents: Tensor
+    tokens: Tensor
+    sums: Tensor
+    ended: Tensor
+
+
+class Choose(Protocol):
+    """Choose the survivors of each step, and decide when a sentence is finished."""
+
+    @property
+    def width(self) -> int:
+        """Return K, the number of hypotheses that each sentence keeps."""
+
+    def start(self, num_sentences: int) -> Any:
+        """Return the first state: a record with a row for each sentence, or None where none is needed."""
+
+    def branch(self, scores: Tensor, sums: Tensor, state: Any) -> tuple[Branches, Any]:
+        """Choose from `scores` [B, W, V], the sums of all candidates, which grow from hypotheses with `sums` [B, W].
+
+        W is 1 at the first step of a search, and K after it. Returns the next state too, with a row for each sentence.
+        """
+
+    def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
+        """Return [B] bool: for which sentences no survivor can, or is likely to, change the outcome.
+
+        `best` [B, K]: the normalised scores of the best ended outputs, best first; `sums` [B, K]: those of the
+        survivors, which have `times` + 1 tokens; `times` [B] and `limits` [B]: tokens before this step, and at most.
+        """
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Take the best candidate: either it ends and the sentence is finished, or it lives on."""
+
+    width = 1
+
+    def start(self, num_sentences: int) -> None:
+        """Need no state."""
+
+    def branch(self, scores: Tensor, sums: Tensor, state: None) -> tuple[Branches, None]:
+        """Choose the best token of each sentence."""
+        best, places = largest(scores.flatten(1), 1)
+        parents, tokens = places // scores.shape[2], places % scores.shape[2]
+        ends = tokens == EOS
+        ended = best.where(ends, IMPOSSIBLE)
+        return Branches(parents, tokens, best.masked_fill(ends, IMPOSSIBLE), ended), None
+
+    def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
+        """Return whether the sentence has ended, or has nothing that lives."""
+        return (best[:, 0] > IMPOSSIBLE) | (sums[:, 0] == IMPOSSIBLE) | (limits <= times)
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Keep the K best: of 2K candidates, those that end and are among the best K join the ended ones.
+
+    At most K of the best 2K candidates end, so K others remain.
+    """
+
+    options: SearchConfig
+
+    @property
+    def width(self) -> int:
+        """Return the beam."""
+        return self.options.beam
+
+    def start(self, num_sentences: int) -> None:
+        """Need no state."""
+
+    def branch(self, scores: Tensor, sums: Tensor, state: None) -> tuple[Branches, None]:
+        """Choose the best candidates of each sentence."""
+        beam = self.options.beam
+        num_sentences, width, num_tokens = scores.shape
+        best, places = largest(scores.flatten(1), min(2 * beam, width * num_tokens))
+        missing = 2 * beam - best.shape[1]
+        if missing:  # the vocabulary is smaller than the beam
+            best = torch.nn.functional.pad(best, (0, missing), value=IMPOSSIBLE)
+            places = torch.nn.functional.pad(places, (0, missing), value=PAD)
+        parents, tokens = places // num_tokens, places % num_tokens
+        ends = tokens == EOS
+        ended = scores.new_full([num_sentences, width], IMPOSSIBLE).scatter_reduce(
+            1, parents[:, :beam], best.where(ends, IMPOSSIBLE)[:, :beam], "amax"
+        )
+        best = best.masked_fill(ends, IMPOSSIBLE)
+        living = ends.int().argsort(dim=1, stable=True)[:, :beam]
+        return Branches(parents.gather(1, living), tokens.gather(1, living), best.gather(1, living), ended), None
+
+    def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
+        """Return where the search is over for certain, where it is likely to be, and where the limit is reached.
+
+        Log-probabilities only fall, so a sum over the largest divisor that its hypothesis can still meet bounds every
+        score that it can lead to: if that is no better than the last of the n best that ended, the search is over for
+        certain. Where scores grow with length that bound is loose, and the search would go on to little use. So it is
+        also over once K have ended and the best survivor would not beat the worst of them if it ended next for free.
+        """
+        shortest = times + 2  # tokens of a survivor that ends next, </s> counted
+        living = sums[:, 0]
+        certain = living / largest_divisor(shortest, limits + 1, self.options) <= best[:, self.options.n_best - 1]
+        worst = best[:, -1]
+        likely = (worst > IMPOSSIBLE) & (living / divisor(shortest, self.options) <= worst)
+        return certain | likely | (limits <= times)
+
+
+def chosen_by(options: SearchConfig) -> Choose:
+    """Return what search settings ask for."""
+    return Beam(options) if options.beam > 1 else Greedy()
