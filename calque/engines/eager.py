@@ -4,10 +4,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix
 from calque.search.scorer import Scorer
-from calque.search.steps import Hypotheses, search
+from calque.search.steps import search
 
 
 class Engine(Protocol):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from calque.engines.eager import Engine
 from calque.model import Seq2Seq
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.steps import Hypotheses
 
 # One number of a parameter by the size of its type in bytes: enough to compare it with what it was.
 _NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}

@@ -22,8 +22,8 @@ from calque.folder.model_file import open_model
 from calque.folder.recipe_file import first_line, read_sections
 from calque.ids import PAD
 from calque.model import ModelConfig, Seq2Seq
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.steps import Hypotheses
 from calque.system.machine import Device, default_device
 from calque.tasks.kinds import TaskConfig
 from calque.text.graph.layout import SourceError

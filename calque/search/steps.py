@@ -15,25 +15,11 @@ from calque import rows
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
 from calque.search.choose import Branches, Choose, chosen_by
+from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import IMPOSSIBLE, Processor, wishes
 from calque.search.scorer import Scorer
-
-
-@dataclass(frozen=True)
-class Hypotheses:
-    """Hold the N best outputs of each of B sentences, best first.
-
-    `tokens` [B, N, T] without <s> and </s>, padded with PAD; `lengths` [B, N] their number; `scores` [B, N] what they
-    were ranked by; `log_probs` [B, N] the plain sums, </s> counted. Where a sentence has fewer than N possible
-    outputs the rest have length 0 and score −inf.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    scores: Tensor
-    log_probs: Tensor
 
 
 @dataclass(frozen=True)
@@ -242,14 +228,6 @@ def _begin(limits: Tensor, choose: Choose, numbers: Tensor) -> _Live:
     return _Live(numbers.to(limits), limits, times, sums, history, ended, choose.start(len(limits)))
 
 
-def nothing_ended(limits: Tensor, width: int) -> Hypotheses:
-    """Return empty places for the `width` best outputs of B sentences; `limits` [B] as in `steps`."""
-    num_sentences, longest = len(limits), int(limits.max()) if len(limits) else 0
-    tokens = limits.new_full([num_sentences, width, longest], PAD)
-    scores = torch.full([num_sentences, width], IMPOSSIBLE, device=limits.device)
-    return Hypotheses(tokens, limits.new_zeros([num_sentences, width]), scores, scores.clone())
-
-
 def _apply(processors: Sequence[Processor], memories: Sequence[Any], log_probs: Tensor, history: Tensor) -> Tensor:
     """Return what `processors` leave of `log_probs` [R, V]; they are shown nothing that can never be produced."""
     if not processors:
@@ -318,17 +296,3 @@ def _merge(live: _Live, sums: Tensor, order: Tensor, filled: int) -> None:
     old = ended.tokens[:, :, :filled]
     tokens = torch.cat([old, live.history[:, :width, :filled]], 1)
     old.copy_(tokens.gather(1, order[:, :, None].expand_as(old)))
-
-
-def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
-    """Write the best that ended of the sentences `rows` to their places."""
-    n_best = results.tokens.shape[1]
-    results.tokens[rows] = ended.tokens[:, :n_best]
-    results.lengths[rows] = ended.lengths[:, :n_best]
-    results.scores[rows] = ended.scores[:, :n_best]
-    results.log_probs[rows] = ended.log_probs[:, :n_best]
-
-
-def trimmed(results: Hypotheses) -> Hypotheses:
-    """Leave out the columns that no output reaches."""
-    return replace(results, tokens=results.tokens[:, :, : int(results.lengths.max())])

@@ -22,8 +22,8 @@ from calque.engines.ctranslate2.spec import can_take, numbered, write_model
 from calque.engines.eager import Eager, Engine
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.steps import Hypotheses
 from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ctranslate2")]

@@ -24,9 +24,10 @@ from calque.exchange.tensorflow.model import build_module
 from calque.ids import PAD
 from calque.model import ModelConfig, Seq2Seq
 from calque.predict.predictor import load
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.search.processors import ForcedPrefix, Processor
-from calque.search.steps import Hypotheses, search
+from calque.search.steps import search
 from calque.text.source import plain_sources
 from calque.text.tokenizers.frame import Frame
 

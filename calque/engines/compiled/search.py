@@ -16,10 +16,10 @@ from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.eager import Eager
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
+from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import wishes
-from calque.search.steps import Hypotheses, deliver, nothing_ended, trimmed
 
 # As in the source: the sum of a hypothesis that is none.
 HIDDEN = -1e30

@@ -15,10 +15,10 @@ from torch import Tensor
 from calque.engines.eager import Engine
 from calque.ids import BOS, EOS, PAD
 from calque.rows import select
+from calque.search.hypotheses import Hypotheses
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import IMPOSSIBLE
-from calque.search.steps import Hypotheses
 
 ComputeType = Literal["float32", "int8", "int16", "bfloat16"]
 # It stops when beam · patience outputs have ended; calque goes on for as long as a living one may win.

@@ -22,7 +22,7 @@ from calque.errors import CalqueError, DataError
 from calque.ids import EOS, NUM_SPECIALS
 from calque.model import Seq2Seq
 from calque.predict.predictor import Predictor
-from calque.search.steps import Hypotheses
+from calque.search.hypotheses import Hypotheses
 from calque.text.source import SourceIds, plain_sources
 from calque.text.tokenizers.tags import TaggedTokenizer
 

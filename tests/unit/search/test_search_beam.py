@@ -8,8 +8,9 @@ from search_toys import EOS, PAD, divide, enumerate_all, hashed, log_prob, marko
 from torch import Tensor
 
 from calque.search.choose import Beam
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
-from calque.search.steps import Change, Hypotheses, search, steps
+from calque.search.steps import Change, search, steps
 
 TOYS = [markov, hashed]
 NORMALISATIONS = [("average", 1.0), ("average", 0.6), ("average", -0.5), ("gnmt", 0.8), ("none", 1.0)]

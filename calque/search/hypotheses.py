@@ -1,0 +1,46 @@
+"""What a search returns: the best outputs of each sentence, and the buffers that they are collected in."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from calque.ids import PAD
+from calque.search.processors import IMPOSSIBLE
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Hold the N best outputs of each of B sentences, best first.
+
+    `tokens` [B, N, T] without <s> and </s>, padded with PAD; `lengths` [B, N] their number; `scores` [B, N] what they
+    were ranked by; `log_probs` [B, N] the plain sums, </s> counted. Where a sentence has fewer than N possible
+    outputs the rest have length 0 and score −inf.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    scores: Tensor
+    log_probs: Tensor
+
+
+def nothing_ended(limits: Tensor, width: int) -> Hypotheses:
+    """Return empty places for the `width` best outputs of B sentences; `limits` [B] as in `steps`."""
+    num_sentences, longest = len(limits), int(limits.max()) if len(limits) else 0
+    tokens = limits.new_full([num_sentences, width, longest], PAD)
+    scores = torch.full([num_sentences, width], IMPOSSIBLE, device=limits.device)
+    return Hypotheses(tokens, limits.new_zeros([num_sentences, width]), scores, scores.clone())
+
+
+def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
+    """Write the best that ended of the sentences `rows` to their places."""
+    n_best = results.tokens.shape[1]
+    results.tokens[rows] = ended.tokens[:, :n_best]
+    results.lengths[rows] = ended.lengths[:, :n_best]
+    results.scores[rows] = ended.scores[:, :n_best]
+    results.log_probs[rows] = ended.log_probs[:, :n_best]
+
+
+def trimmed(results: Hypotheses) -> Hypotheses:
+    """Leave out the columns that no output reaches."""
+    return replace(results, tokens=results.tokens[:, :, : int(results.lengths.max())])
