@@ -25,6 +25,7 @@ from calque.recipe.values import settings_layer
 from calque.report.progress import display_for
 from calque.runs.finish import score_examples
 from calque.runs.info import info as info
+from calque.runs.mismatch import mismatches
 from calque.runs.request import Named, Options, make_request
 from calque.runs.session import run_training
 from calque.tasks.from_file import find_task
@@ -87,11 +88,13 @@ def evaluate(
     batch_size: int = 0,
     columns: Columns | Mapping[str, object] | None = None,
     task: str | Path | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Score]:
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
     `data` as `train` takes it. `tokenize` "none" is for text that is already tokenised; `columns` default to those
     that a model folder names. `task` is the file of a user's own task, where the model was trained for one.
+    `warn` is called with each sign that the data are not what the model was trained for, such as another script.
     """
     predictor = model if isinstance(model, Predictor) else load(model)
     if columns is None and not isinstance(model, Predictor):
@@ -103,7 +106,11 @@ def evaluate(
     read = task_of(config, None if task is None else find_task(str(task))).read
     with _files(columns) as paths:
         examples = development_sample(read(paths("data", data), columns, None), EVERYTHING)
-    return score_examples(predictor, examples, measures, batch_size)[0]
+    scores, _ = score_examples(predictor, examples, measures, batch_size)
+    if warn is not None:
+        for sign in mismatches(predictor.text, predictor.task.target_script, examples, scores):
+            warn(sign)
+    return scores
 
 
 def check(

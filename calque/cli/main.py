@@ -202,13 +202,17 @@ def evaluate(
     if engine is not EngineName.auto:
         typer.echo(predictor.engine_said, err=True)
     with spread(predictor):
-        found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model))
+        found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model), warn=_warn)
     if as_json:
         named = {"model": model} | ({"with": others} if others else {})
         typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))
         return
     for score in found:
         typer.echo(f"{score.name:6} {score.value:6.2f}   95 %: {score.low:.2f} to {score.high:.2f}   {score.signature}")
+
+
+def _warn(sign: str) -> None:
+    typer.echo(f"warning: {sign}", err=True)
 
 
 @app.command()

@@ -38,6 +38,7 @@ from calque.runs.store import open_store
 from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
+from calque.text.inputs import Inputs
 from calque.text.pair import TextPair, train_text
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
@@ -83,7 +84,7 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
 
 
 def plan(request: Request, display: Display) -> Recipe:
-    """Return the recipe that a run would have, telling its reasons; writes nothing."""
+    """Return the recipe that a run would have, and print its reasons; raises what the run would, writes nothing."""
     for notice in request.notices:
         display.note(notice)
     sets = open_sets(request)
@@ -91,7 +92,11 @@ def plan(request: Request, display: Display) -> Recipe:
     facts = survey(sets["training"], split, 1, _identity(request, None))
     dev = facts.held_out if split else development_sample(sets["validation"], 1)
     refuse_too_few(sets["training"].name, facts.num_pairs, len(dev), split)
-    return _recipe(request, facts, probe(), display)
+    _refuse_bad_test(sets)
+    recipe = _recipe(request, facts, probe(), display)
+    if not recipe.train.start_from:
+        _inputs(recipe, sets["training"], display)
+    return recipe
 
 
 def open_sets(request: Request) -> dict[str, Dataset]:
@@ -124,6 +129,7 @@ def _begin(
     facts = survey(sets["training"], split, most, identity)
     dev = facts.held_out if split else development_sample(sets["validation"], most, identity)
     _say_counts(sets["training"], facts, split, len(dev), display)
+    _refuse_bad_test(sets)
     for role, dataset in sets.items():
         for notice in dataset.notices():
             display.note(f"{role} data: {notice}")
@@ -231,12 +237,23 @@ def _text(recipe: Recipe, dataset: Dataset, facts: Survey, display: Display) -> 
     if origin:
         text = TextPair.load(Path(origin) / "text")
     else:
-        sources = (example.source for example in dataset.examples())
-        inputs = learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
+        inputs = _inputs(recipe, dataset, display)
         text = train_text(recipe.text, lambda: iter(facts.source.sample), lambda: iter(facts.target.sample), inputs)
     sizes = f"{text.source.vocab_size:,}" + ("" if text.joint else f" and {text.target.vocab_size:,}")
     display.note(f"{sizes} tokens, those of {origin}" if origin else f"learned {sizes} tokens")
     return text
+
+
+def _inputs(recipe: Recipe, dataset: Dataset, display: Display) -> Inputs:
+    """Return the description of an input line; DataError for tags that are texts."""
+    sources = (example.source for example in dataset.examples())
+    return learn_inputs(recipe.data.columns, recipe.text.tag_side, sources, display.note)
+
+
+def _refuse_bad_test(sets: dict[str, Dataset]) -> None:
+    """Raise before training what scoring the test data would raise after it."""
+    if "test" in sets:
+        development_sample(sets["test"], 1)
 
 
 def _use_threads(text: TextPair, threads: int) -> None:
