@@ -14,21 +14,19 @@ from calque.cli.common import say_place, use_threads
 from calque.data.files.lines import STANDARD_INPUT, open_lines
 from calque.engines.ensemble import Space
 from calque.errors import DataError, UsageError, did_you_mean
-from calque.predict.predictor import Answer, Predictor, one_line
-from calque.predict.stream import MOST_LINES, answer_stream
-from calque.predict.threads import Threads
-from calque.predict.workers import spread
-from calque.recipe.stored import search_options
+from calque.predict.predictor import Answered, Predictor
+from calque.predict.stream import MOST_LINES, pending_lines
+from calque.predict.writer import EMPTY, Answer, one_line
 from calque.report.counter import counter_for
 from calque.text.graph.layout import SourceError
-from calque.text.inputs import BETWEEN, Inputs
+from calque.text.inputs import InputLine
 
 CHUNK_LINES = 4 * MOST_LINES
 
 
 @dataclass(frozen=True)
 class Writing:
-    """Hold how answers are searched and written; `beam` None takes the model's, `batch` 0 chooses.
+    """How answers are searched and written. `beam` None takes the model's, `batch` 0 chooses.
 
     `tag` is that of every line, where lines do not hold one; `space` is that of an ensemble; `engine` searches.
     """
@@ -42,100 +40,85 @@ class Writing:
     space: Space = "prob"
     engine: str = "auto"
 
-    def lines(self, source: str, answers: list[Answer], columns: Sequence[str] = ()) -> list[str]:
-        """Return the lines of output for one line of input; `columns` are its own where it has several."""
+    def text(self, lines: Sequence[str], answered: Answered) -> str:
+        """Return the output for some lines of input."""
+        found = zip(lines, answered.lines, answered.answers, strict=True)
+        return "".join(f"{row}\n" for line, parsed, answers in found for row in self._rows(line, parsed, answers))
+
+    def _rows(self, line: str, parsed: InputLine, answers: list[Answer]) -> list[str]:
         if self.form == "jsonl":
             found = [{"text": answer.text, "score": round(answer.score, 4)} for answer in answers]
-            return [json.dumps({"source": source, "answers": found}, ensure_ascii=False)]
-        lines = []
-        # As many lines for every line, so that a reader can count them off: a blank has one answer, a short list less.
-        for answer in [*answers, *[Answer("", 0.0, 0.0)] * (self.n_best - len(answers))]:
-            cells = [one_line(text) for text in columns or (source,)] if self.form == "tsv" else []
+            return [json.dumps({"source": line, "answers": found}, ensure_ascii=False)]
+        columns = [line] if self.tag or len(parsed.columns) == 1 else parsed.columns
+        rows = []
+        # Every line gets as many rows, so that a reader can count them off; an empty line has only one answer.
+        for answer in [*answers, *[EMPTY] * (self.n_best - len(answers))]:
+            cells = [one_line(text) for text in columns] if self.form == "tsv" else []
             cells += [f"{answer.score:.4f}"] if self.scores else []
-            lines.append("\t".join([*cells, answer.text]))
-        return lines
+            rows.append("\t".join([*cells, answer.text]))
+        return rows
 
 
 def generate_texts(
     models: list[str], texts: list[str], output: str | None, writing: Writing, threads: int | None, quiet: bool
 ) -> None:
     """Answer texts given on the command line with a model, or several as an ensemble."""
-    for number, text in enumerate(texts, start=1):
-        if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise DataError("it is not UTF-8; set the terminal to UTF-8", f"text {number}")
+    if not quiet and all(map(os.path.isfile, texts)):
+        _warn(f'hint: "{texts[0]}" is answered as text; to answer the lines of the file use --input "{texts[0]}"')
     predictor = _open(models, writing, threads, quiet)
-    if threads is None:
-        Threads(predictor).fit(texts, lambda: _answer(predictor, writing, texts))
     with _target(output) as write:
         try:
-            write("".join(f"{line}\n" for line in _answer(predictor, writing, texts)))
+            answered = predictor.run(texts, writing.batch, writing.tag)
         except SourceError as error:
             raise DataError(error.message, f"text {error.number + 1}") from None
-    _say_long(predictor)
+        write(writing.text(texts, answered))
+    _warn_long(answered.long_lines, predictor)
 
 
-def generate_files(
+def generate_lines(
     models: list[str], source: str | None, output: str | None, writing: Writing, threads: int | None, quiet: bool
 ) -> None:
     """Answer the lines of a file, showing progress, or of standard input as they come."""
     file = open_lines(source) if source and source != "-" else None
+    name = file.name if file else STANDARD_INPUT
     predictor = _open(models, writing, threads, quiet)
-    done = 0
-    chosen = Threads(predictor) if file is None and threads is None else None
-    with _target(output) as write:
-
-        def answer(lines: list[str]) -> list[str]:
-            nonlocal done
-            if chosen:
-                chosen.fit(lines, lambda: _answer(predictor, writing, lines))
+    total = file.count() if file else 0
+    groups = _chunks(file.lines()) if file else pending_lines(_standard_input(), name)
+    is_one_text = predictor.text.inputs.is_one_text and predictor.text.layout.is_line
+    done, long_lines, tabs = 0, 0, 0
+    with _target(output) as write, counter_for(sys.stderr, quiet or not file, total) as advance:
+        for lines in groups:
             try:
-                answered = _answer(predictor, writing, lines)
+                answered = predictor.run(lines, writing.batch, writing.tag)
             except SourceError as error:
-                # What stands before the line is answered all the same.
-                write("".join(f"{line}\n" for line in _answer(predictor, writing, lines[: error.number])))
-                name = file.name if file else STANDARD_INPUT
+                # The lines before it are answered all the same.
+                before = lines[: error.number]
+                write(writing.text(before, predictor.run(before, writing.batch, writing.tag)))
                 raise DataError(error.message, name, done + error.number + 1) from None
-            done += len(lines)
-            return answered
-
-        if file is None:
-            answer_stream(_standard_input(), STANDARD_INPUT, answer, write)
-        else:
-            with counter_for(sys.stderr, quiet, file.count()) as advance, spread(predictor):
-                for chunk in _chunks(file.lines()):
-                    write("".join(f"{line}\n" for line in answer(chunk)))
-                    advance(len(chunk))
-    _say_long(predictor)
+            write(writing.text(lines, answered))
+            advance(len(lines))
+            done, long_lines = done + len(lines), long_lines + answered.long_lines
+            tabs += sum("\t" in line.strip() for line in lines) if is_one_text else 0
+    _warn_long(long_lines, predictor)
+    if tabs and not quiet:
+        _warn(
+            f"warning: {tabs:,} of {done:,} lines hold a tab, but this model reads one text a line: each was answered"
+            " as one text, with all its columns. Keep only the source column, such as with cut -f1."
+        )
 
 
 def _open(models: list[str], writing: Writing, threads: int | None, quiet: bool) -> Predictor:
-    options = search_options(models[0], beam=writing.beam, n_best=writing.n_best)
     use_threads(threads)
-    predictor = load(models, options, space=writing.space, engine=writing.engine)
+    n_best = None if writing.n_best == 1 else writing.n_best
+    predictor = load(models, beam=writing.beam, n_best=n_best, space=writing.space, engine=writing.engine)
     known = predictor.text.inputs.tags
     if writing.tag and writing.tag not in known:
         what = f"this model knows {', '.join(known)}" if known else "this model knows no tags"
         raise UsageError(f"--tag {writing.tag}: {what}.{did_you_mean(writing.tag, known)}")
     say_place(predictor, quiet)
     if writing.engine != "auto" and not quiet:
-        print(predictor.engine_said, file=sys.stderr)  # noqa: T201
+        _warn(predictor.engine_said)
     return predictor
-
-
-def _answer(predictor: Predictor, writing: Writing, lines: list[str]) -> list[str]:
-    inputs = predictor.text.inputs
-    asked = [inputs.to_line(line, writing.tag) if line.strip() else line for line in lines] if writing.tag else lines
-    answers = predictor.answers(asked, writing.batch)
-    answered = []
-    for line, found in zip(lines, answers, strict=True):
-        columns = () if inputs.is_one_text or writing.tag else _columns(inputs, line)
-        answered += writing.lines(line, found, columns)
-    return answered
-
-
-def _columns(inputs: Inputs, line: str) -> Sequence[str]:
-    # Nobody has counted the columns of a blank line.
-    return line.split(BETWEEN) if inputs.is_blank(line) else inputs.cells(line)
 
 
 def _chunks(lines: Iterator[str | DataError]) -> Iterator[list[str]]:
@@ -182,11 +165,11 @@ def _flushed(file: TextIO, text: str) -> None:
     file.flush()
 
 
-def _say_long(predictor: Predictor) -> None:
-    if predictor.long_lines:
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 — for the person at the terminal
+
+
+def _warn_long(count: int, predictor: Predictor) -> None:
+    if count:
         limit = predictor.max_length
-        print(  # noqa: T201 — a warning to the person at the terminal
-            f"lines of more than {limit} tokens, the most this model was trained on, answered in parts:"
-            f" {predictor.long_lines:,}",
-            file=sys.stderr,
-        )
+        _warn(f"lines of more than {limit} tokens, the most this model was trained on, answered in parts: {count:,}")

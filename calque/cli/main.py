@@ -162,7 +162,7 @@ def generate(
     models = [model, *(others or [])]
     require_folder(*models)
     require_files(source)
-    from calque.cli.generate import Writing, generate_files, generate_texts
+    from calque.cli.generate import Writing, generate_lines, generate_texts
 
     chosen = "eager" if exact and engine is EngineName.auto else engine.value
     writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch, tag, space.value, chosen)
@@ -171,7 +171,7 @@ def generate(
     if text and text != ["-"]:
         generate_texts(models, text, output, writing, threads, quiet)
     else:
-        generate_files(models, source, output, writing, threads, quiet)
+        generate_lines(models, source, output, writing, threads, quiet)
 
 
 @app.command(name="eval")
@@ -193,16 +193,14 @@ def evaluate(
     require_files(*data)
     from calque import api
     from calque.cli.common import say_place, use_threads
-    from calque.predict.workers import spread
-    from calque.recipe.stored import own_columns, search_options
+    from calque.recipe.stored import own_columns
 
     use_threads(threads)
-    predictor = api.load(models, search_options(model, beam=beam), space=space.value, engine=engine.value)
+    predictor = api.load(models, beam=beam, space=space.value, engine=engine.value)
     say_place(predictor)
     if engine is not EngineName.auto:
         typer.echo(predictor.engine_said, err=True)
-    with spread(predictor):
-        found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model), warn=_warn)
+    found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model), warn=_warn)
     if as_json:
         named = {"model": model} | ({"with": others} if others else {})
         typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))

@@ -9,7 +9,6 @@ from calque.data.files.formats import Example
 from calque.demo.phrasebook import count_pairs, examples_to_try, num_patterns, num_words, split_pairs
 from calque.metrics.score import Score
 from calque.predict.predictor import Predictor
-from calque.predict.workers import spread
 from calque.report.attention import attention_page, attention_png
 from calque.report.progress import Display, display_for
 from calque.runs.finish import score_examples
@@ -55,8 +54,7 @@ def run_demo(out: str, fresh: bool, quiet: bool, say: Say) -> int:
         return 128 + outcome.signal
     predictor = load(folder)
     unseen = [Example(source, (target,), 0) for source, target in test]
-    with spread(predictor):
-        scores, _ = score_examples(predictor, unseen, task_metrics(predictor.task))
+    scores, _ = score_examples(predictor, unseen, task_metrics(predictor.task))
     for line in _result(predictor, scores):
         say(line)
     for line in [*_draw_attention(predictor, folder), *_next_steps(folder, train_file, test_file)]:

@@ -16,7 +16,7 @@ class Engine(Protocol):
 
     @property
     def owns_threads(self) -> bool:
-        """Return whether torch's number of threads does not matter to the engine."""
+        """Return whether the engine spreads a batch over threads of its own, so that more processes gain nothing."""
 
     def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
         """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long.

@@ -1,77 +1,85 @@
-"""Several models as one Predictor: each line is read by every member, and their words are weighed together.
+"""Several models as one Predictor: each line is read by every member, and their distributions are averaged.
 
-A line that is too long for a member is cut as text, at the blank next to its middle, so that all answer the same parts.
+A line that is too long for a member is cut as text, at the space nearest to its middle, so that all answer the same
+parts.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+import torch
 
 from calque.data.collate import collate_sources
 from calque.engines.eager import Eager
 from calque.engines.ensemble import COMBINATIONS, Ensemble, Space
 from calque.errors import UsageError
 from calque.predict import predictor as opening
-from calque.predict.predictor import Attention, Predictor
+from calque.predict.predictor import Predictor
+from calque.predict.reader import SearchBatch, on_device
+from calque.predict.writer import Writer
 from calque.search.options import SearchConfig
 from calque.system.machine import Device
-from calque.text.inputs import BETWEEN
+from calque.text.inputs import InputLine
+from calque.text.pair import TextPair
 from calque.text.sharing import SharedSource, read_shared, require_one_target
-from calque.text.source import SourceIds
 
 
-class EnsemblePredictor(Predictor):
-    """Answer lines of text with several models; what is not of a member (search, task) is the first one's."""
+@dataclass(frozen=True)
+class SharedReader:
+    """Read lines for several models; `longest` is what each was trained on, in tokens without </s>."""
 
-    def __init__(self, members: Sequence[Predictor], names: Sequence[str], space: Space) -> None:
-        """Take models of one target vocabulary; UsageError naming two that differ."""
-        self.texts = [member.text for member in members]
-        require_one_target(self.texts, names)
-        first = members[0]
-        super().__init__(first.model, first.text, first.options, first.task, first.max_length)
-        self.ensemble = Ensemble([member.model for member in members], space).eval()
-        self.engine = Eager(self.ensemble)
-        self.longest = [member.max_length - 1 for member in members]
-
-    def attention(self, line: str) -> Attention | None:
-        """Return None: members look at tokens of their own."""
-        return None
+    texts: tuple[TextPair, ...]
+    longest: tuple[int, ...]
 
     @property
-    def network(self) -> nn.Module:
-        """Return the members."""
-        return self.ensemble
+    def text(self) -> TextPair:
+        """Return the text side of the first member; the target side is that of all."""
+        return self.texts[0]
 
-    def _read(self, lines: list[str]) -> list[list[Any]]:
-        read = read_shared(self.texts, lines)
-        return [self._cut(line, source) for line, source in zip(lines, read, strict=True)]
+    @property
+    def max_length(self) -> int:
+        """Return the longest source, in tokens with </s>, that every member can read."""
+        return min(self.longest) + 1
 
-    def _collate(self, sources: list[Any]) -> tuple[Any, list[SourceIds]]:
-        size = self.ensemble.vocab_size
+    def read(self, lines: Sequence[InputLine]) -> list[list[SharedSource]]:
+        """Return each line in parts that every member can read."""
+        return [self._cut(line, source) for line, source in zip(lines, read_shared(self.texts, lines), strict=True)]
+
+    def collate(self, sources: Sequence[SharedSource], device: torch.device) -> SearchBatch:
+        """Return sources as one batch, a record for each member."""
+        size = self.text.target.vocab_size
         records = tuple(collate_sources(own, size) for own in zip(*(source.members for source in sources), strict=True))
-        return records, [source.answered for source in sources]
+        return on_device(records, [source.answered for source in sources], device)
 
-    def _cut(self, line: str, source: SharedSource) -> list[SharedSource]:
-        """Return a line's halves, and theirs, until every member can read each."""
+    def _cut(self, line: InputLine, source: SharedSource) -> list[SharedSource]:
+        """Return a line, or its halves, and theirs, until every member can read each."""
         fits = all(len(own) <= longest for own, longest in zip(source.members, self.longest, strict=True))
         if fits or not all(own.is_cuttable for own in source.members):
             return [source]
-        (text,) = self.text.inputs.texts(line)
-        halves, tag = in_two(text), self.text.inputs.tag_of(line)
-        if len(halves) == 1:
+        (text,) = line.texts
+        parts = [InputLine((half,), line.tag) for half in in_two(text)]
+        if len(parts) == 1:
             return [source]
-        parts = [f"{tag}{BETWEEN}{half}" if tag else half for half in halves]
-        return [
-            part
-            for half, read in zip(parts, read_shared(self.texts, parts), strict=True)
-            for part in self._cut(half, read)
-        ]
+        read = zip(parts, read_shared(self.texts, parts), strict=True)
+        return [part for half, own in read for part in self._cut(half, own)]
+
+
+def ensemble(members: Sequence[Predictor], names: Sequence[str], space: Space) -> Predictor:
+    """Return several models of one target vocabulary as one Predictor; UsageError naming two that differ.
+
+    Search settings and task are those of the first.
+    """
+    texts = tuple(member.text for member in members)
+    require_one_target(texts, names)
+    network = Ensemble([member.model for member in members], space).eval()
+    reader = SharedReader(texts, tuple(member.max_length - 1 for member in members))
+    first = members[0]
+    return Predictor(reader, Eager(network), Writer(texts[0]), first.options, first.task, network)
 
 
 def in_two(text: str) -> list[str]:
-    """Return the halves of a text, parted at the blank nearest to its middle, or in the middle where there is none."""
+    """Return the halves of a text, cut at the space nearest to its middle, or in the middle where there is none."""
     text = text.strip()
     middle = len(text) // 2
     places = [place for place in (text.rfind(" ", 0, middle), text.find(" ", middle)) if place > 0]
@@ -85,22 +93,24 @@ def load(
     device: Device | None = None,
     space: Space = "prob",
     engine: str = "auto",
+    beam: int | None = None,
+    n_best: int | None = None,
 ) -> Predictor:
-    """Open a model folder, or several as an ensemble; UsageError in one line for one that is no model.
+    """Open a model folder, or several as an ensemble; UsageError in one line for one that is not a model.
 
-    `options` replace the search settings of the (first) model; `device` None takes the GPU if there is one; `space`:
-    average the members' probabilities ("prob") or their logarithms ("log"); `engine`: auto, eager, fused,
-    compiled, int8, bf16 or ctranslate2, of which an ensemble has eager alone.
+    `options` replace the search settings of the (first) model, `beam` and `n_best` two of them; `device` None takes the
+    GPU if there is one; `space`: average the members' probabilities ("prob") or their logarithms ("log"); `engine`:
+    auto, eager, fused, compiled, int8, bf16 or ctranslate2; an ensemble takes only eager.
     """
     if isinstance(folder, str | Path):
-        return opening.load(folder, options, device, engine)
+        return opening.load(folder, options, device, engine, beam, n_best)
     if not folder:
         raise UsageError("no model folder: an ensemble needs at least one")
     if space not in COMBINATIONS:
         raise UsageError(f"no ensemble space {space!r}; there are {', '.join(COMBINATIONS)}")
     if len(folder) == 1:
-        return opening.load(folder[0], options, device, engine)
+        return opening.load(folder[0], options, device, engine, beam, n_best)
     if engine not in ("auto", "eager"):
         raise UsageError(f"engine {engine}: several models are searched by eager; auto chooses it")
     members = [opening.load(one, options, device) for one in folder]
-    return EnsemblePredictor(members, [str(one) for one in folder], space)
+    return ensemble(members, [str(one) for one in folder], space).with_search(beam, n_best)

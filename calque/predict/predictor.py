@@ -1,228 +1,272 @@
 """The Predictor: strings in, strings out. Every score and every answer goes through it.
 
-normalise → tokenize → sort by length → batch → search → detokenize → restore the order.
+parse → tokenize → sort by length → batch → search → detokenize → restore the order.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from calque import rows
-from calque.data.collate import collate_pairs, collate_sources
+from calque.config import reasons
+from calque.data.collate import collate_pairs
 from calque.engines.choice import Opened, check_engine, choose_engine
 from calque.engines.eager import Eager, Engine
-from calque.errors import UsageError
+from calque.errors import DataError, UsageError
 from calque.folder.model_file import open_model
 from calque.folder.recipe_file import first_line, read_sections
-from calque.ids import PAD
 from calque.model import ModelConfig, Seq2Seq
-from calque.search.hypotheses import Hypotheses
+from calque.predict.reader import Reader, TextReader, batches_of
+from calque.predict.texts import Line, checked_lines, parse_lines
+from calque.predict.workers import WORTH_SECONDS, in_main_thread, search_in_processes
+from calque.predict.writer import EMPTY, Answer, Attention, Writer, joined
 from calque.search.options import SearchConfig
 from calque.system.machine import Device, default_device
+from calque.system.processes import can_fork, one_thread
 from calque.tasks.kinds import TaskConfig
 from calque.text.graph.layout import SourceError
+from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
-from calque.text.source import SourceIds
-
-# Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
-BATCH_CELLS = 2048
-MAX_BATCH = 128
-
-Line: TypeAlias = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Hold one output of one line: its text, the score that ranked it, and the plain sum of log-probabilities."""
+class Answered:
+    """The n-best `answers` to each of some `lines`; `long_lines` counts the lines that were answered in parts."""
 
-    text: str
-    score: float
-    log_prob: float
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Hold where the decoder looked: pieces of both sides and weights [T, S] as nested lists."""
-
-    source: list[str]
-    target: list[str]
-    weights: list[list[float]]
+    lines: list[InputLine]
+    answers: list[list[Answer]]
+    long_lines: int = 0
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
-    """Answer lines of text with a trained model.
+    """Answer lines of text with a trained model, or with several as one.
 
-    `max_length` is the longest source, in tokens with </s>, that the model was trained on: a longer line is answered
-    in parts, and `long_lines` counts how many were. `engine` searches, `engine_said` tells which it is;
-    `workers`, where there are any, do so in other processes.
+    A Predictor never changes, so threads may share it; `dataclasses.replace` and `with_search` return changed copies.
+    `reader` makes sources of lines, `engine` searches them with the weights of `network`, `writer` makes answers of
+    what it finds. `processes` 0 lets the CPU search with one thread for each process, in as many processes as torch has
+    threads where that is faster; 1 stays in this process and uses torch's threads; more is the most to use.
     """
 
-    def __init__(
-        self, model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int
-    ) -> None:
-        self.model = model
-        self.engine: Engine = Eager(model)
-        self.engine_said = "eager"
-        self.workers: Callable[[Sequence[list[Any]]], Iterator[list[list[Answer]]]] | None = None
-        self.text = text
-        self.options = options
-        self.task = task
-        self.max_length = max_length
-        self.long_lines = 0
+    reader: Reader[Any]  # of SourceIds, or for an ensemble of SharedSource: only the reader itself looks into them
+    engine: Engine
+    writer: Writer
+    options: SearchConfig
+    task: TaskConfig
+    network: nn.Module
+    engine_said: str = "eager"
+    processes: int = 0
 
+    # A str is an iterable of str too, but it is one text.
     @overload
-    def __call__(self, text: Line, tag: str = "") -> str: ...  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]
+        self, text: Line, tag: str = "", *, beam: int | None = None, n_best: None = None, batch_size: int = 0
+    ) -> str: ...
     @overload
-    def __call__(self, text: Sequence[Line], tag: str = "") -> list[str]: ...
-    def __call__(self, text: Line | Sequence[Line], tag: str = "") -> str | list[str]:
-        """Answer one text with a text, a list with a list; `tag` is that of all where the model reads one.
+    def __call__(  # type: ignore[overload-overlap]
+        self, text: Line, tag: str = "", *, beam: int | None = None, n_best: int, batch_size: int = 0
+    ) -> str | list[str]: ...
+    @overload
+    def __call__(
+        self, text: Iterable[Line], tag: str = "", *, beam: int | None = None, n_best: None = None, batch_size: int = 0
+    ) -> list[str]: ...
+    @overload
+    def __call__(
+        self, text: Iterable[Line], tag: str = "", *, beam: int | None = None, n_best: int, batch_size: int = 0
+    ) -> list[str] | list[list[str]]: ...
+    def __call__(
+        self,
+        text: Line | Iterable[Line],
+        tag: str = "",
+        *,
+        beam: int | None = None,
+        n_best: int | None = None,
+        batch_size: int = 0,
+    ) -> str | list[str] | list[list[str]]:
+        """Answer one text with a text, and any iterable of texts with a list.
 
-        Several sources are a text with tabs between, or a dictionary by their names, which may hold the tag.
+        With `n_best` above 1 each text is answered with a list of texts, best first. `tag` is that of all texts, where
+        the model reads one. Several sources are a text with tabs between them, or a dictionary by their names.
         """
+        texts = [text] if isinstance(text, str | Mapping) else text
+        found = self.answers(texts, batch_size, tag=tag, beam=beam, n_best=n_best)
+        best = [answers[0].text for answers in found]
+        ranked = [[answer.text for answer in answers] for answers in found]
         if isinstance(text, str | Mapping):
-            return self.best([self.text.inputs.to_line(text, tag)])[0]
-        return self.best([self.text.inputs.to_line(one, tag) for one in text])
+            return best[0] if n_best in (None, 1) else ranked[0]
+        return best if n_best in (None, 1) else ranked
 
-    def best(self, lines: Sequence[str], batch_size: int = 0) -> list[str]:
-        """Return the best answer to each line."""
-        return [answers[0].text for answers in self.answers(lines, batch_size)]
+    def best(self, lines: Iterable[Line], batch_size: int = 0) -> list[str]:
+        """Return the best answer to each line; SourceError with its number for one that the model cannot read."""
+        return [answers[0].text for answers in self.run(lines, batch_size).answers]
 
     def answers(
-        self, lines: Sequence[str], batch_size: int = 0, done: Callable[[int], None] | None = None
+        self,
+        texts: Iterable[Line],
+        batch_size: int = 0,
+        *,
+        tag: str = "",
+        beam: int | None = None,
+        n_best: int | None = None,
     ) -> list[list[Answer]]:
-        """Return the n-best answers to each line, in the order of the lines; a blank line gets a blank answer.
+        """Return the n-best answers to each of several texts, in their order; an empty text gets one empty answer.
 
-        `batch_size` 0 takes as many lines at once as suits them; `done` is told how many more lines are answered.
-        SourceError, with its number, for a line that the model cannot read, before any is answered.
+        `batch_size` 0 takes as many texts at once as suits them. DataError with its position for a text that the model
+        cannot read.
         """
-        results: list[list[Answer]] = [[Answer("", 0.0, 0.0)] for _ in lines]
-        asked = [number for number, line in enumerate(lines) if not self.text.inputs.is_blank(line)]
-        parts, owners = [], []
         try:
-            read = self._read([lines[number] for number in asked])
+            return self.with_search(beam, n_best).run(texts, batch_size, tag).answers
+        except SourceError as error:
+            raise DataError(error.message, f"text {error.number + 1}") from None
+
+    def run(self, texts: Iterable[Line], batch_size: int = 0, tag: str = "") -> Answered:
+        """Answer lines; SourceError with its number, from 0, for one that the model cannot read, before any is."""
+        lines = parse_lines(checked_lines(texts), self.reader.text, tag)
+        asked = [number for number, line in enumerate(lines) if not line.is_blank]
+        try:
+            read = self.reader.read([lines[number] for number in asked])
         except SourceError as error:
             raise SourceError(error.message, asked[error.number]) from None
-        if done:
-            done(len(lines) - len(asked))
-        for number, cut in zip(asked, read, strict=True):
-            self.long_lines += len(cut) > 1
-            parts.extend(cut)
-            owners.extend([number] * len(cut))
-        left = Counter(owners)
+        parts = [part for own in read for part in own]
+        found: list[list[Answer]] = [[] for _ in parts]
+        batches = list(batches_of([len(part) + 1 for part in parts], batch_size))
+        with self._searching() as processes:
+            start = time.monotonic()
+            for number, batch in enumerate(batches, start=1):
+                batch_of = self.reader.collate([parts[place] for place in batch], self.device)
+                hypotheses = self.engine(batch_of.record, batch_of.lengths, batch_of.prefixes, self.options)
+                for place, answers in zip(batch, self.writer.write(hypotheses, batch_of.sources), strict=True):
+                    found[place] = answers
+                left = batches[number:]
+                # The first batch holds the longest lines, so that the rest takes at most about so long.
+                if processes > 1 and number == 1 and (time.monotonic() - start) * len(left) > WORTH_SECONDS:
+                    sources = [[parts[place] for place in batch] for batch in left]
+                    for batch, searched in zip(left, search_in_processes(self, sources, processes), strict=True):
+                        for place, answers in zip(batch, searched, strict=True):
+                            found[place] = answers
+                    break
+        results, ready = [[EMPTY] for _ in lines], iter(found)
+        for number, own in zip(asked, read, strict=True):
+            results[number] = joined([next(ready) for _ in own])
+        return Answered(lines, results, sum(len(own) > 1 for own in read))
 
-        def searched(batch: list[int]) -> None:
-            left.subtract(owners[part] for part in batch)
-            if done:
-                done(sum(left[owner] == 0 for owner in {owners[part] for part in batch}))
-
-        found = self._search_all(parts, batch_size, searched)
-        whole: dict[int, list[list[Answer]]] = {}
-        for number, answers in zip(owners, found, strict=True):
-            whole.setdefault(number, []).append(answers)
-        for number, answered in whole.items():
-            results[number] = answered[0] if len(answered) == 1 else [_joined(answered)]
-        return results
-
-    def attention(self, line: str) -> Attention | None:
-        """Answer a line and tell where the decoder looked while it did; None for a model without attention."""
-        source, target = self.text.read_pairs([line], [self(line)])[0]
+    def attention(self, text: Line, tag: str = "", *, beam: int | None = None) -> Attention | None:
+        """Answer one text and return where the decoder looked meanwhile; None for a model without attention."""
+        if not isinstance(self.network, Seq2Seq):
+            # The members of an ensemble look at tokens of their own.
+            return None
+        (line,) = parse_lines(checked_lines([text]), self.text, tag)
+        (source,) = self.text.read_lines([line])
+        target = self.text.target_of(self(text, tag, beam=beam), source)
         batch = collate_pairs([source], [target], self.text.target.vocab_size)
-        with self._evaluation():
-            weights = self.model.attention(rows.to(batch, self.device))
+        with _evaluation(self.network):
+            weights = self.network.attention(rows.to(batch, self.device))
         if weights is None:
             return None
         shown = [*self.text.source.pieces(source.tokens), "</s>"]
         return Attention(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
 
-    def _read(self, lines: list[str]) -> list[list[Any]]:
-        """Return each line as the model reads it, in parts where it is too long."""
-        return [_parts(source, self.max_length - 1) for source in self.text.read_sources(lines)]
+    def with_search(self, beam: int | None = None, n_best: int | None = None) -> "Predictor":
+        """Return the Predictor with another beam or another number of outputs; a beam that is not given holds them."""
+        return self if beam is None and n_best is None else replace(self, options=searching(self.options, beam, n_best))
 
-    def _collate(self, sources: list[Any]) -> tuple[Any, list[SourceIds]]:
-        """Return the record that the engine reads, and for each source what an answer is written with."""
-        return collate_sources(sources, self.text.target.vocab_size), sources
+    def with_engine(self, engine: Engine, said: str) -> "Predictor":
+        """Return the Predictor with another engine over the same weights; `said` describes it."""
+        return replace(self, engine=engine, engine_said=said)
 
-    def _search_all(self, sources: list[Any], batch_size: int, done: Callable[[list[int]], None]) -> list[list[Answer]]:
-        found: list[list[Answer]] = [[] for _ in sources]
-        batches = list(_batches([len(source) + 1 for source in sources], batch_size))
-        answered = (self.workers or self.search_here)([[sources[number] for number in batch] for batch in batches])
-        for batch, answers in zip(batches, answered, strict=True):
-            for number, own in zip(batch, answers, strict=True):
-                found[number] = own
-            done(batch)
-        return found
+    @property
+    def text(self) -> TextPair:
+        """Return the text side; for an ensemble that of the first member."""
+        return self.reader.text
 
-    def search_here(self, batches: Sequence[list[Any]]) -> Iterator[list[list[Answer]]]:
-        """Yield the answers to each batch of sources, searched in this process."""
-        for sources in batches:
-            with self._evaluation():
-                answers = self._search(sources)
-            yield answers
+    @property
+    def model(self) -> Seq2Seq:
+        """Return the model; UsageError for an ensemble, which has several."""
+        if not isinstance(self.network, Seq2Seq):
+            raise UsageError("an ensemble is not a single model; its models are network.members")
+        return self.network
 
-    def _search(self, sources: list[Any]) -> list[list[Answer]]:
-        record, answered = self._collate(sources)
-        lengths = torch.tensor([len(source) + 1 for source in answered])
-        prefixes = _padded([source.prefix for source in answered])
-        record, lengths, prefixes = rows.to((record, lengths, prefixes), self.device)
-        return self._to_text(self.engine(record, lengths, prefixes, self.options), answered)
-
-    def _to_text(self, hypotheses: Hypotheses, sources: list[SourceIds]) -> list[list[Answer]]:
-        tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
-        scores, log_probs = hypotheses.scores.tolist(), hypotheses.log_probs.tolist()
-        answers = []
-        for row in range(len(tokens)):
-            possible = [rank for rank in range(len(scores[row])) if rank == 0 or scores[row][rank] > float("-inf")]
-            texts = [self.text.write_target(tokens[row][rank][: lengths[row][rank]], sources[row]) for rank in possible]
-            ranked = zip(texts, possible, strict=True)
-            answers.append([Answer(one_line(text), scores[row][rank], log_probs[row][rank]) for text, rank in ranked])
-        return answers
+    @property
+    def max_length(self) -> int:
+        """Return the longest source, in tokens with </s>, that is answered as a whole."""
+        return self.reader.max_length
 
     @property
     def device(self) -> torch.device:
-        """Return where the model lies, and with it every tensor of a search."""
-        return next(self.model.parameters()).device
+        """Return the device of the weights, which every search uses."""
+        return next(self.network.parameters()).device
 
-    def _evaluation(self) -> "_Evaluation":
-        return _Evaluation(self.network)
+    def __repr__(self) -> str:
+        """Return task, size, engine and search settings in one line."""
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        languages = f"{self.task.source_language or '?'} → {self.task.target_language or '?'}"
+        engine = self.engine_said.split(":")[0]
+        what = f"{self.task.kind}, {languages}, {count:,} parameters on {self.device}"
+        return f"<Predictor: {what}, engine {engine}, beam {self.options.beam}, n_best {self.options.n_best}>"
 
-    @property
-    def network(self) -> nn.Module:
-        """Return all that scores, to be switched to evaluation."""
-        return self.model
+    @contextmanager
+    def _searching(self) -> Iterator[int]:
+        """Enter evaluation, and one thread where a process gets one; give the number of processes to use at most."""
+        is_alone = self.processes == 1 or self.device.type != "cpu" or self.engine.owns_threads or not in_main_thread()
+        processes = 1 if is_alone or not can_fork() else self.processes or torch.get_num_threads()
+        with _evaluation(self.network), nullcontext() if is_alone else one_thread():
+            yield processes
 
 
-class _Evaluation:
+@contextmanager
+def _evaluation(network: nn.Module) -> Iterator[None]:
     """Switch a model to evaluation without gradients, and back to what it was."""
+    was_training = network.training
+    # Going through all modules would take as long as a short sentence.
+    if was_training:
+        network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        if was_training:
+            network.train()
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.was_training = model, model.training
-        self.no_grad = torch.inference_mode()
 
-    def __enter__(self) -> None:
-        # Going through all modules would take as long as a short sentence.
-        if self.was_training:
-            self.model.eval()
-        self.no_grad.__enter__()
+def single(model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int) -> Predictor:
+    """Return the Predictor of one model, searched by the model itself.
 
-    def __exit__(self, *error: Any) -> None:
-        self.no_grad.__exit__(*error)
-        if self.was_training:
-            self.model.train()
+    `max_length` is the longest source, in tokens with </s>, that the model was trained on; a longer line is answered in
+    parts.
+    """
+    return Predictor(TextReader(text, max_length), Eager(model), Writer(text), options, task, model)
+
+
+def searching(own: SearchConfig, beam: int | None, n_best: int | None) -> SearchConfig:
+    """Return search settings with another beam or another number of outputs; UsageError for impossible ones."""
+    ranked = own.n_best if n_best is None else n_best
+    wide = own.beam if n_best is None or not isinstance(n_best, int) else max(own.beam, n_best)
+    values = own.model_dump() | {"n_best": ranked, "beam": wide if beam is None else beam}
+    try:
+        return SearchConfig.model_validate(values, strict=True)
+    except ValidationError as error:
+        raise UsageError("\n".join(reasons(error, SearchConfig, values))) from None
 
 
 def load(
-    folder: str | Path, options: SearchConfig | None = None, device: Device | None = None, engine: str = "eager"
+    folder: str | Path,
+    options: SearchConfig | None = None,
+    device: Device | None = None,
+    engine: str = "eager",
+    beam: int | None = None,
+    n_best: int | None = None,
 ) -> Predictor:
-    """Open a model folder; UsageError in one line for one that is missing, is no model, or is damaged.
+    """Open a model folder; UsageError in one line for one that is missing, is not a model, or is damaged.
 
-    `options` replace the search settings that the model was trained with; `device` None takes the GPU if there is one;
-    `engine` searches.
+    `options` replace the search settings that the model was trained with, `beam` and `n_best` replace two of them;
+    `device` None takes the GPU if there is one; `engine` searches.
     """
     check_engine(engine)
     folder = Path(folder)
@@ -236,46 +280,13 @@ def load(
         raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {first_line(error)}") from error
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
+    options = searching(options, beam, n_best)
     text = TextPair.load(folder / "text")
     kinds = text.layout.num_edge_kinds
     if getattr(config.encoder, "edge_kinds", kinds) != kinds:
         raise UsageError(f"{folder}: text and recipe do not belong together, the kinds of edges differ")
     model = open_model(folder, config, text.source.vocab_size, text.target.vocab_size)
-    predictor = Predictor(model.eval().to(device or default_device()), text, options, task, max_length)
-    predictor.engine, predictor.engine_said = choose_engine(engine, Opened(model, config, folder))
-    return predictor
-
-
-def one_line(text: str) -> str:
-    """Return `text` with whatever any reader takes for the end of a line, or of a column, as a blank."""
-    return " ".join(text.splitlines()).replace("\t", " ")
-
-
-def _parts(source: SourceIds, longest: int) -> list[SourceIds]:
-    """Cut a source that is too long for the model into even parts; graphs and several sources come back whole."""
-    if len(source) <= longest or not source.is_cuttable:
-        return [source]
-    total, most = len(source) - source.kept, max(1, longest - source.kept)
-    size = -(-total // -(-total // most))
-    return [source.part(start, start + size) for start in range(0, total, size)]
-
-
-def _padded(prefixes: Sequence[Sequence[int]]) -> Tensor:
-    longest = max(map(len, prefixes))
-    return torch.tensor([[*prefix, *[PAD] * (longest - len(prefix))] for prefix in prefixes], dtype=torch.int64)
-
-
-def _joined(answered: list[list[Answer]]) -> Answer:
-    best = [answers[0] for answers in answered]
-    total = sum(answer.log_prob for answer in best)
-    return Answer(" ".join(answer.text for answer in best), sum(answer.score for answer in best) / len(best), total)
-
-
-def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of line numbers, longest lines first, so that memory shows its peak at the start."""
-    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
-    start = 0
-    while start < len(order):
-        size = batch_size or max(1, min(MAX_BATCH, BATCH_CELLS // lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+    model = model.eval().to(device or default_device())
+    return single(model, text, options, task, max_length).with_engine(
+        *choose_engine(engine, Opened(model, config, folder))
+    )

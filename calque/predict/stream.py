@@ -1,8 +1,9 @@
-"""Lines in, answers out, as they come: what is pending is answered together, nothing waits for more than 50 ms."""
+"""Lines of a stream in groups, as they come: pending lines form a group, and none waits for more than 50 ms."""
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from calque.data.files.lines import LIMIT, decode_line, without_drop
@@ -38,13 +39,14 @@ def pending_lines(stream: BinaryIO, name: str, most: int = MOST_LINES) -> Iterat
 def _waiting(lines: "queue.Queue[bytes | None]", most: int) -> tuple[list[bytes], bool]:
     """Return the lines that are there, waiting for the first, and whether the stream has ended."""
     line = lines.get()
+    deadline = time.monotonic() + WAIT_SECONDS
     group: list[bytes] = []
     while line is not None:
         group.append(line)
         if len(group) == most:
             return group, False
         try:
-            line = lines.get(timeout=WAIT_SECONDS)
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             return group, False
     return group, True
@@ -56,17 +58,6 @@ def decode(raw: bytes, name: str, number: int) -> str:
     if isinstance(line, DataError):
         raise without_drop(line)
     return line
-
-
-def answer_stream(
-    stream: BinaryIO, name: str, answer: Callable[[list[str]], list[str]], write: Callable[[str], None]
-) -> int:
-    """Answer every line of `stream`, group by group and in order; return the number of lines."""
-    count = 0
-    for group in pending_lines(stream, name):
-        write("".join(f"{line}\n" for line in answer(group)))
-        count += len(group)
-    return count
 
 
 def _read(stream: BinaryIO, lines: "queue.Queue[bytes | None]") -> None:

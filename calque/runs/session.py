@@ -15,8 +15,7 @@ from calque.folder.record import read_record, write_record
 from calque.metrics.score import Score
 from calque.model import build
 from calque.predict.ensemble import load
-from calque.predict.predictor import Predictor
-from calque.predict.workers import spread
+from calque.predict.predictor import single
 from calque.recipe.layers import flatten
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
@@ -87,7 +86,7 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
     display.note(f"{recipe.model.encoder.kind} → {recipe.model.decoder.kind}, {count:,} parameters")
     dev = development(prepared.dev, text, task_metrics(recipe.task), recipe.data.max_length)
     options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
-    predictor = Predictor(model, text, options, recipe.task, recipe.data.max_length)
+    predictor = single(model, text, options, recipe.task, recipe.data.max_length)
 
     def make_engine() -> tuple[Engine, str]:
         return choose_engine("auto", Opened(model, recipe.model, folder))
@@ -110,12 +109,11 @@ def _complete(folder: Path, recipe: Recipe, prepared: Prepared, display: Display
     predictor = load(folder, device=recipe.train.device)
     metrics = task_metrics(recipe.task)
     display.note(f"scoring the best model with beam {recipe.search.beam}")
-    with spread(predictor):
-        found, outputs = score_examples(predictor, prepared.dev, metrics)
-        scores = {"validation": found}
-        if "test" in prepared.sets:
-            test = development_sample(prepared.sets["test"], EVERYTHING)
-            scores["test"], _ = score_examples(predictor, test, metrics)
+    found, outputs = score_examples(predictor, prepared.dev, metrics)
+    scores = {"validation": found}
+    if "test" in prepared.sets:
+        test = development_sample(prepared.sets["test"], EVERYTHING)
+        scores["test"], _ = score_examples(predictor, test, metrics)
     for data, part in scores.items():
         display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
     seconds = (read_record(folder) or {}).get("seconds", 0.0)

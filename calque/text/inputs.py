@@ -6,7 +6,7 @@ Each source is read by itself; together they are one row of tokens, in which </s
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -26,6 +26,24 @@ BETWEEN = "\t"
 # More are hardly tags: most likely another column was named.
 MAX_TAGS = 1_000
 MAX_SOURCES = 64
+
+
+@dataclass(frozen=True)
+class InputLine:
+    """One line of input, parsed: the text of each source, and its tag, None where the model reads none."""
+
+    texts: tuple[str, ...]
+    tag: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return what the line holds, in the order of the columns."""
+        return self.texts if self.tag is None else (self.tag, *self.texts)
+
+    @property
+    def is_blank(self) -> bool:
+        """Return whether every source is empty."""
+        return all(map(is_blank, self.texts))
 
 
 class Inputs(Config):
@@ -84,79 +102,80 @@ class Inputs(Config):
             cells.append(" ".join(value.splitlines()).replace(BETWEEN, " "))
         return BETWEEN.join(cells)
 
-    def to_line(self, value: str | Mapping[str, Any], tag: str = "") -> str:
-        """Return the line of a text or of values by name, with `tag` where that is given; DataError without tags."""
+    def parse(self, value: str | Mapping[str, Any], tag: str = "") -> InputLine:
+        """Return what a line holds: a text with tabs or a JSON object, or a mapping by name; `tag` replaces its tag.
+
+        DataError for another number of columns, for a missing name, or for a tag where the model knows none.
+        """
         if tag and not self.tag:
             raise DataError(f'the tag "{tag[:40]}" was given, but this model knows no tags')
-        if isinstance(value, str) and tag and value.lstrip().startswith("{"):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                return f"{tag}{BETWEEN}{value}"
-        if isinstance(value, str):
-            return f"{tag}{BETWEEN}{value}" if tag else value
         if self.is_one_text:
-            return json.dumps(value, ensure_ascii=False)
-        return self.line({**value, self.tag: tag} if tag else value)
+            return InputLine((value if isinstance(value, str) else _as_json(value),))
+        if isinstance(value, str) and is_blank(value):
+            return InputLine(("",) * len(self.sources), tag if self.tag else None)
+        if tag and isinstance(value, str) and not value.lstrip().startswith("{"):
+            return self._by_columns([tag, *value.split(BETWEEN)])
+        if isinstance(value, str):
+            return self._by_columns(value.split(BETWEEN), value, tag)
+        return self._by_columns(self.line({**value, self.tag: tag} if tag else value).split(BETWEEN))
 
-    def cells(self, line: str) -> list[str]:
-        """Return what a line holds, by columns or as a JSON object; DataError for another number of columns."""
-        cells = line.split(BETWEEN)
-        if len(cells) == len(self.names):
-            return cells
-        if line.lstrip().startswith("{"):
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                values = None
-            if isinstance(values, dict):
-                return self.line(values).split(BETWEEN)
-        what = f"{len(cells)} column{'s' * (len(cells) > 1)}"
-        keys = ", ".join(f'"{name}": "…"' for name in self.names)
-        raise DataError(
-            f"{what} where this model reads {len(self.names)}: {', '.join(self.names)}; put a tab between, or give"
-            f" {{{keys}}}"
-        )
+    def _by_columns(self, cells: list[str], line: str = "", tag: str = "") -> InputLine:
+        """Return the line of some cells, or of the JSON object that `line` may be; DataError for another number."""
+        if tag or len(cells) != len(self.names):
+            cells = self._by_name(line, tag) or ([tag, *cells] if tag else cells)
+        if len(cells) != len(self.names):
+            what = f"{len(cells)} column{'s' * (len(cells) > 1)}"
+            keys = ", ".join(f'"{name}": "…"' for name in self.names)
+            raise DataError(
+                f"{what} where this model reads {len(self.names)}: {', '.join(self.names)}; put a tab between, or give"
+                f" {{{keys}}}"
+            )
+        texts = tuple(cells[-len(self.sources) :])
+        return InputLine(texts, cells[0] if self.tag else None)
 
-    def is_blank(self, line: str) -> bool:
-        """Return whether every source of a line is empty; a line that cannot be read is not empty."""
-        if self.is_one_text or is_blank(line):
-            return is_blank(line)
+    def _by_name(self, line: str, tag: str) -> list[str]:
+        """Return the cells of a line that is a JSON object; none where it is not."""
+        if not line.lstrip().startswith("{"):
+            return []
         try:
-            return all(map(is_blank, self.cells(line)[-len(self.sources) :]))
-        except DataError:
-            return False
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(values, dict):
+            return []
+        return self.line({**values, self.tag: tag} if tag else values).split(BETWEEN)
 
-    def texts(self, line: str) -> list[str]:
-        """Return the sources of a line without its tag."""
-        return [line] if self.is_one_text else self.cells(line)[-len(self.sources) :]
+    def texts(self, line: str) -> tuple[str, ...]:
+        """Return the sources of a line without its tag; DataError for a line that cannot be parsed."""
+        return self.parse(line).texts
 
-    def tag_of(self, line: str) -> str:
-        """Return the tag of a line, or nothing where there is none; DataError for one that was not learned."""
-        if not self.tag:
-            return ""
-        tag = self.cells(line)[0].strip()
-        if tag not in self.tags:
+    def checked_tag(self, line: InputLine) -> str:
+        """Return the tag of a line without spaces around it; DataError for one that was not learned."""
+        tag = (line.tag or "").strip()
+        if self.tag and tag not in self.tags:
             known = ", ".join(self.tags[:20]) + (", …" if len(self.tags) > 20 else "")
             raise DataError(f'no {self.tag} "{tag[:40]}"; this model knows {known}.{did_you_mean(tag, self.tags)}')
         return tag
 
     def read(
-        self, lines: Sequence[str], read: Callable[[list[str]], list[SourceIds]], source: Tokenizer, target: Tokenizer
+        self,
+        lines: Sequence[InputLine],
+        read: Callable[[list[str]], list[SourceIds]],
+        source: Tokenizer,
+        target: Tokenizer,
     ) -> list[SourceIds]:
         """Return lines as the model reads them, each text by `read`; SourceError for one that cannot be read."""
-        rows, tags = [], []
+        tags = []
         for number, line in enumerate(lines):
             try:
-                rows.append(self.texts(line))
-                tags.append(self.tag_of(line))
+                tags.append(self.checked_tag(line))
             except DataError as error:
                 raise SourceError(error.message, number) from None
         try:
-            parts = iter(read(list(itertools.chain.from_iterable(rows))))
+            parts = iter(read([text for line in lines for text in line.texts]))
         except SourceError as error:
             raise SourceError(error.message, error.number // len(self.sources)) from None
-        joined = (join_sources(list(itertools.islice(parts, len(row))), target.vocab_size) for row in rows)
+        joined = (join_sources(list(itertools.islice(parts, len(line.texts))), target.vocab_size) for line in lines)
         if not self.tag:
             return list(joined)
         put = _before_source if self.tag_side == "source" else _before_target
@@ -202,6 +221,14 @@ def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:
         if len(found) > MAX_TAGS:
             raise DataError(f'"{name}" holds more than {MAX_TAGS:,} different texts; is it the column of the tag?')
     return tuple(sorted(found))
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    """Return a graph that is given as a dictionary as the JSON of its line."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"the dictionary cannot be written as JSON: {error}") from None
 
 
 def _before_source(source: SourceIds, tag: int) -> SourceIds:

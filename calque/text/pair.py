@@ -16,9 +16,17 @@ from typing import Literal
 from pydantic import ValidationError, model_validator
 
 from calque.config import Config, reasons
+from calque.errors import DataError
 from calque.text.copying import copy_table, decode_copied, encode_copied
-from calque.text.graph.layout import Layout, LayoutConfig, LineLayoutConfig, learn_layout, load_layout
-from calque.text.inputs import ONE_TEXT, Inputs, Side, with_tags
+from calque.text.graph.layout import (
+    Layout,
+    LayoutConfig,
+    LineLayoutConfig,
+    SourceError,
+    learn_layout,
+    load_layout,
+)
+from calque.text.inputs import ONE_TEXT, InputLine, Inputs, Side, with_tags
 from calque.text.source import SourceIds
 from calque.text.tokenizers.frame import NO_FRAME, Frame
 from calque.text.tokenizers.kinds import Kind, SentencePieceConfig, TokenizerConfig, load_tokenizer, train_tokenizer
@@ -121,11 +129,18 @@ class TextPair:
 
     def read_sources(self, texts: Sequence[str]) -> list[SourceIds]:
         """Return all that the model needs of each line of input; SourceError for one that it cannot read."""
+        lines = []
+        for number, text in enumerate(texts):
+            try:
+                lines.append(self.inputs.parse(text))
+            except DataError as error:
+                raise SourceError(error.message, number) from None
+        return self.read_lines(lines)
+
+    def read_lines(self, lines: Sequence[InputLine]) -> list[SourceIds]:
+        """Return all that the model needs of each parsed line; SourceError for one that it cannot read."""
         read = self._read if self.frame.is_empty else self._read_coded
-        if self.inputs.is_one_text:
-            sources = read(texts)
-        else:
-            sources = self.inputs.read(texts, read, self.source, self.target)
+        sources = self.inputs.read(lines, read, self.source, self.target)
         return sources if self.frame.is_empty else self.frame.around(sources)
 
     def _read_coded(self, texts: Sequence[str]) -> list[SourceIds]:
@@ -150,11 +165,15 @@ class TextPair:
         """Return sources with the ids of their targets, where a form that the source has can stand for a word."""
         read = self.read_sources(sources)
         if self.copying:
-            pairs = zip(read, targets, strict=True)
-            ids = [encode_copied(self.target, target, source.forms) for source, target in pairs]
-        else:
-            ids = self.encode_target(targets)
+            ids = [self.target_of(target, source) for target, source in zip(targets, read, strict=True)]
+            return list(zip(read, ids, strict=True))
+        ids = self.encode_target(targets)
         return [(source, [*source.prefix, *target]) for source, target in zip(read, ids, strict=True)]
+
+    def target_of(self, target: str, source: SourceIds) -> list[int]:
+        """Return the ids of a target after the prefix of its source, which may be copied from."""
+        ids = encode_copied(self.target, target, source.forms) if self.copying else self.encode_target([target])[0]
+        return [*source.prefix, *ids]
 
     def write_target(self, ids: Sequence[int], source: SourceIds) -> str:
         """Return the text of target ids that answer `source`, copied forms as they stood in it."""

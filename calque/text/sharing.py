@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from calque.errors import UsageError
+from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds, numbered_forms
 
@@ -28,10 +29,10 @@ class SharedSource:
         return replace(self.members[0], forms=self.forms)
 
 
-def read_shared(texts: Sequence[TextPair], lines: Sequence[str]) -> list[SharedSource]:
+def read_shared(texts: Sequence[TextPair], lines: Sequence[InputLine]) -> list[SharedSource]:
     """Return each line as all members read it."""
     vocab_size = texts[0].target.vocab_size
-    read = zip(*(text.read_sources(lines) for text in texts), strict=True)
+    read = zip(*(text.read_lines(lines) for text in texts), strict=True)
     return [share_forms(members, vocab_size) for members in read]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from calque.data.store.token_store import TokenStore
-from calque.engines.eager import Eager, Engine
+from calque.engines.eager import Engine
 from calque.folder.best import check_best, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
 from calque.folder.journal import Journal, SilentJournal
@@ -96,6 +96,7 @@ class Run:
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
         self.last_timing = 0.0
         self.marks: dict[str, dict[str, Any]] = {}
+        self.engine_said = self.predictor.engine_said
 
     def resume(self) -> bool:
         """Go back to the last checkpoint; return false when there is none."""
@@ -241,15 +242,12 @@ class Run:
         self.display.validated(event)
 
     def _score(self) -> Validation:
-        """Validate with an engine made of the weights as they are now; the engine is dropped afterwards."""
+        """Validate with an engine made of the current weights; its memory is freed afterwards."""
         engine, said = self.make_engine()
-        if said != self.predictor.engine_said:
+        if said != self.engine_said:
             self.display.note(f"validations search by {said}")
-        self.predictor.engine, self.predictor.engine_said = engine, said
-        try:
-            return validate(self.predictor, self.dev, self.config)
-        finally:
-            self.predictor.engine = Eager(self.model)
+        self.engine_said = said
+        return validate(self.predictor.with_engine(engine, said), self.dev, self.config)
 
     def _save(self, metrics: Journal) -> None:
         """Save a checkpoint; the journal is on the disk before the checkpoint refers to it."""

@@ -1,8 +1,7 @@
 """Validation: the loss of the development set, and the task's measures of its translations by the Predictor."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,7 +12,6 @@ from calque.data.files.readers import Example, lines_named
 from calque.errors import ResourceError
 from calque.metrics.score import Metric
 from calque.predict.predictor import Predictor
-from calque.predict.workers import spread
 from calque.text.pair import TextPair
 from calque.training.config import TrainConfig
 from calque.training.gradients.forked import KILLED
@@ -60,8 +58,8 @@ def validate(predictor: Predictor, dev: Development, config: TrainConfig) -> Val
     Raises ResourceError where a process that searched was killed.
     """
     try:
-        with spread(predictor) if config.parallel == "processes" else nullcontext():
-            outputs = predictor.best([example.source for example in dev.examples])
+        searching = predictor if config.parallel == "processes" else replace(predictor, processes=1)
+        outputs = searching.best([example.source for example in dev.examples])
     except ResourceError as error:
         raise ResourceError(f"a process that translated for a validation was killed. {KILLED}") from error
     references = [example.targets for example in dev.examples]

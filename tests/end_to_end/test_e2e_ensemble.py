@@ -9,7 +9,7 @@ from toy_language import BRIEF, DIGITS, TINY, Finished, settings, write_pairs
 
 import calque
 from calque.errors import UsageError
-from calque.predict.ensemble import EnsemblePredictor, in_two
+from calque.predict.ensemble import ensemble, in_two
 from calque.predict.ensemble import load as load_ensemble
 from calque.predict.predictor import Predictor
 from calque.search.options import SearchConfig
@@ -88,9 +88,9 @@ def test_eval_scores_an_ensemble(command: Command, toy_model: Path, toy_data: Pa
 
 def test_a_line_too_long_for_one_member_is_cut_for_all(toy_model: Path, transformer: Path) -> None:
     members = [calque.load(toy_model), calque.load(transformer)]
-    pair = EnsemblePredictor(members, ["a", "b"], "prob")
+    pair = ensemble(members, ["a", "b"], "prob")
     words = list(DIGITS) * 5
-    (parts,) = pair._read([" ".join(words)])
+    (parts,) = pair.reader.read([pair.text.inputs.parse(" ".join(words))])
     assert len(parts) > 1
     for part in parts:
         assert all(len(own) < member.max_length for own, member in zip(part.members, members, strict=True))
@@ -98,8 +98,9 @@ def test_a_line_too_long_for_one_member_is_cut_for_all(toy_model: Path, transfor
     by_words = [members[0].text.source.decode(part.members[0].tokens) for part in parts]
     assert by_bytes == by_words
     assert " ".join(by_bytes).split() == words
-    assert "\n" not in pair(" ".join(words))
-    assert pair.long_lines == 1
+    answered = pair.run([" ".join(words), "one"])
+    assert "\n" not in answered.answers[0][0].text
+    assert answered.long_lines == 1
 
 
 @pytest.mark.parametrize(
@@ -159,11 +160,9 @@ def test_models_that_copy_agree_on_the_words(tmp_path: Path) -> None:
             tmp_path / name, data, *valid, "--model", "gru", *settings([*common, f"text.source.vocab_size={size}"])
         )
         members.append(calque.load(folder))
-    pair = EnsemblePredictor(members, ["large", "small"], "prob")
+    pair = ensemble(members, ["large", "small"], "prob")
     assert members[0].text.source.vocab_size != members[1].text.source.vocab_size
-    options = SearchConfig(beam=20, n_best=20)
-    pair.options = options
-    (answers,) = pair.answers(["say otter now"])
+    (answers,) = pair.answers(["say otter now"], beam=20, n_best=20)
     said = {word for answer in answers for word in answer.text.split()}
     assert "otter" in said
     assert said <= {"yes", "otter", "say", "now", *words}

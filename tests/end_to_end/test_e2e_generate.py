@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from toy_language import Finished, pairs, reading
 
+from calque.api import load
+
 Command = Callable[..., Finished]
 LINES = ["one two", "", "three", "   ", "seven eight nine", "four"]
 
@@ -53,7 +55,12 @@ def test_an_argument_that_names_a_file_stays_text(
     """Never open an argument: `one` is a word even where a file bears its name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one").write_text("two\nthree\n")
-    assert generate(command, toy_model, "one").out == answers(command, toy_model, ["one"])[0] + "\n"
+    done = generate(command, toy_model, "one")
+    assert done.out == answers(command, toy_model, ["one"])[0] + "\n"
+    # Most likely the lines of the file were meant.
+    assert '--input "one"' in done.err
+    for others in (["two"], ["one", "two"], ["one", "--quiet"], ["x" * 5_000]):
+        assert generate(command, toy_model, *others).err.count("--input") == 0
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
@@ -95,6 +102,19 @@ def test_tsv_repeats_the_source(toy_model: Path, command: Command) -> None:
     assert [row[0] for row in rows] == ["one two", "", "three"]
     assert [row[1] for row in rows] == answers(command, toy_model, ["one\ttwo", "", "three"])
     assert all(len(row) == 2 for row in rows)
+
+
+def test_lines_with_tabs_are_counted_for_a_model_of_one_text(toy_model: Path, command: Command, tmp_path: Path) -> None:
+    """A file of pairs is most likely not what was meant: each line is answered all the same."""
+    text = "one\ttwo\n\n three\t\nfour\t五\n"
+    (tmp_path / "pairs.tsv").write_text(text)
+    filed = generate(command, toy_model, "--input", tmp_path / "pairs.tsv")
+    piped = generate(command, toy_model, stdin=text.encode())
+    for done in (filed, piped):
+        assert (done.code, done.out.count("\n")) == (0, 4)
+        assert "2 of 4 lines hold a tab" in done.err
+    assert generate(command, toy_model, "--quiet", stdin=text.encode()).err == ""
+    assert generate(command, toy_model, stdin=b"one two\nthree\n").err == ""
 
 
 def test_jsonl_holds_every_answer(toy_model: Path, command: Command) -> None:
@@ -214,7 +234,7 @@ def test_an_engine_is_named_when_it_was_asked_for(toy_model: Path, command: Comm
 
 
 def test_many_lines_are_answered_by_several_processes_alike(toy_model: Path, command: Command, tmp_path: Path) -> None:
-    """Answer a file by two processes as by one, in order."""
+    """Answer a file by two processes as by one, in order; Python answers the same."""
     lines = [source for source, _ in pairs(300, seed=8)]
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     outs = []
@@ -224,3 +244,4 @@ def test_many_lines_are_answered_by_several_processes_alike(toy_model: Path, com
         outs.append(done.out)
     assert outs[0] == outs[1]
     assert outs[0].count("\n") == 300
+    assert load(toy_model)(lines) == outs[0].splitlines()

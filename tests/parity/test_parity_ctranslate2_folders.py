@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,15 @@ def learned(toy_data: Path) -> Path:
 def opened(folder: Path, setting: Setting = PLAIN, **options: Any) -> opening.Predictor:
     """Return the predictor of a folder with the engine of CTranslate2."""
     predictor = opening.load(folder)
-    predictor.options = predictor.options.model_copy(update=options)
     config = ModelConfig.model_validate(read_sections(folder)["model"])
-    predictor.engine = open_engine(predictor.model, config, Place.of(folder), setting)
-    return predictor
+    engine = open_engine(predictor.model, config, Place.of(folder), setting)
+    return replace(predictor, engine=engine, options=predictor.options.model_copy(update=options))
 
 
 @pytest.mark.parametrize("beam", [1, 5])
 def test_a_trained_model_answers_with_the_same_text(learned: Path, beam: int) -> None:
     lines = [source for source, _ in pairs(NUM_LINES, seed=8)]
-    predictor = opening.load(learned)
-    predictor.options = predictor.options.model_copy(update={"beam": beam})
+    predictor = opening.load(learned, beam=beam)
     expected = predictor.answers(lines)
     found = opened(learned, beam=beam).answers(lines)
     assert [row[0].text for row in found] == [row[0].text for row in expected]

@@ -5,20 +5,18 @@ from common import Job, Translate, decode, read_job, say_versions
 
 def load(job: Job) -> Translate:
     """Return what translates lines with the model, its engine, its own workers and threads."""
+    import dataclasses
+
     import torch
 
     from calque import api
-    from calque.recipe.stored import search_options
 
     # The engine that calls CTranslate2 has workers of its own, as many as there are threads.
     through = job["engine"] == "ctranslate2"
     torch.set_num_threads(job["threads"] * job["workers"] if through else job["threads"])
-    predictor = api.load(job["model"], search_options(job["model"], beam=job["beam"]), engine=job["engine"])
-    if job["workers"] > 1 and not through:
-        from calque.predict.workers import Workers
-
-        # Nothing is entered that would have to be left: the process ends with the measurement.
-        predictor.workers = Workers(predictor, job["workers"])
+    predictor = api.load(job["model"], beam=job["beam"], engine=job["engine"])
+    if not through:
+        predictor = dataclasses.replace(predictor, processes=job["workers"])
     return lambda lines: predictor.best(lines, job["batch"])
 
 

@@ -28,7 +28,7 @@ HIDDEN = -1e30
 class Compiled:
     """Search with the compiled Transformer, by what it chooses itself where nothing else has a say."""
 
-    owns_threads = True
+    owns_threads = False
 
     def __init__(self, scorer: CompiledTransformer) -> None:
         self.scorer, self.rest = scorer, Eager(scorer)

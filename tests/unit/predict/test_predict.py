@@ -1,21 +1,25 @@
 """The Predictor: every line answered in its place, alone or among others, whole or in parts."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 from toy_language import pairs
 
-from calque import rows
 from calque.api import load
-from calque.batch import Batch, Source
+from calque.batch import Source
 from calque.cli.common import say_place
 from calque.errors import UsageError
 from calque.folder.model_file import fill
 from calque.folder.weights import load_weights
 from calque.model import Seq2Seq
-from calque.predict.predictor import Predictor, _batches, _parts, one_line
+from calque.predict.predictor import Predictor
+from calque.predict.reader import batches_of, in_parts
+from calque.predict.writer import one_line
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.text.source import SourceIds
 
@@ -41,21 +45,6 @@ def test_the_order_of_lines_does_not_matter(predictor: Predictor) -> None:
     assert predictor.best(lines[::-1])[::-1] == predictor.best(lines)
 
 
-def test_done_counts_every_line_once(predictor: Predictor) -> None:
-    """Report as many lines as there are, blanks included."""
-    told: list[int] = []
-    predictor.answers(LINES, 2, told.append)
-    assert sum(told) == len(LINES)
-    assert told[0] == 2
-
-
-def test_progress_over_long_lines_counts_lines(predictor: Predictor) -> None:
-    """Count a line in parts as one."""
-    told: list[int] = []
-    predictor.answers([" ".join(["one two"] * 200), "one"], 0, told.append)
-    assert sum(told) == 2
-
-
 def test_scores_are_those_of_the_model(predictor: Predictor) -> None:
     """Rank by the score; a log-probability is never above zero, a blank has none."""
     found = predictor.answers(["", "one two"])
@@ -63,14 +52,15 @@ def test_scores_are_those_of_the_model(predictor: Predictor) -> None:
     assert found[1][0].log_prob <= 0.0
 
 
-def test_a_long_line_is_counted_and_answered_in_parts(predictor: Predictor, toy_model: Path) -> None:
-    """Join the answers to its parts by a blank, and count it once."""
-    own = load(toy_model)
+def test_a_long_line_is_counted_and_answered_in_parts(predictor: Predictor) -> None:
+    """Join the answers to its parts by a space, and count it once."""
     long = " ".join(word for source, _ in pairs(60, seed=2) for word in source.split())
-    answer, short = own.best([long, "one"])
-    assert own.long_lines == 1
-    assert short == predictor("one")
-    assert len(answer.split(" ")) == -(-len(long.split()) // (own.max_length - 1))
+    answered = predictor.run([long, "one"])
+    (answer,), (short,) = answered.answers
+    assert answered.long_lines == 1
+    assert predictor.run(["one"]).long_lines == 0
+    assert short.text == predictor("one")
+    assert len(answer.text.split(" ")) == -(-len(long.split()) // (predictor.max_length - 1))
 
 
 def test_training_mode_survives_an_answer(predictor: Predictor) -> None:
@@ -103,7 +93,7 @@ def test_attention_covers_the_source(predictor: Predictor) -> None:
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 99])
 def test_parts_are_even_and_whole(length: int) -> None:
     """Cut nothing away, exceed the limit nowhere, and differ by little."""
-    parts = [part.tokens for part in _parts(SourceIds(list(range(length))), 10)]
+    parts = [part.tokens for part in in_parts(SourceIds(list(range(length))), 10)]
     assert [token for part in parts for token in part] == list(range(length))
     assert all(len(part) <= 10 for part in parts)
     assert len(parts) == max(1, -(-length // 10))
@@ -113,7 +103,7 @@ def test_parts_are_even_and_whole(length: int) -> None:
 def test_batches_hold_every_line_once_longest_first(size: int) -> None:
     """Deal out all lines, sorted by length, at most `size` to a batch."""
     lengths = [5, 1, 9, 9, 2, 7, 3]
-    batches = list(_batches(lengths, size))
+    batches = list(batches_of(lengths, size))
     order = [lengths[number] for batch in batches for number in batch]
     assert order == sorted(lengths, reverse=True)
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
@@ -147,24 +137,22 @@ def test_a_missing_folder_names_its_neighbours(toy_model: Path, tmp_path: Path) 
         load(tmp_path / "none")
 
 
-def test_sources_go_where_the_model_is(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Move every batch to the device of the model: those of a search, and that of a picture of attention."""
-    # A name that nothing else gives to the only device that there is for sure.
-    here = torch.device("cpu", 0)
-    moved: list[object] = []
+def test_sources_go_where_the_model_is(predictor: Predictor) -> None:
+    """Give an engine the batches on the device of the weights."""
+    seen: set[torch.device] = set()
 
-    def watched(record: Source | Batch, device: torch.device) -> Source | Batch:
-        moved.append(device)
-        return rows.to(record, device)
+    class Watching:
+        owns_threads = False
 
-    expected = predictor.best(LINES)
-    monkeypatch.setattr(Predictor, "device", property(lambda self: here))
-    monkeypatch.setattr("calque.predict.predictor.rows", SimpleNamespace(to=watched))
-    assert predictor.best(LINES, 1) == expected
-    predictor.attention("one two")
-    # Four lines that are not blank, one after the other; a picture answers its line first.
-    assert moved == [here] * (4 + 2)
-    assert here != torch.device("cpu")
+        def __call__(self, source: Source, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+            seen.update({source.tokens.device, source.mask.device, lengths.device, prefixes.device})
+            nothing = torch.zeros(len(lengths), 1, dtype=torch.int64)
+            return Hypotheses(nothing[:, :, None], nothing, nothing.float(), nothing.float())
+
+    elsewhere = replace(predictor, engine=Watching(), network=copy.deepcopy(predictor.network).to("meta"))
+    assert elsewhere.device == torch.device("meta")
+    elsewhere.best(LINES)
+    assert seen == {torch.device("meta")}
 
 
 def test_a_model_is_opened_on_the_gpu_unless_told(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +181,8 @@ def test_the_gpu_is_named_once_and_the_cpu_is_not(
     monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "a card")
     say_place(predictor)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(Predictor, "device", property(lambda self: torch.device("cuda")))
-    say_place(predictor, quiet=True)
+    elsewhere = replace(predictor, network=copy.deepcopy(predictor.network).to("meta"))
+    say_place(elsewhere, quiet=True)
     assert capsys.readouterr() == ("", "")
-    say_place(predictor)
+    say_place(elsewhere)
     assert capsys.readouterr() == ("", "on a card: the GPU at hand\n")

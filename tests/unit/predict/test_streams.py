@@ -12,7 +12,7 @@ import pytest
 
 from calque.data.files.lines import LIMIT, open_lines, without_drop
 from calque.errors import DataError
-from calque.predict.stream import MOST_LINES, answer_stream, decode, pending_lines
+from calque.predict.stream import MOST_LINES, decode, pending_lines
 
 
 def grouped(text: bytes, most: int = MOST_LINES) -> list[list[str]]:
@@ -50,7 +50,12 @@ def test_a_line_is_handed_over_before_the_next_comes() -> None:
     reading, writing = os.pipe()
     answered: queue.Queue[str] = queue.Queue()
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
-        worker = threading.Thread(target=answer_stream, args=(stream, "p", lambda group: group, answered.put))
+
+        def answer() -> None:
+            for group in pending_lines(stream, "p"):
+                answered.put("".join(f"{line}\n" for line in group))
+
+        worker = threading.Thread(target=answer)
         worker.start()
         for text in ("one\n", "\n", "three\n"):
             start = time.monotonic()
@@ -68,6 +73,26 @@ def test_lines_that_are_there_are_answered_together() -> None:
     # Under load the reader may fall behind the 50 ms now and then, yet groups stay large.
     assert len(groups) < 50
     assert sum(map(len, groups)) == 500
+
+
+def test_lines_that_keep_coming_do_not_delay_the_first() -> None:
+    """Answer a line soon even where another one comes every few milliseconds."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+
+        def drip() -> None:
+            for _ in range(100):
+                pipe.write(b"line\n")
+                time.sleep(0.02)
+            pipe.close()
+
+        writer = threading.Thread(target=drip)
+        writer.start()
+        groups = list(pending_lines(stream, "p"))
+        writer.join()
+    assert sum(map(len, groups)) == 100
+    # Two seconds of lines, in groups of about 50 milliseconds.
+    assert len(groups) > 5
 
 
 def test_bad_bytes_are_named_after_the_lines_before() -> None:
@@ -108,14 +133,6 @@ def test_a_stream_that_fails_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(threading, "excepthook", lambda arguments: seen.append(arguments.exc_value))
     assert list(pending_lines(Broken(), "p")) == []
     assert [type(error) for error in seen] == [OSError]
-
-
-def test_answers_are_counted_and_written_in_order() -> None:
-    """Return the number of lines, and write what `answer` makes of each group."""
-    written: list[str] = []
-    count = answer_stream(io.BytesIO(b"a\nb\n\nc"), "p", lambda group: [line.upper() for line in group], written.append)
-    assert count == 4
-    assert "".join(written) == "A\nB\n\nC\n"
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,62 @@
-"""Worker processes: the same answers in the same order as in one process, and a word for a process that was killed."""
+"""Several processes: the same answers in the same order as one process, and none of them outlives the call."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from processes import is_running
 from random_models import words
+from torch import Tensor
 
+from calque.batch import Source
 from calque.catalog import architecture
+from calque.engines.eager import Engine
 from calque.errors import ResourceError
 from calque.model import ModelConfig, build
-from calque.predict.predictor import Predictor
-from calque.predict.workers import Workers, spread
+from calque.predict.predictor import Predictor, single
+from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.system.signals import Interruption
 from calque.tasks.kinds import TaskConfig
 
 LINES = [f"s{number % 19} s{number % 7} s{number % 3}"[: 2 + number % 9] for number in range(60)]
+
+
+class Echo:
+    """An engine that answers with the tokens that it reads, without any arithmetic."""
+
+    owns_threads = False
+
+    def __call__(self, source: Source, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+        tokens = source.tokens[:, :-1].clamp(4, 20)[:, None]
+        return Hypotheses(tokens, lengths[:, None] - 1, lengths[:, None] * -0.1, lengths[:, None] * -0.2)
+
+
+class Slow:
+    """An engine that takes its time, and notes in a folder which processes search, with how many threads."""
+
+    owns_threads = False
+
+    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
+        self.engine, self.folder, self.seconds = engine, folder, seconds
+
+    def __call__(self, source: Source, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+        (self.folder / str(os.getpid())).write_text(str(torch.get_num_threads()))
+        time.sleep(self.seconds)
+        return self.engine(source, lengths, prefixes, options)
+
+    @property
+    def processes(self) -> dict[int, int]:
+        """Return the number of threads of each process that searched."""
+        return {int(path.name): int(path.read_text() or 0) for path in self.folder.iterdir()}
 
 
 @pytest.fixture
@@ -30,93 +66,131 @@ def predictor() -> Predictor:
     text = words()
     config = ModelConfig.model_validate(architecture("transformer", "tiny"))
     model = build(config, text.source.vocab_size, text.target.vocab_size).eval()
-    return Predictor(model, text, SearchConfig(beam=2, n_best=2, max_length_extra=4), TaskConfig(), 40)
+    return single(model, text, SearchConfig(beam=2, n_best=2, max_length_extra=4), TaskConfig(), 40)
 
 
-def test_workers_answer_what_one_process_answers(predictor: Predictor) -> None:
-    alone = predictor.answers(LINES, batch_size=7)
-    told: list[int] = []
-    with Workers(predictor, 2) as workers:
-        assert predictor.answers(LINES, batch_size=7, done=told.append) == alone
-        assert workers.pool is not None
-    assert sum(told) == len(LINES)
-    assert predictor.workers is None
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Let torch use two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
-def test_few_batches_stay_in_this_process(predictor: Predictor) -> None:
-    with Workers(predictor, 2) as workers:
-        assert predictor.answers(LINES[:14], batch_size=7) == predictor.answers(LINES[:14], batch_size=7)
-        assert workers.pool is None
+def slow(
+    predictor: Predictor, folder: Path, seconds: float = 0.06, engine: Engine | None = None
+) -> tuple[Predictor, Slow]:
+    """Return the predictor with an engine for which more processes are worth their start."""
+    engine = Slow(engine or Echo(), folder, seconds)
+    return predictor.with_engine(engine, "slow: for tests"), engine
 
 
-def test_a_killed_process_is_told(predictor: Predictor) -> None:
-    with Workers(predictor, 2) as workers:
-        predictor.answers(LINES, batch_size=7)
-        assert workers.pool is not None
-        for process in list(workers.pool._processes):
-            os.kill(process, signal.SIGKILL)
-        with pytest.raises(ResourceError, match="--batch"):
-            predictor.answers(LINES, batch_size=7)
+def test_several_processes_answer_what_one_answers(predictor: Predictor, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    alone = predictor.answers(LINES, batch_size=5)
+    torch.set_num_threads(2)
+    many, engine = slow(predictor, tmp_path, engine=predictor.engine)
+    assert many.answers(LINES, batch_size=5) == alone
+    # The first batch is searched here, to see how long it takes; each process has one thread.
+    assert os.getpid() in engine.processes
+    assert len(engine.processes) == 3
+    assert set(engine.processes.values()) == {1}
+    assert torch.get_num_threads() == 2
+    assert many([*LINES, ""], batch_size=5) == [*[answers[0].text for answers in alone], ""]
 
 
-def test_a_process_killed_beside_a_busy_one_is_told_during_a_training(predictor: Predictor) -> None:
-    """A training catches the signal that asks to leave, and so would its children: they are not asked."""
-
-    def kill_one() -> None:
-        os.kill(next(iter(workers.children)).pid, signal.SIGKILL)
-
-    with Interruption(), Workers(predictor, 2) as workers:
-        predictor.answers(LINES, batch_size=7)
-        assert len(workers.children) == 2
-        timer = threading.Timer(0.3, kill_one)
-        timer.start()
-        with pytest.raises(ResourceError, match="--batch"):
-            predictor.answers(LINES * 1000, batch_size=7)
-        timer.join()
-    assert not any(child.is_alive() for child in workers.children)
+def test_quick_work_stays_in_this_process(predictor: Predictor, tmp_path: Path) -> None:
+    quick, engine = slow(predictor, tmp_path, 0.0)
+    quick.answers(LINES[:14], batch_size=7)
+    assert set(engine.processes) == {os.getpid()}
 
 
-def test_processes_do_not_outlive_a_killed_parent(predictor: Predictor) -> None:
+@pytest.mark.parametrize("where", ["thread", "daemon", "one thread", "processes=1", "threads of its own"])
+def test_where_more_processes_cannot_help_one_answers(
+    where: str, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, engine = slow(predictor, tmp_path)
+    if where == "daemon":
+        monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    elif where == "one thread":
+        torch.set_num_threads(1)
+    elif where == "processes=1":
+        many = replace(many, processes=1)
+    elif where == "threads of its own":
+        monkeypatch.setattr(engine, "owns_threads", True)
+    if where == "thread":
+        with ThreadPoolExecutor(1) as threads:
+            found = threads.submit(many.answers, LINES, 5).result()
+    else:
+        found = many.answers(LINES, 5)
+    assert found == predictor.with_engine(Echo(), "echo").answers(LINES)
+    assert set(engine.processes) == {os.getpid()}
+
+
+def test_processes_end_with_the_call(predictor: Predictor, tmp_path: Path) -> None:
+    many, engine = slow(predictor, tmp_path)
+    many.answers(LINES, batch_size=5)
+    others = set(engine.processes) - {os.getpid()}
+    assert len(others) == 2
+    assert not any(map(is_running, others))
+
+
+def in_a_while(seconds: float, folder: Path, action: object) -> threading.Thread:
+    """Call `action` with the processes that search, some time after the last of them has begun."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 20
+        while len(list(folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(seconds)
+        assert callable(action)
+        action([int(path.name) for path in folder.iterdir() if int(path.name) != os.getpid()])
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_killed_process_is_an_error_with_advice(predictor: Predictor, tmp_path: Path) -> None:
+    """Also during a training, which catches SIGTERM, and so would the processes."""
+    many, engine = slow(predictor, tmp_path)
+    with Interruption():
+        killer = in_a_while(0.1, tmp_path, lambda numbers: os.kill(numbers[0], signal.SIGKILL))
+        with pytest.raises(ResourceError, match=r"--batch .*--threads 1"):
+            many.answers(LINES * 20, batch_size=5)
+        killer.join()
+    assert not any(map(is_running, set(engine.processes) - {os.getpid()}))
+    assert torch.get_num_threads() == 2
+    # The next call starts anew.
+    assert len(many.answers(LINES, batch_size=5)) == len(LINES)
+
+
+def test_ctrl_c_ends_every_process(predictor: Predictor, tmp_path: Path) -> None:
+    many, engine = slow(predictor, tmp_path)
+    killer = in_a_while(0.1, tmp_path, lambda numbers: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        many.answers(LINES * 20, batch_size=5)
+    killer.join()
+    assert not any(map(is_running, set(engine.processes) - {os.getpid()}))
+    assert torch.get_num_threads() == 2
+
+
+def test_processes_do_not_outlive_a_killed_parent(predictor: Predictor, tmp_path: Path) -> None:
     """They wait for work at a pipe that they hold open themselves: only the system tells them."""
-    reader, writer = os.pipe()
+    many, engine = slow(predictor, tmp_path)
     parent = os.fork()
     if parent == 0:
-        with Workers(predictor, 2) as workers:
-            predictor.answers(LINES, batch_size=7)
-            os.write(writer, " ".join(str(child.pid) for child in workers.children).encode())
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
-    numbers = [int(number) for number in os.read(reader, 100).split()]
-    assert len(numbers) == 2
+        in_a_while(0.0, tmp_path, lambda numbers: os.kill(os.getpid(), signal.SIGKILL))
+        many.answers(LINES * 20, batch_size=5)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == -signal.SIGKILL
+    others = set(engine.processes) - {parent}
+    assert len(others) == 2
     deadline = time.monotonic() + 10
-    while any(map(is_running, numbers)) and time.monotonic() < deadline:
+    while any(map(is_running, others)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    orphans = [number for number in numbers if is_running(number)]
+    orphans = [number for number in others if is_running(number)]
     for number in orphans:
         os.kill(number, signal.SIGKILL)
     assert orphans == []
-
-
-def test_what_cannot_fork_answers_alone(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with spread(predictor):
-            assert predictor.workers is None
-            assert len(predictor.answers(LINES)) == len(LINES)
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_spread_takes_as_many_processes_as_there_are_threads(predictor: Predictor) -> None:
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            with spread(predictor):
-                assert torch.get_num_threads() == 1
-                assert (predictor.workers is None) == (threads == 1)
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)

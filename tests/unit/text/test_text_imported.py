@@ -14,7 +14,7 @@ from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.exchange.huggingface.text import ImportedText, read_text, write_text
 from calque.ids import BOS, EOS, PAD, UNK
-from calque.predict.predictor import _parts
+from calque.predict.reader import in_parts
 from calque.recipe.tree import Recipe
 from calque.text.inputs import Inputs
 from calque.text.pair import TextConfig, TextPair, train_text
@@ -148,7 +148,7 @@ def test_every_part_keeps_what_stands_around() -> None:
     assert whole.tokens == [4, 5, *range(10, 20), 6]
     assert whole.copy_ids == [PAD, PAD, *range(30, 40), PAD]
     for longest in (4, 5, 7, 9):
-        parts = _parts(whole, longest)
+        parts = in_parts(whole, longest)
         assert all(len(part) <= longest and part.tokens[:2] == [4, 5] and part.tokens[-1] == 6 for part in parts)
         assert [number for part in parts for number in part.tokens[2:-1]] == list(range(10, 20))
         assert [number for part in parts for number in part.copy_ids or []].count(PAD) == 3 * len(parts)

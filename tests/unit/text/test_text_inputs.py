@@ -9,7 +9,7 @@ import pytest
 from calque.errors import DataError, UsageError
 from calque.ids import EOS, PAD, SPECIALS
 from calque.text.graph.layout import SourceError
-from calque.text.inputs import ONE_TEXT, Inputs, found_tags, join_sources
+from calque.text.inputs import ONE_TEXT, InputLine, Inputs, found_tags, join_sources
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.source import SourceIds
 from calque.text.tokenizers.tags import TaggedTokenizer
@@ -119,14 +119,33 @@ def test_an_example_is_a_line_that_can_be_read() -> None:
 
 def test_what_is_blank() -> None:
     for row in ("", " ", "\t", " \t ", '{"question": "", "passage": " "}'):
-        assert SEVERAL.is_blank(row)
-    for row in ("a\t", "\ta", "one column", '{"question": "", "passage": "p"}'):
-        assert not SEVERAL.is_blank(row)
+        assert SEVERAL.parse(row).is_blank
+    for row in ("a\t", "\ta", '{"question": "", "passage": "p"}'):
+        assert not SEVERAL.parse(row).is_blank
     tag = Inputs(tag="lang", tags=("de",))
-    assert tag.is_blank("de\t ")
-    assert not tag.is_blank("de\ta")
-    assert ONE_TEXT.is_blank("\t")
-    assert not ONE_TEXT.is_blank("a")
+    assert tag.parse("de\t ").is_blank
+    assert not tag.parse("de\ta").is_blank
+    assert ONE_TEXT.parse("\t").is_blank
+    assert not ONE_TEXT.parse("a").is_blank
+
+
+def test_a_line_is_parsed_into_its_columns() -> None:
+    both = Inputs(sources=("question", "passage"), tag="lang", tags=("de", "en"))
+    expected = InputLine(("who?", "Ada."), "de")
+    for line in ("de\twho?\tAda.", '{"lang": "de", "question": "who?", "passage": "Ada."}'):
+        assert both.parse(line) == expected
+    for line in ("who?\tAda.", '{"question": "who?", "passage": "Ada."}', {"question": "who?", "passage": "Ada."}):
+        assert both.parse(line, "de") == expected
+    assert both.parse('{"lang": "en", "question": "who?", "passage": "Ada."}', "de") == expected
+    assert expected.columns == ("de", "who?", "Ada.")
+    # As many columns for an empty line.
+    assert [len(both.parse(line).columns) for line in ("", "\t", " ")] == [3, 3, 3]
+    assert SEVERAL.parse("who?\tAda.").columns == ("who?", "Ada.")
+    for wrong in ("one column", "a\tb\tc", "{not JSON"):
+        with pytest.raises(DataError, match="where this model reads 2: question, passage"):
+            SEVERAL.parse(wrong)
+    with pytest.raises(DataError, match="knows no tags"):
+        SEVERAL.parse("a\tb", "de")
 
 
 @pytest.mark.parametrize("kind", KINDS)

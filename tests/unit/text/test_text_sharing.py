@@ -4,6 +4,7 @@ import pytest
 
 from calque.errors import UsageError
 from calque.ids import PAD
+from calque.text.inputs import InputLine
 from calque.text.pair import TextConfig, TextPair, train_text
 from calque.text.sharing import read_shared, require_one_target, share_forms
 from calque.text.source import SourceIds
@@ -34,7 +35,7 @@ def test_every_copy_means_the_text_that_its_member_read() -> None:
     small = text(source={"kind": "word", "vocab_size": 6})
     whole = text()
     line = "the heron leaves the harbour by the weir"
-    (shared,) = read_shared([small, whole], [line])
+    (shared,) = read_shared([small, whole], [InputLine((line,))])
     for own, source in zip((small, whole), shared.members, strict=True):
         assert source.tokens == own.encode_source([line])[0]
         assert source.copy_ids is not None
@@ -47,14 +48,14 @@ def test_every_copy_means_the_text_that_its_member_read() -> None:
 
 def test_a_member_without_copying_reads_tokens_alone() -> None:
     plain = text(copying=False, source={"kind": "character"})
-    (shared,) = read_shared([plain, text()], ["a heron"])
+    (shared,) = read_shared([plain, text()], [InputLine(("a heron",))])
     assert shared.members[0].copy_ids is None
     assert shared.forms == ("a", "heron")
 
 
 def test_normalised_otherwise_is_another_form() -> None:
     """Where members bring the text into unlike Unicode forms each copies what it read."""
-    (shared,) = read_shared([text(normalise="none"), text(normalise="nfkc")], ["ﬁr oak"])
+    (shared,) = read_shared([text(normalise="none"), text(normalise="nfkc")], [InputLine(("ﬁr oak",))])
     assert shared.forms == ("ﬁr", "oak", "fir")
     assert shared.members[0].copy_ids != shared.members[1].copy_ids
 

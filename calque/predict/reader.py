@@ -1,0 +1,99 @@
+"""From parsed lines to what an engine searches: token ids, cut where a line is too long, padded to a batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from calque import rows
+from calque.data.collate import collate_sources
+from calque.ids import PAD
+from calque.text.inputs import InputLine
+from calque.text.pair import TextPair
+from calque.text.source import SourceIds
+
+# Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
+BATCH_CELLS = 2048
+MAX_BATCH = 128
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SearchBatch:
+    """What an engine searches: the record of B sources (a tuple of records for an ensemble), `lengths` [B] in tokens
+    with </s>, `prefixes` [B, P]; and `sources`, with which the hypotheses are written.
+    """
+
+    record: Any  # a Source, or for an ensemble a tuple of them: only the engine knows which
+    lengths: Tensor
+    prefixes: Tensor
+    sources: Sequence[SourceIds]
+
+
+class Reader(Protocol[T]):
+    """Read lines as sources of type `T`."""
+
+    @property
+    def text(self) -> TextPair:
+        """Return the text side that parses lines and writes answers."""
+
+    @property
+    def max_length(self) -> int:
+        """Return the longest source, in tokens with </s>, that is answered as a whole."""
+
+    def read(self, lines: Sequence[InputLine]) -> list[list[T]]:
+        """Return each line in one part, or in several where it is too long; SourceError for one it cannot read."""
+
+    def collate(self, sources: Sequence[T], device: torch.device) -> SearchBatch:
+        """Return sources as one batch on `device`."""
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Read lines for one model, which was trained on sources of at most `max_length` tokens with </s>."""
+
+    text: TextPair
+    max_length: int
+
+    def read(self, lines: Sequence[InputLine]) -> list[list[SourceIds]]:
+        """Return each line in even parts where it is too long; graphs and several sources are never cut."""
+        return [in_parts(source, self.max_length - 1) for source in self.text.read_lines(lines)]
+
+    def collate(self, sources: Sequence[SourceIds], device: torch.device) -> SearchBatch:
+        """Return sources as one batch on `device`."""
+        record = collate_sources(list(sources), self.text.target.vocab_size)
+        return on_device(record, sources, device)
+
+
+def on_device(record: Any, sources: Sequence[SourceIds], device: torch.device) -> SearchBatch:
+    """Return the batch of a record and its sources, on `device`."""
+    lengths = torch.tensor([len(source) + 1 for source in sources])
+    longest = max(len(source.prefix) for source in sources)
+    prefixes = [[*source.prefix, *[PAD] * (longest - len(source.prefix))] for source in sources]
+    moved = rows.to((record, lengths, torch.tensor(prefixes, dtype=torch.int64)), device)
+    return SearchBatch(*moved, sources)
+
+
+def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
+    """Return a source in even parts of at most `longest` tokens; a source that cannot be cut comes back whole."""
+    if len(source) <= longest or not source.is_cuttable:
+        return [source]
+    total, most = len(source) - source.kept, max(1, longest - source.kept)
+    size = -(-total // -(-total // most))
+    return [source.part(start, start + size) for start in range(0, total, size)]
+
+
+def batches_of(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of places in `lengths`, longest first, so that memory shows its peak at the start.
+
+    `batch_size` 0 takes as many as suit their length.
+    """
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+    start = 0
+    while start < len(order):
+        size = batch_size or max(1, min(MAX_BATCH, BATCH_CELLS // lengths[order[start]]))
+        yield order[start : start + size]
+        start += size

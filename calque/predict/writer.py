@@ -1,0 +1,70 @@
+"""From hypotheses to answers: token ids become text of one line, and answers to parts become one answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from calque.search.hypotheses import Hypotheses
+from calque.text.pair import TextPair
+from calque.text.source import SourceIds
+
+# What decoding gives for bytes that are not UTF-8.
+REPLACEMENT = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One output of one line: its text, the score that ranked it, and the plain sum of log-probabilities."""
+
+    text: str
+    score: float
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where the decoder looked: pieces of both sides and weights [T, S] as nested lists."""
+
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]
+
+
+EMPTY = Answer("", 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Write hypotheses as answers with the target tokenizer of `text`."""
+
+    text: TextPair
+
+    def write(self, hypotheses: Hypotheses, sources: Sequence[SourceIds]) -> list[list[Answer]]:
+        """Return the answers to each source, best first; impossible hypotheses are left out, but never the first."""
+        tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
+        scores, log_probs = hypotheses.scores.tolist(), hypotheses.log_probs.tolist()
+        answers = []
+        for row, source in enumerate(sources):
+            possible = [rank for rank, score in enumerate(scores[row]) if rank == 0 or score > float("-inf")]
+            texts = [self.text.write_target(tokens[row][rank][: lengths[row][rank]], source) for rank in possible]
+            ranked = zip(texts, possible, strict=True)
+            answers.append([Answer(clean(text), scores[row][rank], log_probs[row][rank]) for text, rank in ranked])
+        return answers
+
+
+def clean(text: str) -> str:
+    """Return the text of an answer: on one line, without the marks of bytes that are not UTF-8."""
+    return one_line(text.replace(REPLACEMENT, "") if REPLACEMENT in text else text)
+
+
+def one_line(text: str) -> str:
+    """Return `text` with a space in place of every character that some reader takes for the end of a line or column."""
+    return " ".join(text.splitlines()).replace("\t", " ")
+
+
+def joined(parts: Sequence[Sequence[Answer]]) -> list[Answer]:
+    """Return the answers to a line: those to its only part, or one answer made of the best to each part."""
+    if len(parts) == 1:
+        return list(parts[0])
+    best = [answers[0] for answers in parts]
+    total = sum(answer.log_prob for answer in best)
+    return [Answer(" ".join(answer.text for answer in best), sum(answer.score for answer in best) / len(best), total)]
