@@ -3,9 +3,7 @@
 import dataclasses
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calque.data.check.dataset import check_dataset
@@ -13,9 +11,9 @@ from calque.data.check.fix import fix_dataset
 from calque.data.check.report import CheckReport
 from calque.data.files.columns import Columns
 from calque.data.files.readers import open_dataset
-from calque.data.given import Data, given_paths
+from calque.data.given import Data, given_files, one_file
 from calque.data.survey import EVERYTHING, development_sample
-from calque.errors import UsageError
+from calque.errors import UsageError, texts, wrong_type
 from calque.metrics.score import Score
 from calque.predict.ensemble import load as load
 from calque.predict.predictor import Predictor
@@ -63,13 +61,18 @@ def train(
     Raises UsageError, DataError, ResourceError or Diverged; KeyboardInterrupt after Ctrl-C and SystemExit after
     SIGTERM, when the state has been saved.
     """
-    layer = settings_layer(settings or {})
-    given = merge(read_file(str(config)) if config else {}, layer).get("data", {})
+    for name, flag in (("fresh", fresh), ("quiet", quiet), ("verbose", verbose)):
+        if not isinstance(flag, bool):
+            raise wrong_type(name, flag, "True or False")
+    layer = settings_layer({} if settings is None else settings)
+    given = merge(read_file(str(config)) if config is not None else {}, layer).get("data", {})
     columns = _columns(given.get("columns") if isinstance(given, dict) else None)
-    with _files(columns) as paths:
+    with given_files(columns) as paths:
         files = paths("data", data[0] if len(data) == 1 else data) if data else []
-        options = Options(_file("valid", valid, paths), _file("test", test, paths), start_from, time, seed, threads)
-        named = Named(model, size, str(task), languages)
+        options = Options(
+            one_file("valid", valid, paths), one_file("test", test, paths), start_from, time, seed, threads
+        )
+        named = Named(model, size, task, languages)
         request = make_request(files, out, named, layer, None if config is None else str(config), options)
         with display_for(sys.stderr, quiet) as display:
             outcome = run_training(request, fresh, display, verbose)
@@ -96,15 +99,20 @@ def evaluate(
     that a model folder names. `task` is the file of a user's own task, where the model was trained for one.
     `warn` is called with each sign that the data are not what the model was trained for, such as another script.
     """
+    if not isinstance(model, Predictor | str | Path | list | tuple):
+        raise wrong_type("model", model, "a model folder, a list of them, or a Predictor")
+    if not isinstance(batch_size, int) or batch_size < 0:
+        raise UsageError(f"batch_size is {batch_size!r}; it must be a number of lines, or 0 to choose it")
     predictor = model if isinstance(model, Predictor) else load(model)
     if columns is None and not isinstance(model, Predictor):
         columns = own_columns(model if isinstance(model, str | Path) else model[0])
     columns = _columns(columns)
-    chosen = [metrics] if isinstance(metrics, str) else metrics
-    config = predictor.task.model_copy(update={"tokenize": tokenize} if tokenize else {})
+    chosen = texts("metrics", metrics)
+    (cut,) = texts("tokenize", tokenize)
+    config = predictor.task.model_copy(update={"tokenize": cut} if cut else {})
     measures = task_metrics(config, chosen)
-    read = task_of(config, None if task is None else find_task(str(task))).read
-    with _files(columns) as paths:
+    read = task_of(config, None if task is None else find_task(task)).read
+    with given_files(columns) as paths:
         examples = development_sample(read(paths("data", data), columns, None), EVERYTHING)
     scores, _ = score_examples(predictor, examples, measures, batch_size)
     if warn is not None:
@@ -125,7 +133,7 @@ def check(
     which training holds a tenth out. The report's `is_refused` is whether training would refuse the data.
     """
     columns = _columns(columns)
-    with _files(columns) as paths:
+    with given_files(columns) as paths:
         dataset = open_dataset(paths("data", data[0] if len(data) == 1 else data), columns)
         sets = [("other", other), ("valid", valid)]
         others = [None if part is None else open_dataset(paths(name, part), columns) for name, part in sets]
@@ -138,20 +146,6 @@ def fix(data: Sequence[str], out: str, columns: Columns | Mapping[str, object] |
 
 
 def _columns(columns: Columns | Mapping[str, object] | None) -> Columns:
+    if not isinstance(columns, Columns | Mapping | None):
+        raise wrong_type("columns", columns, 'a dictionary such as {"source": "body"}')
     return columns if isinstance(columns, Columns) else validate_section(Columns, dict(columns or {}), "columns")
-
-
-@contextmanager
-def _files(columns: Columns) -> Iterator[Callable[[str, object], list[str]]]:
-    """Yield a function that returns the paths of an argument's data; files of data in memory last as long as this."""
-    with tempfile.TemporaryDirectory(prefix="calque-") as folder:
-        yield lambda name, given: given_paths(name, given, columns, Path(folder), "pairs" if name == "data" else name)
-
-
-def _file(name: str, given: Data | None, paths: Callable[[str, object], list[str]]) -> str | None:
-    if given is None:
-        return None
-    found = paths(name, given)
-    if len(found) != 1:
-        raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
-    return found[0]

@@ -46,6 +46,24 @@ class Diverged(CalqueError):  # noqa: N818 — the name that the exit codes use
     exit_code = 5
 
 
+def wrong_type(argument: str, value: object, needed: str) -> UsageError:
+    """Return the error for an argument of a wrong type; `needed` describes the right one."""
+    return UsageError(f"{argument} is of type {type(value).__name__}; it must be {needed}")
+
+
+def texts(argument: str, value: object) -> list[str]:
+    """Return a text, or each of several, as a list; UsageError naming the argument and the position for other types."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise wrong_type(argument, value, "text, or a list of texts")
+    found = list(value)
+    for number, one in enumerate(found):
+        if not isinstance(one, str):
+            raise wrong_type(f"{argument}[{number}]", one, "text")
+    return found
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known name, or nothing when none is near."""
     folded = {candidate.casefold(): candidate for candidate in known}

@@ -4,7 +4,9 @@ Tables are known by what they offer, so that neither pandas nor polars has to be
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -28,6 +30,26 @@ class Table(Protocol):
 
 
 Data: TypeAlias = str | Path | Sequence[str | Path] | Iterable[Pair | Mapping[str, object]] | Table
+
+
+Paths: TypeAlias = Callable[[str, object], list[str]]
+
+
+@contextmanager
+def given_files(columns: Columns) -> Iterator[Paths]:
+    """Yield a function that returns the paths of an argument's data; files of data in memory last as long as this."""
+    with tempfile.TemporaryDirectory(prefix="calque-") as folder:
+        yield lambda name, given: given_paths(name, given, columns, Path(folder), "pairs" if name == "data" else name)
+
+
+def one_file(name: str, given: Data | None, paths: Paths) -> str | None:
+    """Return the path of an argument that takes one file of pairs; None where nothing is given."""
+    if given is None:
+        return None
+    found = paths(name, given)
+    if len(found) != 1:
+        raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
+    return found[0]
 
 
 def given_paths(argument: str, given: object, columns: Columns, folder: Path, stem: str = "pairs") -> list[str]:
@@ -90,6 +112,11 @@ def _rows(
 def _record(place: str, item: object, columns: Columns) -> dict[str, object]:
     """Return a pair as a record of the columns; a dictionary holds them by name already."""
     if isinstance(item, Mapping):
+        for name in columns.names:
+            # The keys of a graph may stand beside its target.
+            if name not in item and not (name == "source" and "nodes" in item):
+                known = ", ".join(f'"{key}"' for key in list(item)[:8]) or "none"
+                raise UsageError(f'{place} has no "{name}"; the keys are {known}.{did_you_mean(name, map(str, item))}')
         return {str(name): _value(f"{place}[{name!r}]", value) for name, value in item.items()}
     if not isinstance(item, tuple | list):
         raise UsageError(f"{place} is of type {type(item).__name__}; it must be a pair (source, target)")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calque.errors import UsageError
+from calque.errors import UsageError, wrong_type
 from calque.recipe.layers import Layer, check_settings, flatten, merge, read_file, read_settings
 from calque.recipe.origin import origin_of
 from calque.recipe.presets import Choice, check_names
 from calque.recipe.renamed import renamed
+from calque.recipe.values import settings_layer
 from calque.tasks.from_file import find_task
 from calque.tasks.kinds import language_pair
 from calque.text.scripts import guess_languages
@@ -31,14 +32,10 @@ class Options:
 
     def layer(self) -> Layer:
         """Return the options that were given, by section."""
-        sections = {"data": ("valid", "test"), "train": ("start_from", "time", "seed", "threads")}
-        found: Layer = {}
-        for section, names in sections.items():
-            for name in names:
-                value = getattr(self, name)
-                if value is not None:
-                    found.setdefault(section, {})[name] = str(value) if isinstance(value, Path) else value
-        return found
+        data, train = ("valid", "test"), ("start_from", "time", "seed", "threads")
+        keys = {f"data.{name}": name for name in data} | {f"train.{name}": name for name in train}
+        given = {key: getattr(self, name) for key, name in keys.items()}
+        return settings_layer({key: value for key, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,12 @@ class Request:
 class Named:
     """Hold the names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
 
-    def __init__(self, model: str, size: str, task: str, languages: str | None) -> None:
+    def __init__(self, model: str, size: str, task: str | Path, languages: str | None) -> None:
+        for name, value in (("model", model), ("size", size)):
+            if not isinstance(value, str):
+                raise wrong_type(name, value, "text")
+        if not isinstance(languages, str | None):
+            raise wrong_type("languages", languages, "text such as en-zh")
         self.model, self.size, self.task, self.languages = model, size, task, languages
 
     def choice(self, first_file: str) -> Choice:
@@ -76,6 +78,8 @@ def make_request(
     options: Options = Options(),
 ) -> Request:
     """Join the layers that the user gave: file, then settings (of --set, or a layer), then options."""
+    if not isinstance(out, str | Path | None):
+        raise wrong_type("out", out, "the path of a folder")
     if not data:
         raise UsageError("no data: give a file of pairs, or a source and a target file")
     layer, notices = renamed(read_file(config) if config else {})

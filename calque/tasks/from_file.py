@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
-from calque.errors import UsageError, did_you_mean
+from calque.errors import UsageError, did_you_mean, wrong_type
 from calque.metrics.named import METRIC_NAMES
 from calque.tasks.table import TASKS
 from calque.tasks.task import Labels, Task
@@ -19,8 +19,11 @@ MAX_BYTES = 2**20
 _SECTIONS = ("text", "model", "search")
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str | Path) -> Task:
     """Return the task of that name, or the one in a file; UsageError naming what is wrong with it."""
+    if not isinstance(name, str | Path):
+        raise wrong_type("task", name, f"the name of a task, or the path of a FILE{ENDING}")
+    name = str(name)
     if name in TASKS:
         return TASKS[name]
     if name.endswith(ENDING):

@@ -74,6 +74,8 @@ def task_of(config: TaskConfig, given: Task | None = None) -> Task:
     """
     own = config.own
     if own is None:
+        if given is not None and given.name != config.kind:
+            raise UsageError(f"the model was trained for {config.kind}, and task is {given.name}: leave task out")
         return TASKS[config.kind]
     if given is not None and given.sha256 == own.sha256:
         return given

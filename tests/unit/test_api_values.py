@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from toy_language import BRIEF, pairs, write_pairs
 
@@ -168,3 +169,61 @@ def test_an_interrupted_call_raises_and_the_same_call_resumes(
     assert not (tmp_path / "run" / "manifest.json").exists()
     api.train(data, out=tmp_path / "run", **call)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 5}, "model is of type int"),
+        ({"model": None}, "model is of type NoneType"),
+        ({"metrics": 5}, "metrics is of type int"),
+        ({"metrics": ["exact", 5]}, r"metrics\[1\] is of type int"),
+        ({"metrics": None}, "metrics is of type NoneType"),
+        ({"tokenize": 5}, "tokenize is of type int"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"batch_size": "a"}, "batch_size is 'a'"),
+        ({"columns": 5}, "columns is of type int"),
+        ({"task": 5}, "task is of type int"),
+        ({"task": "transduction"}, "trained for translation"),
+        ({"data": None}, "data is of type NoneType"),
+        ({"data": [{"source": "a"}]}, r'data\[0\] has no "target"'),
+    ],
+)
+def test_wrong_arguments_of_evaluate_are_refused(arguments: dict[str, Any], message: str, toy_model: Path) -> None:
+    """Name the argument, the position in it and the type; a negative batch size would never end."""
+    with pytest.raises(UsageError, match=message):
+        api.evaluate(**{"model": toy_model, "data": [("one", "一")], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "model is of type NoneType"),
+        ({"size": 5}, "size is of type int"),
+        ({"task": None}, "task is of type NoneType"),
+        ({"languages": ("en", "zh")}, "languages is of type tuple"),
+        ({"seed": 1.5}, r"train\.seed"),
+        ({"time": -1}, r"train\.time"),
+        ({"time": float("nan")}, r"train\.time"),
+        ({"threads": object()}, r"train\.threads'\] is of type object"),
+        ({"out": 5}, "out is of type int"),
+        ({"valid": 5}, "valid is of type int"),
+        ({"valid": ["a.tsv", "b.tsv"]}, "valid names 2 files"),
+        ({"settings": 0}, "settings is of type int"),
+        ({"fresh": "no"}, "fresh is of type str"),
+    ],
+)
+def test_wrong_arguments_of_train_are_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Name the argument and the type before a folder is made; fresh="no" must not remove a run."""
+    with pytest.raises(UsageError, match=message):
+        api.train(pairs(60), **{"out": tmp_path / "run", **arguments})
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """Take a seed or a rate that was computed."""
+    request = make_request(
+        ["x.tsv"], None, Named("auto", "auto", "translation", None), {}, None, Options(seed=np.int64(3))
+    )
+    assert request.settings == {"train": {"seed": 3}}
+    assert settings_layer({"train.lr": np.float32(0.5)}) == {"train": {"lr": 0.5}}

@@ -101,7 +101,7 @@ def read_pieces(data: bytes) -> tuple[list[Piece], int]:
             if len(pieces) > MAX_ENTRIES:
                 raise MalformedError(f"more than {MAX_ENTRIES:,} pieces")
             continue
-        length, start = _varint(data, position + 1)
+        length, start = read_varint(data, position + 1)
         end = start + length
         if length > _MAX_MESSAGE_BYTES or len(pieces) == MAX_ENTRIES:
             raise MalformedError(f"a piece of {length:,} bytes, or more than {MAX_ENTRIES:,} pieces")
@@ -135,7 +135,7 @@ def _short_piece(data: bytes, position: int) -> tuple[Piece, int] | None:
 
 def _read_piece(message: bytes) -> Piece:
     """Read text, score and type from where they stand when each is written in order; the caller compares."""
-    length, start = _varint(message, 1)
+    length, start = read_varint(message, 1)
     text, rest = message[start : start + length], message[start + length :]
     try:
         (score,) = struct.unpack("<f", rest[1:5])
@@ -183,10 +183,12 @@ def _to_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number at `position` and the position after it; five bytes hold every number that may be here."""
+def read_varint(data: bytes, position: int, most: int = 5) -> tuple[int, int]:
+    """Return the number at `position` and the position after it; it has at most `most` bytes."""
+    if position < len(data) and data[position] < 0x80:
+        return data[position], position + 1
     value = 0
-    for count, byte in enumerate(data[position : position + 5]):
+    for count, byte in enumerate(data[position : position + most]):
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, position + count + 1

@@ -24,6 +24,7 @@ from calque.text.sentencepiece.file import (
     number_field,
     piece_field,
     read_pieces,
+    read_varint,
 )
 from calque.text.tokenizers.tokenizer import MAX_ENTRIES, damaged
 
@@ -190,13 +191,13 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield number and value of each field: an int, or the bytes of a text, a message or a float."""
     position = 0
     while position < len(data):
-        tag, position = _varint(data, position)
+        tag, position = read_varint(data, position, _MAX_VARINT_BYTES)
         if tag & 7 == _VARINT:
-            value, position = _varint(data, position)
+            value, position = read_varint(data, position, _MAX_VARINT_BYTES)
             yield tag >> 3, value
             continue
         if tag & 7 == _BYTES:
-            length, position = _varint(data, position)
+            length, position = read_varint(data, position, _MAX_VARINT_BYTES)
         elif tag & 7 in (_FOUR_BYTES, _EIGHT_BYTES):
             length = 4 if tag & 7 == _FOUR_BYTES else 8
         else:
@@ -205,14 +206,3 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise MalformedError("it is cut short")
         yield tag >> 3, data[position : position + length]
         position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    if position < len(data) and data[position] < 0x80:
-        return data[position], position + 1
-    value = 0
-    for count, byte in enumerate(data[position : position + _MAX_VARINT_BYTES]):
-        value |= (byte & 0x7F) << 7 * count
-        if byte < 0x80:
-            return value, position + count + 1
-    raise MalformedError(f"no number at byte {position:,}")
