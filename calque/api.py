@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from calque.data.check.dataset import check_dataset
@@ -107,10 +107,9 @@ def evaluate(
     if columns is None and not isinstance(model, Predictor):
         columns = own_columns(model if isinstance(model, str | Path) else model[0])
     columns = _columns(columns)
-    chosen = texts("metrics", metrics)
     (cut,) = texts("tokenize", tokenize)
     config = predictor.task.model_copy(update={"tokenize": cut} if cut else {})
-    measures = task_metrics(config, chosen)
+    measures = task_metrics(config, texts("metrics", metrics))
     read = task_of(config, None if task is None else find_task(task)).read
     with given_files(columns) as paths:
         examples = development_sample(read(paths("data", data), columns, None), EVERYTHING)
