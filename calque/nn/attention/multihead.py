@@ -37,6 +37,9 @@ class Cache:
         keys, values = self.keys, self.values
         if self.length == keys.shape[2]:
             keys, values = (nn.functional.pad(old, (0, 0, 0, self.length)) for old in (keys, values))
+        elif torch.is_grad_enabled() and key.requires_grad:
+            # Backward needs the places as they were: an objective that decodes step by step.
+            keys, values = keys.clone(), values.clone()
         rows = torch.arange(position.shape[0], device=position.device)
         # In mixed arithmetic what is projected has another type than the memory, by which the room was laid out.
         keys[rows, :, position] = key.squeeze(2).type_as(keys)

@@ -40,7 +40,7 @@ class Ranks:
         if self.size == 1:
             return is_complete, signal
         received = torch.zeros(self.size + 1, dtype=torch.int64)
-        received[self.rank], received[-1] = signal, is_complete
+        received[self.rank], received[-1] = signal, is_complete and self.is_first
         *signals, complete = self.sum(received).tolist()
         return bool(complete), max(signals)
 

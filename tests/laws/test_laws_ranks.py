@@ -1,0 +1,106 @@
+"""Law 10: the number of ranks changes neither losses nor weights, and only the first rank writes files."""
+
+import multiprocessing
+import os
+import random
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from calque.batch import Batch
+from calque.catalog import architecture
+from calque.data.collate import collate_pairs
+from calque.model import ModelConfig, build
+from calque.text.source import plain_sources
+from calque.training.config import TrainConfig
+from calque.training.gradients.here import GradientsHere
+from calque.training.gradients.ranks import Ranks, over_ranks
+from calque.training.objectives.likelihood import Likelihood
+from calque.training.objectives.objective import Learner
+from calque.training.state import Position
+from calque.training.updates import updates
+
+VOCAB_SIZE = 17
+Result = tuple[list[float], list[Tensor], list[tuple[bool, int]]]
+
+
+def stream() -> list[list[Batch]]:
+    """Return three updates of unequal micro-batches; the last holds one pair, which leaves a rank without work."""
+    draw = random.Random(7)
+
+    def micro_batch(count: int) -> Batch:
+        pairs = [
+            [[draw.randrange(4, VOCAB_SIZE) for _ in range(draw.randint(1, 6))] for _ in range(2)] for _ in range(count)
+        ]
+        return collate_pairs(plain_sources([pair[0] for pair in pairs]), [pair[1] for pair in pairs])
+
+    return [[micro_batch(5), micro_batch(2)], [micro_batch(1), micro_batch(1), micro_batch(4)], [micro_batch(1)]]
+
+
+def trained(ranks: Ranks) -> Result:
+    """Train without dropout; return losses, weights, and what the ranks agreed on."""
+    torch.manual_seed(5)
+    torch.set_num_threads(1)
+    section = architecture("transformer", "tiny")
+    for side in ("encoder", "decoder"):
+        section[side] |= {"dropout": 0.0, "layers": 1}
+    model = build(ModelConfig.model_validate(section), VOCAB_SIZE, VOCAB_SIZE)
+    config = TrainConfig(threads=1)
+    own = GradientsHere(Learner(model, Likelihood(0.1)), config)
+    gradients = over_ranks(own, list(model.parameters()), ranks)
+    # Adam would magnify rounding where a gradient is 0.
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    records = updates(model, optimizer, iter(stream()), gradients, lambda step: 0.1, config, Position())
+    losses = [record.loss for record in records]
+    agreed = [ranks.agree(ranks.is_first, 0), ranks.agree(not ranks.is_first, 15 * ranks.rank)]
+    return losses, [parameter.detach() for parameter in model.parameters()], agreed
+
+
+def be_rank(rank: int, size: int, file: Path, answers: Connection) -> None:
+    """Train as one of several processes that meet over the loopback device."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    from torch import distributed
+
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=size)
+
+    def add(value: Tensor) -> Tensor:
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value
+
+    losses, weights, agreed = trained(Ranks(rank, size, add))
+    answers.send((losses, [weight.tolist() for weight in weights], agreed))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_number_of_ranks_changes_nothing(size: int, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe() for _ in range(size)]
+    processes = [
+        context.Process(target=be_rank, args=(rank, size, tmp_path / "meeting", pipes[rank][1])) for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    found = [pipe.recv() for pipe, _ in pipes if pipe.poll(60)]
+    for process in processes:
+        process.kill()
+        process.join()
+    assert len(found) == size
+    losses, weights, _ = trained(Ranks())
+    for own_losses, own_weights, agreed in found:
+        assert own_losses == pytest.approx(losses, rel=1e-5)
+        for own, other in zip(own_weights, weights, strict=True):
+            torch.testing.assert_close(torch.tensor(own), other, rtol=1e-4, atol=1e-5)
+        # The first rank alone says that a run is complete; a signal that any rank received counts for all.
+        assert agreed == [(True, 0), (False, 15 * (size - 1))]
+
+
+def test_one_rank_costs_nothing() -> None:
+    own = GradientsHere(
+        Learner(build(ModelConfig.model_validate(architecture("rnn", "tiny")), 9, 9), Likelihood()), TrainConfig()
+    )
+    assert over_ranks(own, [], Ranks()) is own
+    assert Ranks().agree(True, 15) == (True, 15)
