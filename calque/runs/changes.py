@@ -4,13 +4,18 @@ from typing import Any
 
 from calque.training.config import TrainConfig
 
-# What ends a run.
+# The settings that end a run.
 LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
-# What is meant where they are no longer given; epochs, which the data tell, stay as they are.
+# The limits that are lifted when they are no longer given; epochs, a default that follows from the data, stay.
 NO_LIMIT: dict[str, Any] = {"train.max_updates": 0, "train.time": ""}
 # Settings that may change between two starts of one run, and what follows.
 MAY_CHANGE = {
-    **dict.fromkeys(LIMITS, "the learning rate follows the new length of the run"),
+    # The schedules know updates, not minutes: a limit of time ends a run wherever its rate is.
+    "train.time": "the learning rate does not change with it",
+    **dict.fromkeys(
+        ("train.max_updates", "train.max_epochs"),
+        "a cosine schedule follows the new number of updates, other schedules stay the same",
+    ),
     **dict.fromkeys(
         ("train.parallel", "train.threads"),
         "the data keep their order, but the result is no longer the same bit for bit",
@@ -19,7 +24,7 @@ MAY_CHANGE = {
 
 
 def changes(before: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """Return those settings of what is asked now that differ from before and may.
+    """Return the settings asked for now that differ from before and may change.
 
     A limit that is no longer given is lifted; anything else that is not given stays what it was.
     """
@@ -28,6 +33,6 @@ def changes(before: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def limits_of(train: TrainConfig) -> str:
-    """Name what may have ended a run, as whoever raises it would."""
+    """Return the limits that may have ended a run, by the names that a user raises them with."""
     limits = {"--time": train.time, "train.max_updates": train.max_updates, "train.max_epochs": train.max_epochs}
     return ", ".join(f"{name} {limit}" for name, limit in limits.items() if limit)

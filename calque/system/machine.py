@@ -6,7 +6,7 @@ Where models are trained and run is decided here, and nowhere else.
 import os
 import time
 from dataclasses import dataclass
-from statistics import median
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,11 +15,15 @@ Device = Literal["cpu", "cuda"]
 
 # A bf16 product must beat fp32 by this much: the copies between the types cost something too.
 WORTH_BF16 = 1.3
+# Without one of these instructions a processor converts each number, and a fast measurement is an error.
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Rounds of the probe, and products in a round: several, since a clock of processor time can be coarse.
+ROUNDS, PRODUCTS = 25, 3
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Hold the facts that defaults depend on; `bf16_ratio` is the fp32 time of a product over its bf16 time."""
+    """The facts that defaults depend on; `bf16_ratio` is the fp32 time of a product over its bf16 time, or 1."""
 
     cores: int
     memory_bytes: int
@@ -33,29 +37,32 @@ class Machine:
 
     @property
     def prefers_bf16(self) -> bool:
-        """Say whether bf16 pays."""
+        """Return whether bf16 is worth its conversions."""
         return self.bf16_ratio >= WORTH_BF16
 
 
 def gpu_name() -> str:
-    """Return the name of the GPU at hand, or nothing."""
+    """Return the name of the GPU, or nothing."""
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
 
 
 def default_device() -> Device:
-    """Return where a model runs unless told: on the GPU when there is one."""
+    """Return where a model runs by default: on the GPU when there is one."""
     return _device(gpu_name())
 
 
 def place(gpu: str) -> tuple[str, str]:
-    """Say where that is, and why, in words for a person."""
+    """Return where that is, and why, in words for a person."""
     return (f"on {gpu}", "the GPU at hand") if gpu else ("on the CPU", "no GPU is at hand")
 
 
 def probe() -> Machine:
     """Look at the machine; the bf16 probe takes a tenth of a second."""
     gpu = gpu_name()
-    ratio = 2.0 if gpu and torch.cuda.is_bf16_supported() else _bf16_ratio()
+    if gpu:
+        ratio = 2.0 if torch.cuda.is_bf16_supported() else 1.0
+    else:
+        ratio = _bf16_ratio() if has_bf16_instructions() else 1.0
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(len(os.sched_getaffinity(0)), memory, gpu, ratio)
 
@@ -64,15 +71,35 @@ def _device(gpu: str) -> Device:
     return "cuda" if gpu else "cpu"
 
 
+def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor multiplies bf16 itself; false where the system does not list its instructions."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return not BF16_FLAGS.isdisjoint(flags)
+
+
 def _bf16_ratio() -> float:
+    """Return the fp32 time of a product over its bf16 time, by the best of many rounds in turn.
+
+    One thread, and its own processor time: what other programs do meanwhile does not count.
+    """
     inputs, weights = torch.ones(512, 256), torch.ones(256, 512)
-    return _seconds(inputs, weights) / _seconds(inputs.bfloat16(), weights.bfloat16())
+    halves = inputs.bfloat16(), weights.bfloat16()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rounds = [(_seconds(inputs, weights), _seconds(*halves)) for _ in range(ROUNDS)]
+    finally:
+        torch.set_num_threads(threads)
+    whole, half = (min(times) for times in zip(*rounds, strict=True))
+    return float(whole / half)
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
+    start = time.thread_time()
+    for _ in range(PRODUCTS):
         left @ right
-        times.append(time.perf_counter() - start)
-    return median(times[2:])
+    return time.thread_time() - start

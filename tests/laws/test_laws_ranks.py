@@ -20,6 +20,7 @@ from calque.training.gradients.here import GradientsHere
 from calque.training.gradients.ranks import Ranks, over_ranks
 from calque.training.objectives.likelihood import Likelihood
 from calque.training.objectives.objective import Learner
+from calque.training.optimizers.adam import AdamConfig
 from calque.training.state import Position
 from calque.training.updates import updates
 
@@ -51,9 +52,9 @@ def trained(ranks: Ranks) -> Result:
     config = TrainConfig(threads=1)
     own = GradientsHere(Learner(model, Likelihood(0.1)), config)
     gradients = over_ranks(own, list(model.parameters()), ranks)
-    # Adam would magnify rounding where a gradient is 0.
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    records = updates(model, optimizer, iter(stream()), gradients, lambda step: 0.1, config, Position())
+    # With a small epsilon Adam would magnify rounding where a gradient is 0.
+    optimizer = AdamConfig(epsilon=0.01).build(model.parameters(), 0.01)
+    records = updates(model, optimizer, iter(stream()), gradients, lambda step: 0.01, config, Position())
     losses = [record.loss for record in records]
     agreed = [ranks.agree(ranks.is_first, 0), ranks.agree(not ranks.is_first, 15 * ranks.rank)]
     return losses, [parameter.detach() for parameter in model.parameters()], agreed

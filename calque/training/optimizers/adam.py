@@ -50,16 +50,8 @@ class AdamWConfig(AdamConfig):
 
 
 class Adam(Optimizer, torch.optim.AdamW):
-    """Do what torch's Adam and AdamW do (they are one where nothing decays), without importing torch's compiler.
+    """Torch's Adam and AdamW, which are one where nothing decays, without an import of torch's compiler."""
 
-    Torch wraps these methods for its compiler, and the first call of any of them imports it, which takes seconds;
-    what is wrapped is plain. A version of torch that wraps nothing leaves its methods as they are.
-    """
-
-    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
-    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
-    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
     _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.AdamW.step)
 
     @torch.no_grad()
