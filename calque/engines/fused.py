@@ -5,7 +5,7 @@ all K, and a bias hides those that are not its own ancestors: a few more product
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.engines.dense import Dense, Layout
+from calque.engines.fused_state import FusedMemory, Places
 from calque.model import Seq2Seq
 from calque.nn.attention.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
 from calque.nn.heads.softmax import SoftmaxHead
@@ -24,78 +25,8 @@ from calque.nn.transformer.layers import DecoderLayer
 from calque.nn.transformer.mixer import Mixer
 from calque.nn.transformer.positions import Turn, rotate
 
-HIDDEN = float("-inf")
 MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention}
-Step = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Places:
-    """Hold keys and values [B, G, C, K, d] of each layer, `length` of C places filled by each of K hypotheses.
-
-    `hidden` [B, K, C, K] is −inf where a hypothesis must not look, 0 where a place is its own; None for K = 1.
-    """
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    hidden: Tensor | None
-    length: int
-
-    @property
-    def width(self) -> int:
-        """Return K."""
-        return self.keys[0].shape[3]
-
-    def select_rows(self, index: Tensor) -> "Places":
-        """Take rows [B'·K'] by number: those of a sentence stand together, as many for each."""
-        sentences, parents = index // self.width, index % self.width
-        num_sentences = int(sentences.diff().count_nonzero()) + 1
-        parents = parents.view(num_sentences, -1)
-        places = self._spread(parents.shape[1])
-        if num_sentences != places.keys[0].shape[0]:
-            places = places._keep(sentences.view(parents.shape)[:, 0])
-        if places.hidden is None:
-            return places
-        grown = places.hidden.gather(1, parents[:, :, None, None].expand(-1, -1, *places.hidden.shape[2:]))
-        return replace(places, hidden=grown)
-
-    def with_room(self) -> "Places":
-        """Make place for one more token; its own is the only new one that a hypothesis sees."""
-        places = self
-        if self.length == self.keys[0].shape[2]:
-            places = self._mapped(lambda old: nn.functional.pad(old, (0, 0, 0, 0, 0, self.length)))
-            if self.hidden is not None:
-                places = replace(places, hidden=nn.functional.pad(self.hidden, (0, 0, 0, self.length)))
-        if places.hidden is not None:
-            width = self.width
-            places.hidden[:, :, self.length] = torch.full([width, width], HIDDEN).fill_diagonal_(0.0)
-        return places
-
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Places":
-        return replace(self, keys=tuple(map(change, self.keys)), values=tuple(map(change, self.values)))
-
-    def _keep(self, sentences: Tensor) -> "Places":
-        hidden = None if self.hidden is None else self.hidden.index_select(0, sentences)
-        return replace(self._mapped(lambda old: old.index_select(0, sentences)), hidden=hidden)
-
-    def _spread(self, width: int) -> "Places":
-        """Give each sentence `width` hypotheses where it had one, whose places all of them see."""
-        if width == self.width:
-            return self
-        assert self.width == 1, "only the first step branches"
-        num_sentences, _, capacity = self.keys[0].shape[:3]
-        hidden = torch.full([num_sentences, width, capacity, width], HIDDEN)
-        hidden[..., 0] = 0.0
-        return replace(self._mapped(lambda old: nn.functional.pad(old, (0, 0, 0, width - 1))), hidden=hidden)
-
-
-@dataclass(frozen=True)
-class Read:
-    """Hold each layer's keys and values of the memory [B, G, S, d], and what hides its padding [B, 1, 1, S]."""
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    bias: Tensor
+Map = Callable[[Tensor], Tensor]
 
 
 class FusedTransformer:
@@ -111,21 +42,22 @@ class FusedTransformer:
         self.norm = _norm(decoder.norm)
         self.project = layout(head.projection.weight, head.projection.bias)
 
-    def start(self, source: Source) -> tuple[Read, Places]:
+    def start(self, source: Source) -> tuple[FusedMemory, Places]:
         """Encode B sentences and lay out what each layer reads of them."""
         memory = self.encoder(source)
         keys, values = zip(*[layer.read(memory.states) for layer in self.layers], strict=True)
         own = self.layers[0].own
         room = memory.states.new_zeros(len(memory.mask), own.groups, FIRST_CAPACITY, 1, own.head_width)
         empty = Places(tuple(room.clone() for _ in keys), tuple(room.clone() for _ in keys), None, 0)
-        return Read(keys, values, hide_padding(memory.mask, memory.states)), empty
+        return FusedMemory(keys, values, hide_padding(memory.mask, memory.states)), empty
 
-    def step(self, token: Tensor, state: Places, context: Read) -> tuple[Tensor, Places]:
+    def step(self, token: Tensor, state: Places, context: FusedMemory) -> tuple[Tensor, Places]:
         """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
         state = state.with_room()
-        position = torch.full([1], state.length)
+        position = state.positions()
         values = self.decoder.embedding(token, self.decoder.scale_embeddings)
-        values = self.decoder.embedding_norm(self.decoder.positions.add_to(values, position))
+        # [1], or [B, K] -> [R]
+        values = self.decoder.embedding_norm(self.decoder.positions.add_to(values, position.flatten()))
         turn = self.decoder.positions.turn(position)
         for number, layer in enumerate(self.layers):
             values = layer.step(values, number, state, turn, context)
@@ -156,7 +88,7 @@ class _Layer:
         keys, values = both.permute(2, 0, 3, 1, 4).contiguous().unbind()
         return keys, values
 
-    def step(self, values: Tensor, number: int, state: Places, turn: Turn | None, context: Read) -> Tensor:
+    def step(self, values: Tensor, number: int, state: Places, turn: Turn | None, context: FusedMemory) -> Tensor:
         """Map [R, D] to [R, D], writing to the places of layer `number`; queries and keys are turned by where it is."""
         own, memory, last = self.norms
         values = own.after(self._look_back(own.before(values), number, state, turn).add_(values))
@@ -180,7 +112,7 @@ class _Layer:
         hidden = None if state.hidden is None else state.hidden[:, :, : state.length + 1].flatten(2).unsqueeze(1)
         return self.write_own(_attend(query, keys, stored, hidden))
 
-    def _look_over(self, values: Tensor, number: int, context: Read) -> Tensor:
+    def _look_over(self, values: Tensor, number: int, context: FusedMemory) -> Tensor:
         """Attend to the memory, [R, D] to [R, D]."""
         keys, stored = context.keys[number], context.values[number]
         # [R, H·d] -> [B, H, K, d]
@@ -192,7 +124,7 @@ class _Norms:
     """Norm what goes into a sublayer, or what came out."""
 
     def __init__(self, norm: nn.Module, is_before: bool) -> None:
-        as_is: Step = lambda values: values  # noqa: E731
+        as_is: Map = lambda values: values  # noqa: E731
         self.before, self.after = (_norm(norm), as_is) if is_before else (as_is, _norm(norm))
 
 
@@ -241,7 +173,7 @@ def scaled(bias: Tensor | None, scale: float) -> Tensor | None:
     return None if bias is None else bias * scale
 
 
-def _norm(norm: nn.Module) -> Step:
+def _norm(norm: nn.Module) -> Map:
     if type(norm) is nn.LayerNorm:
         return partial(_layer_norm, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     return norm

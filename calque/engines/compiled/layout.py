@@ -70,7 +70,8 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         *((name, Int) for name in ("rows", "time", "sentences", "places")),
-        *((name, Pointer) for name in ("tokens", "position", "turn", "ancestors", "blocks", "block_rows", "sentence")),
+        *((name, Pointer) for name in ("tokens", "born", "position", "turn", "ancestors")),
+        *((name, Pointer) for name in ("blocks", "block_rows", "sentence")),
         *((name, Pointer) for name in ("memory", "mask", "log_probs", "room")),
     )
 

@@ -5,13 +5,13 @@ grew, so that reordering a beam copies a few numbers.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calque.batch import Source
 from calque.engines import fused
@@ -25,44 +25,88 @@ from calque.nn.transformer.encoder_decoder import TransformerDecoder, Transforme
 from calque.nn.transformer.mixer import Mixer
 from calque.nn.transformer.positions import Positions
 from calque.nn.transformer.ssru import Ssru
+from calque.rows import join, select
 
 MIXERS: Mapping[str, type[Mixer]] = {"attention": SelfAttention, "ssru": Ssru}
 SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
 
 
 @dataclass(frozen=True)
-class Read:
-    """Hold each layer's keys and values of the memory [L, B, S, 2·G·d], and which of its places count [B, S].
+class CompiledMemory:
+    """Each layer's keys and values of the memory [L, B, S, 2·G·d], and which of its places count [B, S].
 
-    Rows are never taken out of it: what is written knows its sentences by number.
+    Rows are never taken out of it: the state knows its sentences by number.
     """
 
     memory: Tensor
     mask: Tensor
 
-    def select_rows(self, index: Tensor) -> "Read":
-        """Stay whole."""
+    def select_rows(self, index: Tensor) -> "CompiledMemory":
+        """Return the whole memory."""
         return self
+
+    def join_rows(self, others: Sequence["CompiledMemory"]) -> "CompiledMemory":
+        """Return the sentences of all, places padded to the longest."""
+        all_of_them = (self, *others)
+        longest = max(each.mask.shape[1] for each in all_of_them)
+        padded = [nn.functional.pad(each.memory, (0, 0, 0, longest - each.mask.shape[1])) for each in all_of_them]
+        return CompiledMemory(torch.cat(padded, dim=1), join([each.mask for each in all_of_them]))
 
 
 @dataclass(frozen=True)
-class Written:
-    """Hold what each step left, blocks [L, R then, (H + 2·G)·d] or cells of units [L, R then, D]; and of each row the
-    one it grew from at each step, `ancestors` [R, T], and its `sentence` [R].
+class CompiledState:
+    """What each step left: blocks [L, R then, (H + 2·G)·d], or cells of units [L, R then, D].
+
+    Of each row: `ancestors` [R, T], the row that it grew from at each step; its `sentence` [R], one of the memory's
+    `num_sentences`; and the step at which it began, `born` [R], None where all began at step 0.
     """
 
     blocks: tuple[Tensor, ...]
     ancestors: Tensor
     sentence: Tensor
+    num_sentences: int
+    born: Tensor | None
     scratch: "Scratch"
 
-    def select_rows(self, index: Tensor) -> "Written":
+    def select_rows(self, index: Tensor) -> "CompiledState":
         """Take rows by number."""
-        ancestors, sentence = (part.index_select(0, index) for part in (self.ancestors, self.sentence))
-        return replace(self, ancestors=ancestors, sentence=sentence)
+        ancestors, sentence, born = select((self.ancestors, self.sentence, self.born), index)
+        return replace(self, ancestors=ancestors, sentence=sentence, born=born)
 
-    def grown(self) -> "Written":
-        """Let each row have grown from itself in the last step."""
+    def join_rows(self, others: Sequence["CompiledState"]) -> "CompiledState":
+        """Return the rows of all: their last steps become one, and steps before the first birth are left out."""
+        states = (self, *others)
+        time = max(state.ancestors.shape[1] for state in states)
+        late = [time - state.ancestors.shape[1] for state in states]
+        births = [state.births() + shift for state, shift in zip(states, late, strict=True)]
+        start = int(torch.cat(births).min())
+        blocks, columns = [], []
+        for then in range(start, time):
+            there = [then >= shift for shift in late]
+            parts = [state.blocks[then - shift] for state, shift in zip(states, late, strict=True) if then >= shift]
+            blocks.append(torch.cat(parts, dim=1))
+            offset, column = 0, []
+            for state, shift, has_step in zip(states, late, there, strict=True):
+                # Before its birth a row has no ancestor, and none is read.
+                column.append(
+                    state.ancestors[:, then - shift] + offset if has_step else torch.zeros_like(state.sentence)
+                )
+                offset += state.blocks[then - shift].shape[1] if has_step else 0
+            columns.append(torch.cat(column))
+        sentences, count = [], 0
+        for state in states:
+            sentences.append(state.sentence + count)
+            count += state.num_sentences
+        born = torch.cat(births) - start
+        ancestors = torch.stack(columns, dim=1) if columns else born.new_empty(len(born), 0)
+        return CompiledState(tuple(blocks), ancestors, torch.cat(sentences), count, born, self.scratch)
+
+    def births(self) -> Tensor:
+        """Return the step at which each row began [R]."""
+        return torch.zeros_like(self.sentence) if self.born is None else self.born
+
+    def grown(self) -> "CompiledState":
+        """Return the state in which each row has grown from itself in the last step."""
         own = torch.arange(len(self.ancestors), dtype=torch.int32).unsqueeze(1)
         return replace(self, ancestors=torch.cat([self.ancestors, own], dim=1))
 
@@ -121,7 +165,7 @@ class CompiledTransformer:
         self.vocab_size = head.projection.weight.shape[0]
         self.positions = _PositionRows(decoder.positions, decoder.width, self.stack.head_width)
 
-    def start(self, source: Source) -> tuple[Read, Written]:
+    def start(self, source: Source) -> tuple[CompiledMemory, CompiledState]:
         """Encode B sentences and project what each layer reads of them."""
         scratch = Scratch(self.vocab_size)
         memory, mask = self.encode(source, scratch)
@@ -130,14 +174,17 @@ class CompiledTransformer:
         addresses = Pointer(memory.data_ptr()), Pointer(read.data_ptr())
         self.library.read_memory(ctypes.byref(self.stack), num_sentences * places, *addresses)
         sentence = torch.arange(num_sentences, dtype=torch.int32)
-        return Read(read, mask), Written((), sentence.new_empty(num_sentences, 0), sentence, scratch)
+        state = CompiledState((), sentence.new_empty(num_sentences, 0), sentence, num_sentences, None, scratch)
+        return CompiledMemory(read, mask), state
 
-    def step(self, token: Tensor, state: Written, context: Read) -> tuple[Tensor, Written]:
+    def step(self, token: Tensor, state: CompiledState, context: CompiledMemory) -> tuple[Tensor, CompiledState]:
         """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
         scores = state.scratch.scores(len(token))
         return scores, self.step_with(self.library.decoder_step, token, state, context).grown()
 
-    def step_with(self, function: Any, token: Tensor, state: Written, context: Read, *others: Any) -> Written:
+    def step_with(
+        self, function: Any, token: Tensor, state: CompiledState, context: CompiledMemory, *others: Any
+    ) -> CompiledState:
         """Have a function of the library make one step; return the state without its rows' ancestors now."""
         rows, time = state.ancestors.shape
         num_sentences, places = context.mask.shape
@@ -147,7 +194,9 @@ class CompiledTransformer:
         scores = state.scratch.scores(rows)
         room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
         token, told = token.contiguous(), self.positions.upto(time + 1)
-        step = Step(rows, time, num_sentences, places, token.data_ptr(), *(_address(part, time) for part in told))
+        step = Step(rows, time, num_sentences, places, token.data_ptr())
+        step.position, step.turn = (_address(part, 0) for part in told)
+        step.born = None if state.born is None else state.born.data_ptr()
         step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
         step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
         step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()

@@ -2,6 +2,7 @@
 decoding step by step, and what hides positions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,17 +12,23 @@ from calque.nn.attention.short_softmax import softmax
 from calque.nn.dropout import Dropout
 from calque.nn.transformer.mixer import Mixer, Sight
 from calque.nn.transformer.positions import Turn, rotate
+from calque.rows import join
 
 FIRST_CAPACITY = 32
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Hold keys and values [R, G, C, d] of one layer, the first `length` of C places filled."""
+    """Keys and values [R, G, C, d] of one layer, the first `length` of C places filled.
+
+    Where rows have joined later, `is_ragged`, a row fills fewer places. The others are zero: what hides them multiplies
+    their values by 0.
+    """
 
     keys: Tensor
     values: Tensor
     length: int
+    is_ragged: bool = False
 
     def select_rows(self, index: Tensor) -> "Cache":
         """Take rows, moving only the filled places."""
@@ -32,6 +39,15 @@ class Cache:
         new[:, :, : self.length] = old[:, :, : self.length].index_select(0, index)
         return new
 
+    def join_rows(self, others: Sequence["Cache"]) -> "Cache":
+        """Return the rows of all."""
+        caches = (self, *others)
+        length = max(cache.length for cache in caches)
+        parts = [[old[:, :, : cache.length] for old in (cache.keys, cache.values)] for cache in caches]
+        keys, values = (join(side) for side in zip(*parts, strict=True))
+        room = (0, 0, 0, FIRST_CAPACITY)
+        return Cache(nn.functional.pad(keys, room), nn.functional.pad(values, room), length, is_ragged=True)
+
     def write(self, key: Tensor, value: Tensor, position: Tensor) -> "Cache":
         """Put one key and value [R, G, 1, d] a row at its `position` [R], in place while there is room."""
         keys, values = self.keys, self.values
@@ -40,11 +56,13 @@ class Cache:
         elif torch.is_grad_enabled() and key.requires_grad:
             # Backward needs the places as they were: an objective that decodes step by step.
             keys, values = keys.clone(), values.clone()
+        if self.is_ragged:
+            keys[:, :, self.length] = values[:, :, self.length] = 0
         rows = torch.arange(position.shape[0], device=position.device)
         # In mixed arithmetic what is projected has another type than the memory, by which the room was laid out.
         keys[rows, :, position] = key.squeeze(2).type_as(keys)
         values[rows, :, position] = value.squeeze(2).type_as(values)
-        return Cache(keys, values, self.length + 1)
+        return replace(self, keys=keys, values=values, length=self.length + 1)
 
     def filled(self) -> tuple[Tensor, Tensor]:
         """Return the filled places of keys and values."""

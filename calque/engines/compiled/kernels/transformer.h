@@ -33,14 +33,16 @@ typedef struct {
   const Layer *layer;
 } Stack;
 
-// What the step is given: tokens [R]; the vector [D] of their position, and by what queries and keys are turned there,
-// cosines and sines [2, head_width / 2], or nothing; the row of each earlier step that a row grew from, [R, time]; the
-// blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers, R then, D], with
-// their R; the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups * head_width] and
-// which places count [B, places].
+// The input of a step: tokens [R]; the step at which each row began, `born` [R], or nothing where all began at step 0,
+// so that the position of a row is time - born; for each position a vector [D], and cosines and sines [head_width] that
+// queries and keys are turned by, or nothing; the row of each earlier step that a row grew from, [R, time]; the blocks
+// that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers, R then, D], with their R;
+// the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups * head_width] and which places
+// count [B, places].
 typedef struct {
   int32_t rows, time, sentences, places;
   const int64_t *tokens;
+  const int32_t *born;
   const float *position, *turn;
   const int32_t *ancestors;
   float *const *blocks;
@@ -51,6 +53,8 @@ typedef struct {
   float *log_probs;
   float *room;
 } Step;
+
+static int born(const Step *step, int row) { return step->born ? step->born[row] : 0; }
 
 // --- layers --------------------------------------------------------------------------------------------------------
 
@@ -124,15 +128,11 @@ static void mix(const Stack *stack, const float *queries, const float *const *pl
   }
 }
 
-// Positions are those of `period` rows, over and over.
-static void embed(const Stack *stack, const int64_t *tokens, int rows, const float *positions, int period, float *to) {
-  const int width = stack->width;
-  for (int row = 0; row < rows; ++row) {
-    const float *vector = stack->table + tokens[row] * width, *place = positions + (long)(row % period) * width;
-    float *there = to + (long)row * width;
-    for (int at = 0; at < width; ++at) there[at] = vector[at] * stack->embedding_scale + place[at];
-  }
-  if (stack->embedding_norm.kind) norm_rows(&stack->embedding_norm, to, rows, width, to);
+// Embed one token at a place, whose vector is `place` [D].
+static void embed(const Stack *stack, int64_t token, const float *place, float *to) {
+  const float *vector = stack->table + token * stack->width;
+  for (int at = 0; at < stack->width; ++at) to[at] = vector[at] * stack->embedding_scale + place[at];
+  if (stack->embedding_norm.kind) norm_rows(&stack->embedding_norm, to, 1, stack->width, to);
 }
 
 // Turn queries and keys of one row (Su et al. 2021): value i of the first half of a head makes a pair with value i of
@@ -160,11 +160,12 @@ static void look_back(const Stack *stack, const Step *step, int number, Room *ro
   const float *places[time + 1];
   for (int row = 0; row < rows; ++row) {
     const int32_t *grown = step->ancestors + (long)row * time;
-    for (int then = 0; then < time; ++then)
+    const int first = born(step, row);
+    for (int then = first; then < time; ++then)
       places[then] = step->blocks[then] + (number * (long)step->block_rows[then] + grown[then]) * read + queries;
-    turn_heads(stack, own + row * read, step->turn);
+    turn_heads(stack, own + row * read, step->turn ? step->turn + (long)(time - first) * stack->head_width : 0);
     places[time] = own + row * read + queries;
-    mix(stack, own + row * read, places, time + 1, room->scores, room->mixed + row * queries);
+    mix(stack, own + row * read, places + first, time + 1 - first, room->scores, room->mixed + row * queries);
   }
   multiply(&layer->write_own, room->mixed, rows, room->values, ADDED);
   after(stack, &layer->own_norm, room->values, rows);
@@ -180,7 +181,7 @@ static void remember(const Stack *stack, const Step *step, int number, Room *roo
     const float *forget = room->forgets + 2L * row * width, *new = forget + width;
     float *cell = step->blocks[time] + ((long)number * rows + row) * width, *values = room->values + (long)row * width;
     const float *last = 0;
-    if (time) {
+    if (time > born(step, row)) {
       const int grown = step->ancestors[(long)row * time + time - 1];
       last = step->blocks[time - 1] + ((long)number * step->block_rows[time - 1] + grown) * width;
     }
@@ -213,7 +214,10 @@ static void look_over(const Stack *stack, const Step *step, int number, Room *ro
 // Write what the head gives each row, not yet normalised, to `step->log_probs`.
 static void score(const Stack *stack, const Step *step) {
   Room room = divided(stack, step->rows, step->room);
-  embed(stack, step->tokens, step->rows, step->position, 1, room.values);
+  for (int row = 0; row < step->rows; ++row) {
+    const float *place = step->position + (long)(step->time - born(step, row)) * stack->width;
+    embed(stack, step->tokens[row], place, room.values + (long)row * stack->width);
+  }
   for (int number = 0; number < stack->layers; ++number) {
     if (stack->mixer == SSRU) remember(stack, step, number, &room);
     else look_back(stack, step, number, &room);
@@ -240,7 +244,8 @@ void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t
   const float *found[places];
   int count = 0;
   Room room = divided(stack, rows, scratch);
-  embed(stack, tokens, rows, positions, places, room.values);
+  for (long row = 0; row < rows; ++row)
+    embed(stack, tokens[row], positions + row % places * stack->width, room.values + row * stack->width);
   for (int number = 0; number < stack->layers; ++number) {
     const Layer *layer = stack->layer + number;
     const long read = layer->read_own.outputs;
