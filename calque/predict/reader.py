@@ -9,6 +9,7 @@ from torch import Tensor
 
 from calque import rows
 from calque.data.collate import collate_sources
+from calque.errors import UsageError
 from calque.ids import PAD
 from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
@@ -89,8 +90,10 @@ def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
 def batches_of(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Yield batches of places in `lengths`, longest first, so that memory shows its peak at the start.
 
-    `batch_size` 0 takes as many as suit their length.
+    `batch_size` 0 takes as many as suit their length; UsageError for one that is not a count.
     """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 0:
+        raise UsageError(f"batch_size: a whole number from 0 is needed, not {batch_size!r}")
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     start = 0
     while start < len(order):

@@ -35,6 +35,8 @@ def checked_lines(texts: Iterable[Line]) -> list[Line]:
 
 def parse_lines(lines: Iterable[Line], text: TextPair, tag: str = "") -> list[InputLine]:
     """Return what each line holds; SourceError with its number, from 0, for one that cannot be parsed."""
+    if not isinstance(tag, str):
+        raise WrongInputError(f"tag: a string is needed, not {_kind(tag)}.")
     parsed = []
     for number, line in enumerate(lines):
         try:

@@ -2,13 +2,18 @@
 
 import json
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_language import Finished, pairs, reading
 
+import calque
 from calque.api import load
+from calque.batch import Source
+from calque.model import Seq2Seq
 
 Command = Callable[..., Finished]
 LINES = ["one two", "", "three", "   ", "seven eight nine", "four"]
@@ -231,6 +236,29 @@ def test_an_engine_is_named_when_it_was_asked_for(toy_model: Path, command: Comm
     refused = generate(command, toy_model, "one", "--engine", "fused")
     assert refused.code == 2
     assert "model.decoder.kind" in refused.err
+
+
+@pytest.mark.parametrize("how", ["text", "pipe", "file"])
+def test_few_functions_stand_between_the_command_and_the_search(
+    how: str, toy_model: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of the code follows a line from `generate` to the search through at most six functions."""
+    (tmp_path / "lines.txt").write_text("one two\n")
+    package = str(Path(calque.__file__).parent)
+    stacks: list[list[str]] = []
+    start = Seq2Seq.start
+
+    def watched(self: Seq2Seq, source: Source) -> Any:
+        own = [frame.name for frame in traceback.extract_stack() if frame.filename.startswith(package)]
+        stacks.append(own[len(own) - own[::-1].index("generate") - 1 :])
+        return start(self, source)
+
+    monkeypatch.setattr(Seq2Seq, "start", watched)
+    given = {"text": ["one two"], "pipe": [], "file": ["--input", tmp_path / "lines.txt"]}[how]
+    assert generate(command, toy_model, *given, stdin=b"one two\n").code == 0
+    (stack,) = stacks
+    assert stack[0] == "generate"
+    assert stack.index("search") <= 5, stack
 
 
 def test_many_lines_are_answered_by_several_processes_alike(toy_model: Path, command: Command, tmp_path: Path) -> None:

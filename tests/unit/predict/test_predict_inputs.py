@@ -145,6 +145,19 @@ def test_a_tag_for_a_model_without_tags_is_refused(predictor: Predictor) -> None
         predictor("s1", tag="de")
 
 
+@pytest.mark.parametrize("wrong", [-1, "3", 2.5, None, True])
+def test_a_batch_size_is_a_count(wrong: Any, predictor: Predictor) -> None:
+    for ask in (predictor, predictor.answers, predictor.best):
+        with pytest.raises(UsageError, match="batch_size: a whole number from 0"):
+            ask(["s1"], batch_size=wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"de", ["de"]])
+def test_a_tag_is_a_string(wrong: Any, predictor: Predictor) -> None:
+    with pytest.raises(UsageError, match="tag: a string is needed"):
+        predictor(["s1"], tag=wrong)
+
+
 def test_beam_and_n_best_are_those_of_the_command_line(predictor: Predictor) -> None:
     many = predictor(TEXTS, beam=5, n_best=3)
     assert [len(answers) for answers in many] == [3] * len(TEXTS)
