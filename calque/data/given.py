@@ -99,7 +99,10 @@ def _rows(
                 f'{argument} has no column "{name}"; the columns are {names}.{did_you_mean(name, map(str, known))}'
                 ' Name them, such as data.columns = {"source": "NAME", "target": "NAME"}'
             )
-    values = [list(table[name]) for name in columns.names]
+    try:
+        values = [list(table[name]) for name in columns.names]
+    except (TypeError, KeyError, IndexError) as error:
+        raise UsageError(f"{argument} of type {type(table).__name__} does not give its columns: {error}") from None
     if len({len(column) for column in values}) > 1:
         lengths = ", ".join(str(len(column)) for column in values)
         raise UsageError(f"the columns of {argument} have unequal lengths: {lengths}")

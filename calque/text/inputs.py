@@ -87,7 +87,7 @@ class Inputs(Config):
         tag = {self.tag: self.tags[0]} if self.tags else {}
         return json.dumps(tag | dict.fromkeys(self.sources, text), ensure_ascii=False)
 
-    def line(self, values: Mapping[str, Any]) -> str:
+    def line(self, values: Mapping[str, object]) -> str:
         """Return the line of values by name; DataError for one that is missing or no text."""
         cells = []
         for name in self.names:
@@ -102,7 +102,7 @@ class Inputs(Config):
             cells.append(" ".join(value.splitlines()).replace(BETWEEN, " "))
         return BETWEEN.join(cells)
 
-    def parse(self, value: str | Mapping[str, Any], tag: str = "") -> InputLine:
+    def parse(self, value: str | Mapping[str, object], tag: str = "") -> InputLine:
         """Return what a line holds: a text with tabs or a JSON object, or a mapping by name; `tag` replaces its tag.
 
         DataError for another number of columns, for a missing name, or for a tag where the model knows none.
@@ -223,7 +223,7 @@ def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _as_json(value: Mapping[str, Any]) -> str:
+def _as_json(value: Mapping[str, object]) -> str:
     """Return a graph that is given as a dictionary as the JSON of its line."""
     try:
         return json.dumps(value, ensure_ascii=False)

@@ -227,3 +227,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
     )
     assert request.settings == {"train": {"seed": 3}}
     assert settings_layer({"train.lr": np.float32(0.5)}) == {"train": {"lr": 0.5}}
+
+
+def test_a_table_that_gives_no_columns_is_refused() -> None:
+    """Report a table whose columns cannot be read, such as one that is computed later."""
+
+    class Lazy(Frame):
+        def __getitem__(self, name: str) -> list[Any]:
+            raise TypeError("not subscriptable")
+
+    with pytest.raises(UsageError, match="data of type Lazy does not give its columns: not subscriptable"):
+        api.check(Lazy(source=["a"], target=["b"]))

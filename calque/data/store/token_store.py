@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from calque.errors import DataError, ResourceError
 from calque.system.files import is_running, sync_folder
 
 RECORD = "store.json"
+Number = TypeVar("Number", bound=np.generic)
 CHECK_BYTES = 1 << 20
 
 
@@ -159,18 +161,16 @@ def _read_record(folder: Path) -> StoreRecord:
         raise DataError("no whole token store is here.", path) from error
 
 
-def _map_store(folder: Path, record: StoreRecord) -> TokenStore:
-    def mapped(name: str, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-        if (folder / name).stat().st_size == 0:
-            return np.zeros(0, dtype)  # nothing cannot be mapped
-        return np.asarray(np.memmap(folder / name, dtype, mode="r"))
+def _mapped(path: Path, dtype: np.dtype[Number]) -> NDArray[Number]:
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype)  # an empty file cannot be mapped
+    return np.asarray(np.memmap(path, dtype, mode="r"))
 
+
+def _map_store(folder: Path, record: StoreRecord) -> TokenStore:
     def side(name: str) -> TokenSide:
-        tokens, offsets = (
-            mapped(f"{name}.tokens", stored_dtype(record.dtype)),
-            mapped(f"{name}.offsets", np.dtype("<i8")),
-        )
-        return TokenSide(tokens, offsets)  # type: ignore[arg-type]
+        tokens = _mapped(folder / f"{name}.tokens", stored_dtype(record.dtype))
+        return TokenSide(tokens, _mapped(folder / f"{name}.offsets", np.dtype("<i8")))
 
     return TokenStore(record, side("source"), side("target"), {name: side(name) for name in record.extras})
 

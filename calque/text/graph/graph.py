@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from calque.errors import DataError
 
@@ -31,7 +31,7 @@ class Graph:
     is_sentence: bool = False
 
 
-def graph_from(value: Any) -> Graph:
+def graph_from(value: object) -> Graph:
     """Return the graph of a JSON value in any of the three forms; DataError naming the field and the mend."""
     if isinstance(value, list):
         return _from_triples(value)
@@ -62,7 +62,7 @@ def read_graph(text: str) -> Graph:
 
 def write_graph(graph: Graph) -> str:
     """Return a graph as one line of JSON; equal graphs give equal lines."""
-    value: dict[str, Any] = {"nodes": graph.nodes, "edges": graph.edges}
+    value: dict[str, object] = {"nodes": graph.nodes, "edges": graph.edges}
     if graph.is_sentence:
         heads, labels = [0] * len(graph.nodes), ["root"] * len(graph.nodes)
         for head, dependent, label in graph.edges:
@@ -99,7 +99,7 @@ def readable(text: str) -> str:
     return text if form_of(text) == "line" else linearised(read_graph(text))
 
 
-def json_type(value: Any) -> str:
+def json_type(value: object) -> str:
     """Return a JSON value's type in words."""
     names = {str: "a text", bool: "true or false", int: "a number", float: "a number", dict: "an object"}
     if isinstance(value, list):
@@ -107,14 +107,14 @@ def json_type(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-def _from_nodes(nodes: Any, edges: Any) -> Graph:
+def _from_nodes(nodes: object, edges: object) -> Graph:
     texts = _texts("nodes", nodes)
     if not texts:
         raise DataError('"nodes" is empty; a graph needs at least one node')
     return Graph(texts, tuple(_edge(edge, f"edges[{number}]", texts) for number, edge in _items("edges", edges)))
 
 
-def _edge(edge: Any, place: str, nodes: Sequence[str]) -> tuple[int, int, str]:
+def _edge(edge: object, place: str, nodes: Sequence[str]) -> tuple[int, int, str]:
     if not isinstance(edge, list) or len(edge) != 3:
         what = f"{len(edge)} values" if isinstance(edge, list) else json_type(edge)
         raise DataError(f'{place} is {what}; an edge is [from, to, "label"]')
@@ -128,7 +128,7 @@ def _edge(edge: Any, place: str, nodes: Sequence[str]) -> tuple[int, int, str]:
     return edge[0], edge[1], _text(f"{place}[2]", edge[2])
 
 
-def _from_triples(triples: list[Any]) -> Graph:
+def _from_triples(triples: list[object]) -> Graph:
     """Make one node of equal subjects and objects, in the order in which they come."""
     if not triples:
         raise DataError(f"an empty list of triples; a graph needs at least one: {TRIPLES}")
@@ -146,7 +146,7 @@ def _from_triples(triples: list[Any]) -> Graph:
     return Graph(tuple(numbers), tuple(edges))
 
 
-def _from_dependencies(tokens: Any, heads: Any, labels: Any) -> Graph:
+def _from_dependencies(tokens: object, heads: object, labels: object) -> Graph:
     """Read heads as CoNLL-U numbers them: from 1, and 0 for the root."""
     texts, names = _texts("tokens", tokens), _texts("labels", labels)
     numbers = [_head(head, number, len(texts)) for number, head in _items("heads", heads)]
@@ -161,7 +161,7 @@ def _from_dependencies(tokens: Any, heads: Any, labels: Any) -> Graph:
     return Graph(texts, tuple((head - 1, number, label) for number, (head, label) in pairs if head), True)
 
 
-def _head(head: Any, number: int, count: int) -> int:
+def _head(head: object, number: int, count: int) -> int:
     place = f"heads[{number}]"
     if type(head) is not int or not 0 <= head <= count:
         raise DataError(f"{place} is {_value(head)}; heads count tokens from 1 to {count}, and 0 is the root")
@@ -183,17 +183,17 @@ def _refuse_circles(heads: Sequence[int]) -> None:
         safe |= path
 
 
-def _items(name: str, values: Any) -> "enumerate[Any]":
+def _items(name: str, values: object) -> "enumerate[object]":
     if not isinstance(values, list):
         raise DataError(f'"{name}" is {json_type(values)}; it must be a list')
     return enumerate(values)
 
 
-def _texts(name: str, values: Any) -> tuple[str, ...]:
+def _texts(name: str, values: object) -> tuple[str, ...]:
     return tuple(_text(f"{name}[{number}]", value) for number, value in _items(name, values))
 
 
-def _text(place: str, value: Any) -> str:
+def _text(place: str, value: object) -> str:
     """Return a text on one line; a place in memory needs something to stand for."""
     if not isinstance(value, str):
         raise DataError(f"{place} is {json_type(value)}; it must be a text in quotes")
@@ -204,7 +204,7 @@ def _text(place: str, value: Any) -> str:
     return _BREAK.sub(" ", value)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return _short(json.dumps(value)) if type(value) in (int, float, str, bool) else json_type(value)
 
 

@@ -103,7 +103,7 @@ class TokenTable:
         if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:
             raise damaged(path, "more brackets than any table has")
         try:
-            values: Any = json.loads(data)
+            values: Any = json.loads(data)  # Any: what JSON holds is checked on the next lines
             origin = Origin.model_validate(values["origin"], strict=True)
             columns = [values[name] for name in ("ids", "forms", "is_text")]
         except (ValueError, RecursionError, KeyError, TypeError):
