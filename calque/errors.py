@@ -3,7 +3,6 @@
 Each class carries the exit code that the command line answers with.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +65,23 @@ def texts(argument: str, value: object) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known name, or nothing when none is near."""
-    folded = {candidate.casefold(): candidate for candidate in known}
-    close = [folded[near] for near in difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)]
-    return f' Did you mean "{close[0]}"?' if close else ""
+    near = nearest(name, known)
+    return f' Did you mean "{near}"?' if near is not None else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of the fewest typing errors, at most half of its letters; else None.
+
+    A typing error is a letter too many, too few, wrong, or exchanged with its neighbour. Among equals the one with the
+    longest common start wins.
+    """
+    from rapidfuzz.distance import OSA, JaroWinkler
+
+    def closeness(candidate: str) -> tuple[float, float]:
+        plain = candidate.casefold()
+        return -OSA.distance(name.casefold(), plain), JaroWinkler.similarity(name.casefold(), plain)
+
+    best = max(known, key=closeness, default=None)
+    if best is None or -closeness(best)[0] > max(2, max(len(best), len(name)) / 2):
+        return None
+    return best

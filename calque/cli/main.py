@@ -14,6 +14,8 @@ from calque import __version__
 from calque.cli.early import require_files, require_folder
 from calque.cli.exchange import export_model, import_model
 from calque.cli.options import AsJson, Data, Engine, EngineName, EnsembleSpace, Model, OutputForm, Quiet, Space, With
+from calque.cli.unknown import refuse_unknown_command, unknown_option
+from calque.errors import CalqueError
 from calque.tasks.table import DEFAULT_TASK, TASKS
 
 app = typer.Typer(
@@ -272,25 +274,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    from calque.errors import CalqueError
-
     try:
         # Not app(): it would end a closed pipe with exit code 1.
         command = typer.main.get_command(app)
-        with command.make_context("calque", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        refuse_unknown_command(given, command.commands if isinstance(command, typer.core.TyperGroup) else ())
+        with command.make_context("calque", given) as context:
             command.invoke(context)
     except typer.Exit as done:
         _leave(done.exit_code)
     except CalqueError as error:
-        if os.environ.get("CALQUE_DEBUG"):
-            traceback.print_exc()
-        typer.echo(f"calque: {error}", err=True)
-        _leave(error.exit_code)
+        _report(error)
     except typer.Abort:
         _leave(130)
     except CommandLineError as error:
+        unknown = unknown_option(error)
+        if unknown is not None:
+            _report(unknown)
         error.show()
         _leave(error.exit_code)
+
+
+def _report(error: "CalqueError") -> NoReturn:
+    if os.environ.get("CALQUE_DEBUG"):
+        traceback.print_exc()
+    typer.echo(f"calque: {error}", err=True)
+    _leave(error.exit_code)
 
 
 _leave: Callable[[int], NoReturn] = sys.exit

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from calque.errors import UsageError
 from calque.recipe.layers import Layer, validate
 from calque.recipe.tree import Recipe
 from calque.text.graph.graph import Form, form_of
@@ -33,22 +32,6 @@ def layout_kind(form: Form, encoder: str) -> str:
     if encoder in GRAPH_ENCODERS:
         return "neighbours" if form == "line" else form
     return "line" if form == "line" else "linearised"
-
-
-def check_graphs(recipe: Recipe) -> None:
-    """Refuse an encoder of graphs without edges, and edges that no encoder would see."""
-    encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
-    has_edges = layout not in ("line", "linearised")
-    if encoder in GRAPH_ENCODERS and not has_edges:
-        raise UsageError(
-            f"model.encoder: {encoder} reads graphs, but text.layout.kind is {layout}; set text.layout.kind = graph (or"
-            " dependencies), or for text a builder: neighbours or ngrams"
-        )
-    if has_edges and encoder not in GRAPH_ENCODERS:
-        raise UsageError(
-            f"text.layout.kind: {layout} gives edges, which model.encoder.kind = {encoder} would not see; set that to"
-            f" {', '.join(GRAPH_ENCODERS)}, or text.layout.kind = linearised (for graphs) or line (for text)"
-        )
 
 
 def fit_edges(recipe: Recipe, text: TextPair) -> Recipe:

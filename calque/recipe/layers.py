@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from calque.config import help_of, kinds_of, members, reasons
 from calque.errors import UsageError, did_you_mean
+from calque.recipe.synonyms import field_meant
 from calque.recipe.tree import Recipe
 
 Layer = dict[str, Any]
@@ -84,12 +85,18 @@ def validate(layer: Layer) -> Recipe:
     try:
         return Recipe.model_validate(layer)
     except ValidationError as error:
-        lines = reasons(error, Recipe, layer)
+        lines = reasons(error, Recipe, layer, _known_name)
         if len(lines) == 1:
             raise UsageError(f"recipe: {lines[0]}") from None
         more = [f"and {len(lines) - MAX_MISTAKES} more"] if len(lines) > MAX_MISTAKES else []
         shown = [f"  {line}" for line in lines[:MAX_MISTAKES]]
         raise UsageError("\n".join(["invalid recipe:", *shown, *more])) from None
+
+
+def _known_name(path: str, known: Sequence[str]) -> str:
+    name = path.rpartition(".")[2]
+    meant = field_meant(name)
+    return f" Use {meant}." if meant else did_you_mean(name, known)
 
 
 def with_kinds(layer: Layer, section: type[BaseModel]) -> Layer:
@@ -122,7 +129,7 @@ def validate_section(model: type[C], values: Layer, name: str) -> C:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = reasons(error, model, values)[0]
+        first = reasons(error, model, values, _known_name)[0]
         raise UsageError(f"{name}.{first}" if error.errors()[0]["loc"] else f"{name}: {first}") from None
 
 
@@ -132,7 +139,7 @@ def matching_fields(key: str) -> list[tuple[str, str, str]]:
     found = [row for name, row in plain if name == key or name.startswith(key and f"{key}.")]
     if not found:
         known = {name for name, _ in plain} | {name.rsplit(".", 1)[0] for name, _ in plain}
-        raise UsageError(f"the recipe has no {key!r}.{did_you_mean(key, sorted(known))}")
+        raise UsageError(f"the recipe has no {key!r}.{_known_name(key, ()) or did_you_mean(key, sorted(known))}")
     return found
 
 

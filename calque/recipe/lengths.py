@@ -1,11 +1,9 @@
 """How long sequences may be: a table of learned positions ends somewhere, and training must stay within it."""
 
-from calque.errors import UsageError
 from calque.model import ModelConfig
 from calque.nn.several import SeveralEncoderConfig
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.positions import LearnedConfig
-from calque.recipe.tree import Recipe
 
 LONGEST_BY_DEFAULT = 1_024
 
@@ -21,16 +19,6 @@ def position_limits(model: ModelConfig) -> list[tuple[int, str]]:
         for name, part in parts
         if isinstance(part, TransformerConfig) and isinstance(part.positions, LearnedConfig)
     )
-
-
-def check_lengths(recipe: Recipe) -> None:
-    """Refuse a data.max_length that learned positions do not reach."""
-    for limit, field in position_limits(recipe.model)[:1]:
-        if recipe.data.max_length > limit:
-            raise UsageError(
-                f"data.max_length ({recipe.data.max_length}) must be at most {field} ({limit}): there are no positions"
-                " beyond; lower the one, raise the other, or take positions that do not end, such as sinusoidal"
-            )
 
 
 def default_max_length(model: ModelConfig, wanted: int) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 from calque.catalog import architecture
 from calque.data.survey import Survey
 from calque.model import ModelConfig
-from calque.recipe.copying import copies
 from calque.recipe.graphs import form_of_sources, layout_kind
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate_section, with_kinds
 from calque.recipe.tree import Recipe
@@ -96,7 +95,7 @@ def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | N
     if layout != "line":
         text["layout"] = {"kind": layout}
         made.say(f"source layout {layout}", f"{what}, the encoder is {encoder}", "text.layout.kind")
-    if copies(made.with_settings("model", model)):
+    if made.with_settings("model", model).get("head", {}).get("kind") == "pointer":
         text["copying"] = True
         made.say("what each source token can be copied as is noted", "the head is a pointer", "text.copying")
     made.layer["train"] = _train(made, survey, machine, model)

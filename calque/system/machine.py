@@ -56,6 +56,18 @@ def place(gpu: str) -> tuple[str, str]:
     return (f"on {gpu}", "the GPU at hand") if gpu else ("on the CPU", "no GPU is at hand")
 
 
+def memory_bytes(device: str = "cpu") -> int:
+    """Return the memory of a device: the GPU's, or the machine's as far as a control group lets this process use it."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return physical
+    return min(physical, int(limit)) if limit.isdecimal() else physical
+
+
 def probe() -> Machine:
     """Look at the machine; the bf16 probe takes a tenth of a second."""
     gpu = gpu_name()
@@ -63,8 +75,7 @@ def probe() -> Machine:
         ratio = 2.0 if torch.cuda.is_bf16_supported() else 1.0
     else:
         ratio = _bf16_ratio() if has_bf16_instructions() else 1.0
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(len(os.sched_getaffinity(0)), memory, gpu, ratio)
+    return Machine(len(os.sched_getaffinity(0)), memory_bytes(), gpu, ratio)
 
 
 def _device(gpu: str) -> Device:

@@ -1,0 +1,144 @@
+"""Every rule between sections of a recipe, in one list, and what a recipe asks of the machine.
+
+A rule takes a recipe and returns the problem that it finds, or None.
+"""
+
+import os
+from collections.abc import Callable
+
+import torch
+
+from calque.errors import ResourceError, UsageError
+from calque.model import build
+from calque.nn.attention.hierarchical import HierarchicalAttentionConfig
+from calque.nn.several import SeveralEncoderConfig
+from calque.recipe.graphs import GRAPH_ENCODERS
+from calque.recipe.lengths import position_limits
+from calque.recipe.tree import Recipe
+from calque.system.machine import gpu_name, memory_bytes
+
+# Weights, gradients and two moments of the optimizer, each a number of 4 bytes.
+TRAINING_BYTES = 4 * 4
+
+
+def encoders_match_sources(recipe: Recipe) -> str | None:
+    """Require an encoder for each source."""
+    encoder, num_sources = recipe.model.encoder, len(recipe.data.columns.sources)
+    if not isinstance(encoder, SeveralEncoderConfig) or len(encoder.encoders) == num_sources:
+        return None
+    return (
+        f"model.encoder.encoders has {len(encoder.encoders)} encoders, and data.columns.source names {num_sources}:"
+        ' every source needs one encoder. Name them: data.columns.source = ["…", "…"]'
+    )
+
+
+def hierarchical_attention_has_sources(recipe: Recipe) -> str | None:
+    """Require several encoders below hierarchical attention, which attends source by source."""
+    encoder, attention = recipe.model.encoder, getattr(recipe.model.decoder, "attention", None)
+    if not isinstance(attention, HierarchicalAttentionConfig) or isinstance(encoder, SeveralEncoderConfig):
+        return None
+    return (
+        "model.decoder.attention: hierarchical attends source by source, and model.encoder.kind is"
+        f" {encoder.kind}; set it to several, with an encoder for each source, or set kind = general"
+    )
+
+
+def hierarchical_attention_matches_sources(recipe: Recipe) -> str | None:
+    """Require that hierarchical attention knows the number of sources."""
+    num_sources, attention = len(recipe.data.columns.sources), getattr(recipe.model.decoder, "attention", None)
+    if not isinstance(attention, HierarchicalAttentionConfig) or attention.sources == num_sources:
+        return None
+    return (
+        f"model.decoder.attention.sources is {attention.sources}, and data.columns.source names {num_sources};"
+        f" set it to {num_sources}"
+    )
+
+
+def pointer_has_copying(recipe: Recipe) -> str | None:
+    """Require a text side that records what a pointer can copy."""
+    if recipe.model.head.kind != "pointer" or recipe.text.copying:
+        return None
+    return (
+        "model.head: pointer copies source tokens, and with text.copying = false they are not recorded; remove that"
+        " setting, or set model.head.kind = softmax"
+    )
+
+
+def graph_encoder_has_edges(recipe: Recipe) -> str | None:
+    """Require a layout with edges below an encoder of graphs."""
+    encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
+    if encoder not in GRAPH_ENCODERS or layout not in ("line", "linearised"):
+        return None
+    return (
+        f"model.encoder: {encoder} reads graphs, but text.layout.kind is {layout}; set text.layout.kind = graph (or"
+        " dependencies), or for text a builder: neighbours or ngrams"
+    )
+
+
+def edges_have_graph_encoder(recipe: Recipe) -> str | None:
+    """Refuse edges that no encoder reads."""
+    encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
+    if encoder in GRAPH_ENCODERS or layout in ("line", "linearised"):
+        return None
+    return (
+        f"text.layout.kind: {layout} gives edges, which model.encoder.kind = {encoder} does not read; set that to"
+        f" {', '.join(GRAPH_ENCODERS)}, or text.layout.kind = linearised (for graphs) or line (for text)"
+    )
+
+
+def positions_reach_max_length(recipe: Recipe) -> str | None:
+    """Refuse a data.max_length beyond a table of learned positions."""
+    for limit, field in position_limits(recipe.model)[:1]:
+        if recipe.data.max_length > limit:
+            return (
+                f"data.max_length ({recipe.data.max_length}) must be at most {field} ({limit}): there are no positions"
+                " beyond; lower the one, raise the other, or use positions without an end, such as sinusoidal"
+            )
+    return None
+
+
+RULES: tuple[Callable[[Recipe], str | None], ...] = (
+    encoders_match_sources,
+    hierarchical_attention_has_sources,
+    hierarchical_attention_matches_sources,
+    pointer_has_copying,
+    graph_encoder_has_edges,
+    edges_have_graph_encoder,
+    positions_reach_max_length,
+)
+
+
+def check_rules(recipe: Recipe) -> None:
+    """Raise UsageError for the first rule that a recipe breaks."""
+    for rule in RULES:
+        problem = rule(recipe)
+        if problem is not None:
+            raise UsageError(problem)
+
+
+def check_machine(recipe: Recipe, source_vocab_size: int, target_vocab_size: int) -> None:
+    """Refuse a recipe that cannot be trained here, before memory is taken for its model.
+
+    UsageError for parts that do not go together, too many threads or a missing GPU; ResourceError for a model whose
+    weights, gradients and optimizer state are larger than the memory.
+    """
+    check_threads(recipe.train.threads, "train.threads")
+    if recipe.train.device == "cuda" and not gpu_name():
+        raise UsageError("train.device is cuda, but this machine has no GPU that PyTorch can use; set it to cpu")
+    with torch.device("meta"):
+        model = build(recipe.model, source_vocab_size, target_vocab_size)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    needed, memory = count * TRAINING_BYTES, memory_bytes(recipe.train.device)
+    if needed > memory:
+        raise ResourceError(
+            f"the model has {count:,} parameters: weights, gradients and optimizer state need {needed / 2**30:,.0f} GiB,"
+            f" and {'the GPU' if recipe.train.device == 'cuda' else 'this machine'} has {memory / 2**30:,.0f} GiB. Lower"
+            " width, layers or feed_forward of model.encoder and model.decoder, or text.vocab_size"
+        )
+
+
+def check_threads(threads: int, name: str) -> None:
+    """Refuse more threads than four times the cores: beyond, the machine does little else than switch between them."""
+    most = max(16, 4 * len(os.sched_getaffinity(0)))
+    if not 1 <= threads <= most:
+        raise UsageError(f"{name}: must be from 1 to {most}, four times the cores or 16 (it is {threads})")
