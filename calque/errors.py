@@ -81,7 +81,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         plain = candidate.casefold()
         return -OSA.distance(name.casefold(), plain), JaroWinkler.similarity(name.casefold(), plain)
 
+    known = list(known)
     best = max(known, key=closeness, default=None)
-    if best is None or -closeness(best)[0] > max(2, max(len(best), len(name)) / 2):
-        return None
-    return best
+    if best is not None and -closeness(best)[0] <= max(2, max(len(best), len(name)) / 2):
+        return best
+    return next((one for one in known if len(name) > 2 and one.casefold().startswith(name.casefold())), None)
+
+
+def is_mistyped(name: str, known: Iterable[str]) -> bool:
+    """Return whether a name of four letters or more is at most two typing errors away from a known one."""
+    from rapidfuzz.distance import OSA
+
+    return len(name) > 3 and any(OSA.distance(name.casefold(), one.casefold(), score_cutoff=2) <= 2 for one in known)

@@ -10,6 +10,7 @@ from calque.data.files.columns import Columns
 from calque.errors import UsageError
 from calque.predict.predictor import Predictor
 from calque.recipe.layers import check_settings, flatten, read_settings, validate_section
+from calque.recipe.rules import check_threads
 from calque.system.machine import gpu_name, place
 
 
@@ -31,7 +32,7 @@ def say_place(predictor: Predictor, quiet: bool = False) -> None:
 
 
 def use_threads(threads: int | None) -> None:
-    """Set the number of CPU threads, the cores unless told."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads {threads}: at least 1 is needed")
+    """Set the number of CPU threads, by default one for each core."""
+    if threads is not None:
+        check_threads(threads, "--threads")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

@@ -64,7 +64,7 @@ def import_model(
 
         pair = language_pair(languages) if languages is not None else None
         import_huggingface(Path(origin), Path(out), pair, lambda line: typer.echo(line, err=True))
-    typer.echo(f'{out} is ready. Try: calque generate {out} "…"', err=True)
+    typer.echo(f"the model is in {out}. Next: calque generate {out} TEXT", err=True)
 
 
 def export_model(
@@ -98,4 +98,4 @@ def export_model(
 
         export_tensorflow(Path(model), Path(out))
         what = "SavedModel"
-    typer.echo(f"{out} is ready ({what}); {out}/README.md says how to load it", err=True)
+    typer.echo(f"wrote {out} ({what}); {out}/README.md explains how to load it", err=True)

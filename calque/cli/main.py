@@ -11,12 +11,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from calque import __version__
+from calque.cli import options as given
 from calque.cli.early import require_files, require_folder
 from calque.cli.exchange import export_model, import_model
-from calque.cli.options import AsJson, Data, Engine, EngineName, EnsembleSpace, Model, OutputForm, Quiet, Space, With
+from calque.cli.options import EngineName, OutputForm, Space
 from calque.cli.unknown import refuse_unknown_command, unknown_option
-from calque.errors import CalqueError
-from calque.tasks.table import DEFAULT_TASK, TASKS
+from calque.errors import CalqueError, UsageError
+from calque.tasks.table import DEFAULT_TASK
 
 app = typer.Typer(
     name="calque",
@@ -41,7 +42,7 @@ def _version(shown: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: given.Debug = False,
 ) -> None:
     os.environ["CALQUE_DEBUG"] = "1" if debug else os.environ.get("CALQUE_DEBUG", "")
 
@@ -49,8 +50,8 @@ def _root(
 @app.command()
 def demo(
     out: Annotated[str, typer.Option(help="Folder of the run.")] = "runs/demo",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew.")] = False,
-    quiet: Quiet = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
+    quiet: given.Quiet = False,
 ) -> None:
     """Train English→Chinese on built-in phrases, in minutes, without data or network."""
     from calque.demo.demo import run_demo
@@ -60,11 +61,11 @@ def demo(
 
 @app.command()
 def check(
-    data: Data,
+    data: given.Data,
     other: Annotated[str | None, typer.Option("--against", help="A test set that should share nothing.")] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A field of data.columns, or data.valid.")] = None,
-    as_json: AsJson = False,
+    as_json: given.AsJson = False,
 ) -> None:
     """Find what is wrong with a file of pairs; exit code 3 where training would refuse it."""
     from calque.cli.common import data_settings
@@ -88,79 +89,74 @@ def check(
 
 @app.command()
 def train(
-    data: Data,
-    valid: Annotated[str | None, typer.Option(help="Pairs to validate on; none: a tenth of the data.")] = None,
-    test: Annotated[str | None, typer.Option(help="Pairs to score once training has ended.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the run; default runs/<file name>.")] = None,
-    model: Annotated[
-        str, typer.Option(help="auto, basic-lstm, rnn, lstm, gru, transformer, fast, hybrid, pointer or graph.")
-    ] = "auto",
-    size: Annotated[str, typer.Option(help="auto, tiny, small or base.")] = "auto",
-    start_from: Annotated[str | None, typer.Option("--from", help="A model folder to go on from.")] = None,
-    time: Annotated[str | None, typer.Option(help="Stop after so long, such as 20m.")] = None,
-    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}, or FILE.py with a task of your own.")] = (
-        DEFAULT_TASK
-    ),
-    languages: Annotated[str | None, typer.Option(help="Such as en-zh; default: from the file's name.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    data: given.Data,
+    valid: given.Valid = None,
+    test: given.Test = None,
+    out: given.RunFolder = None,
+    model: given.Architecture = "auto",
+    size: given.SizeName = "auto",
+    start_from: given.StartFrom = None,
+    time: given.Time = None,
+    task: given.TaskName = DEFAULT_TASK,
+    languages: given.Languages = None,
+    seed: given.Seed = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
-    config: Annotated[str | None, typer.Option(help="A TOML recipe.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as train.lr=0.001.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew in a folder that holds a run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
-    quiet: Quiet = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell every field of the recipe.")] = False,
-    as_json: AsJson = False,
+    config: given.ConfigFile = None,
+    settings: given.Settings = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
+    dry_run: given.DryRun = False,
+    quiet: given.Quiet = False,
+    verbose: given.Verbose = False,
+    as_json: given.AsJson = False,
 ) -> None:
-    """Train a model on pairs; the same command again goes on where it stopped."""
+    """Train a model on pairs; the same command again resumes where it stopped."""
     require_files(*data, valid, test)
     require_folder(*([start_from] if start_from else []))
     from calque.report.progress import display_for
+    from calque.runs.prepare import plan
     from calque.runs.request import Named, Options, make_request
-    from calque.runs.session import plan_training, run_training
+    from calque.runs.session import run_training
 
     named = Named(model, size, task, languages)
     options = Options(valid, test, start_from, time, seed, threads)
     request = make_request(data, out, named, settings or [], config, options)
     with display_for(sys.stderr, quiet) as display:
         if dry_run:
-            recipe = plan_training(request, display)
+            recipe = plan(request, fresh, display)
             typer.echo(json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False))
             return
         outcome = run_training(request, fresh, display, verbose)
     if outcome and outcome.signal:
-        typer.echo(f"saved in {request.out}; the same command goes on", err=True)
+        typer.echo(f"saved in {request.out}; the same command continues", err=True)
         _leave(128 + outcome.signal)
     if as_json:
         from calque import api
 
         typer.echo(json.dumps(api.info(request.out), ensure_ascii=False))
     elif not quiet:
-        typer.echo(f'{request.out} is ready. Try: calque generate {request.out} "…"', err=True)
+        typer.echo(f"the model is in {request.out}. Next: calque generate {request.out} TEXT", err=True)
 
 
 @app.command()
 def generate(
-    model: Model,
-    text: Annotated[list[str] | None, typer.Argument(help="Texts; none or - reads lines from a pipe.")] = None,
-    source: Annotated[str | None, typer.Option("--input", "-i", help="File of lines.")] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="File to write.")] = None,
-    beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy.")] = None,
-    n_best: Annotated[int, typer.Option("--n-best", help="Outputs for each line.")] = 1,
-    scores: Annotated[bool, typer.Option("--scores", help="Write the score before each output.")] = False,
-    form: Annotated[OutputForm, typer.Option("--format", help="How answers are written.")] = OutputForm.text,
-    others: With = None,
-    space: EnsembleSpace = Space.prob,
-    tag: Annotated[str, typer.Option(help="Tag of every line, for a model trained with tags.")] = "",
-    engine: Engine = EngineName.auto,
-    exact: Annotated[bool, typer.Option("--exact", help="Each line in a batch of its own.")] = False,
-    batch: Annotated[int, typer.Option(min=0, help="Lines at once; 0 chooses.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
-    quiet: Quiet = False,
+    model: given.Model,
+    text: given.Texts = None,
+    source: given.InputFile = None,
+    output: given.OutputFile = None,
+    beam: given.Beam = None,
+    n_best: given.NBest = 1,
+    scores: given.Scores = False,
+    form: given.Form = OutputForm.text,
+    others: given.With = None,
+    space: given.EnsembleSpace = Space.prob,
+    tag: given.Tag = "",
+    engine: given.Engine = EngineName.auto,
+    exact: given.Exact = False,
+    batch: given.BatchLines = 0,
+    threads: given.Threads = None,
+    quiet: given.Quiet = False,
 ) -> None:
     """Answer texts, or the lines of a file or pipe: one line in, one line out."""
-    from calque.errors import UsageError
-
     models = [model, *(others or [])]
     require_folder(*models)
     require_files(source)
@@ -178,16 +174,16 @@ def generate(
 
 @app.command(name="eval")
 def evaluate(
-    model: Model,
-    data: Data,
-    metric: Annotated[list[str] | None, typer.Option(help="bleu, chrf, ter, exact, cer, wer; repeatable.")] = None,
-    tokenize: Annotated[str, typer.Option(help="Tokenizer of BLEU; none for text already tokenised.")] = "",
-    beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy.")] = None,
-    others: With = None,
-    space: EnsembleSpace = Space.prob,
-    engine: Engine = EngineName.auto,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
-    as_json: AsJson = False,
+    model: given.Model,
+    data: given.Data,
+    metric: given.MetricNames = None,
+    tokenize: given.TokenizeName = "",
+    beam: given.Beam = None,
+    others: given.With = None,
+    space: given.EnsembleSpace = Space.prob,
+    engine: given.Engine = EngineName.auto,
+    threads: given.Threads = None,
+    as_json: given.AsJson = False,
 ) -> None:
     """Score a model on pairs, with 95 % confidence intervals."""
     models = [model, *(others or [])]
@@ -216,8 +212,8 @@ def _warn(sign: str) -> None:
 
 
 @app.command()
-def info(model: Model, as_json: AsJson = False) -> None:
-    """Tell what a model folder holds."""
+def info(model: given.Model, as_json: given.AsJson = False) -> None:
+    """Describe the model in a folder."""
     require_folder(model)
     from calque import api
 
@@ -231,10 +227,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def recipe(
-    key: Annotated[str | None, typer.Argument(help="A section or field, such as train.lr.")] = None,
-    as_json: AsJson = False,
-) -> None:
+def recipe(key: given.FieldName = None, as_json: given.AsJson = False) -> None:
     """Print every field of a recipe with its default and help."""
     from calque.recipe.layers import matching_fields
 
@@ -264,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         _leave(130)
     except MemoryError:
-        typer.echo("calque: out of memory; a smaller --size, train.micro_batch_tokens or --batch takes less", err=True)
+        typer.echo("calque: out of memory; lower --size, train.micro_batch_tokens or --batch", err=True)
         _leave(4)
     except Exception:
         traceback.print_exc()
@@ -277,9 +270,9 @@ def _run(arguments: Sequence[str] | None) -> None:
     try:
         # Not app(): it would end a closed pipe with exit code 1.
         command = typer.main.get_command(app)
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        refuse_unknown_command(given, command.commands if isinstance(command, typer.core.TyperGroup) else ())
-        with command.make_context("calque", given) as context:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        refuse_unknown_command(words, command.commands if isinstance(command, typer.core.TyperGroup) else ())
+        with command.make_context("calque", words) as context:
             command.invoke(context)
     except typer.Exit as done:
         _leave(done.exit_code)
@@ -288,14 +281,13 @@ def _run(arguments: Sequence[str] | None) -> None:
     except typer.Abort:
         _leave(130)
     except CommandLineError as error:
-        unknown = unknown_option(error)
-        if unknown is not None:
+        if (unknown := unknown_option(error)) is not None:
             _report(unknown)
         error.show()
         _leave(error.exit_code)
 
 
-def _report(error: "CalqueError") -> NoReturn:
+def _report(error: CalqueError) -> NoReturn:
     if os.environ.get("CALQUE_DEBUG"):
         traceback.print_exc()
     typer.echo(f"calque: {error}", err=True)

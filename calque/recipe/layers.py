@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_origin
 from pydantic import BaseModel, ValidationError
 
 from calque.config import help_of, kinds_of, members, reasons
-from calque.errors import UsageError, did_you_mean
+from calque.errors import UsageError, did_you_mean, is_mistyped
 from calque.recipe.synonyms import field_meant
 from calque.recipe.tree import Recipe
 
@@ -95,7 +95,8 @@ def validate(layer: Layer) -> Recipe:
 
 def _known_name(path: str, known: Sequence[str]) -> str:
     name = path.rpartition(".")[2]
-    meant = field_meant(name)
+    # A typing error of a known name, unless another toolkit calls a field just that.
+    meant = None if is_mistyped(name, known) else field_meant(name)
     return f" Use {meant}." if meant else did_you_mean(name, known)
 
 
@@ -136,7 +137,12 @@ def validate_section(model: type[C], values: Layer, name: str) -> C:
 def matching_fields(key: str) -> list[tuple[str, str, str]]:
     """Return the fields whose key starts with `key`, or is it without the marks of kinds."""
     plain = [(re.sub(r"\[[^]]*\]", "", row[0]), row) for row in fields()]
-    found = [row for name, row in plain if name == key or name.startswith(key and f"{key}.")]
+    # A field of a tokenizer may be named without the side.
+    keys = [
+        key,
+        *(key.replace("text.", f"text.{side}.", 1) for side in ("source", "target") if key.startswith("text.")),
+    ]
+    found = [row for name, row in plain if name in keys or name.startswith(key and f"{key}.")]
     if not found:
         known = {name for name, _ in plain} | {name.rsplit(".", 1)[0] for name, _ in plain}
         raise UsageError(f"the recipe has no {key!r}.{_known_name(key, ()) or did_you_mean(key, sorted(known))}")

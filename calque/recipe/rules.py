@@ -130,9 +130,10 @@ def check_machine(recipe: Recipe, source_vocab_size: int, target_vocab_size: int
     count = sum(parameter.numel() for parameter in model.parameters())
     needed, memory = count * TRAINING_BYTES, memory_bytes(recipe.train.device)
     if needed > memory:
+        place = "the GPU" if recipe.train.device == "cuda" else "this machine"
         raise ResourceError(
-            f"the model has {count:,} parameters: weights, gradients and optimizer state need {needed / 2**30:,.0f} GiB,"
-            f" and {'the GPU' if recipe.train.device == 'cuda' else 'this machine'} has {memory / 2**30:,.0f} GiB. Lower"
+            f"the model has {count:,} parameters: weights, gradients and optimizer state need"
+            f" {needed / 2**30:,.0f} GiB, and {place} has {memory / 2**30:,.0f} GiB. Lower"
             " width, layers or feed_forward of model.encoder and model.decoder, or text.vocab_size"
         )
 

@@ -32,7 +32,7 @@ FIELDS = {
         "eval_steps valid_steps valid_freq eval_every eval_interval validation_frequency validate_interval"
         " val_check_interval eval_frequency validate_interval_updates"
     ),
-    "train.save_every=N": "save_steps save_freq save_interval checkpoint_interval save_checkpoint_steps checkpoint_every",
+    "train.save_every=N": "save_steps save_freq save_interval checkpoint_interval checkpoint_every",
     "train.device=cuda": "gpu gpus cuda use_gpu use_cuda device num_gpus gpu_ids gpuid accelerator",
     "train.device=cpu": "cpu no_cuda no_gpu use_cpu",
     "train.precision=bf16": "fp16 bf16 amp mixed_precision half autocast use_amp precision float16 bfloat16",
@@ -40,7 +40,7 @@ FIELDS = {
     "train.threads=N": "threads num_threads cpu_threads num_workers workers n_jobs jobs cpus cores nproc",
     "train.start_from=MODEL": "init_from pretrained pretrained_model restore_file train_from finetune_from",
     "train.time=20m": "max_time timeout time_limit duration max_minutes",
-    "model.encoder.dropout=X and model.decoder.dropout=X": "dropout dropout_rate drop p_dropout dropout_p hidden_dropout",
+    "model.encoder.dropout=X and model.decoder.dropout=X": "dropout dropout_rate p_dropout dropout_p hidden_dropout",
     "model.encoder.width=N and model.decoder.width=N": (
         "hidden_size hidden_dim hidden rnn_size d_model model_dim embed_dim embedding_dim embedding_size emb_dim dim"
         " units num_units word_vec_size encoder_embed_dim decoder_embed_dim hidden_units n_hidden hid_dim"
@@ -80,7 +80,7 @@ FIELDS = {
     "search.no_repeat_ngram=N": "no_repeat_ngram_size block_ngram_repeat ngram_block no_repeat_n_gram",
     "task.metrics=[NAME]": "metrics metric best_checkpoint_metric metric_for_best_model eval_metric",
     "data.columns.source=NAME": "source_column src_column text_column source_field src_col input_column",
-    "data.columns.target=NAME": "target_column tgt_column summary_column target_field tgt_col output_column label_column",
+    "data.columns.target=NAME": "target_column tgt_column summary_column target_field tgt_col output_column",
 }
 # An option with its value, and the names that mean it. Of several that fit, the first that a command has is named.
 OPTIONS = {
@@ -89,7 +89,7 @@ OPTIONS = {
         " val_file validpref eval_data eval_file valid_set valid_src valid_tgt"
     ),
     "--test FILE": "test_data test_file testpref testset test_set",
-    "--out DIR": "output_dir outdir out_dir save_dir model_dir checkpoint_dir run_dir save_model exp_dir log_dir output save",
+    "--out DIR": "output_dir outdir save_dir model_dir checkpoint_dir run_dir save_model log_dir output save",
     "--output FILE": "output_file outfile out_file out tgt target pred result_path hypotheses results",
     "--input FILE": "input_file infile in_file source_file src source file text_file in",
     "--model NAME": "arch architecture model_type network model_name",
@@ -141,7 +141,7 @@ COMMANDS = {
 }
 # Data and models, which are arguments without a name.
 ARGUMENTS = {
-    "train": "src tgt source target data train_data train_file dataset input train trainpref train_src train_tgt corpus",
+    "train": "src tgt source target data train_data train_file dataset input train trainpref corpus",
     "eval": "model model_dir model_path data test src tgt source target ref reference input checkpoint path",
     "generate": "model model_dir model_path checkpoint path text prompt",
     "check": "src tgt source target data input train_data",
@@ -180,11 +180,15 @@ def option_meant(name: str, command: str, options: Collection[str]) -> str | Non
             return ours
     if _plain(name) in _each(ARGUMENTS.get(command, "")):
         return FORMS[command]
-    setting = _found(FIELDS, name)
+    setting = _found(FIELDS, name) or next((ours for ours in FIELDS if _plain(name) == _plain(_last(ours))), None)
     if setting is None:
         return None
     written = " ".join(f"--set {part}" for part in setting.split(" and "))
     return written if command == "train" else f"calque train with {written}"
+
+
+def _last(setting: str) -> str:
+    return setting.partition("=")[0].rpartition(".")[2]
 
 
 def _found(table: dict[str, str], name: str) -> str | None:

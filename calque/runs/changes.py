@@ -1,7 +1,11 @@
 """What may change between two starts of one run, and what follows from the change."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from calque.errors import UsageError
+from calque.recipe.renamed import renamed_keys
 from calque.training.config import TrainConfig
 
 # The settings that end a run.
@@ -30,6 +34,21 @@ def changes(before: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """
     lifted = {key: value for key, value in NO_LIMIT.items() if key in before and key not in asked}
     return {key: value for key, value in asked.items() if key in MAY_CHANGE and before.get(key) != value} | lifted
+
+
+def require_same(folder: Path, asked: dict[str, Any], digests: Mapping[str, str], record: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with other data or settings than it was started with; UsageError lists them."""
+    before = renamed_keys(record["request"])
+    fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
+    pairs = [(key, before.get(key), asked.get(key)) for key in fixed]
+    lines = [f"  {key}: {then!r} before, {now!r} now" for key, then, now in pairs if then != now]
+    for role in sorted(digests.keys() | record["data"].keys()):
+        if digests.get(role) != record["data"].get(role, {}).get("sha256"):
+            lines.append(f"  {role} data: not the same as before")
+    if lines:
+        shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
+        ways = "Use another folder with --out, or start again with --fresh."
+        raise UsageError("\n".join([f"{folder} already contains a different run:", *shown, ways]))
 
 
 def limits_of(train: TrainConfig) -> str:

@@ -12,18 +12,17 @@ from calque.data.files.columns import learn_inputs
 from calque.data.files.readers import Columns, Dataset, Example
 from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
-from calque.errors import UsageError
 from calque.folder.record import read_record, versions, write_record
-from calque.recipe.copying import check_copying
-from calque.recipe.graphs import check_graphs, fit_edges
+from calque.recipe.graphs import fit_edges
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
-from calque.recipe.lengths import check_lengths, default_max_length
+from calque.recipe.lengths import default_max_length
 from calque.recipe.origin import with_origin
 from calque.recipe.presets import preset
 from calque.recipe.renamed import renamed, renamed_keys
+from calque.recipe.rules import check_machine, check_rules
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
-from calque.runs.changes import LIMITS, MAY_CHANGE, changes
+from calque.runs.changes import LIMITS, MAY_CHANGE, changes, require_same
 from calque.runs.integrity import (
     check_text,
     clear,
@@ -60,6 +59,17 @@ class Prepared:
     is_finished: bool
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What a new run starts from: `pairs` are the numbers of pairs by their use."""
+
+    recipe: Recipe
+    text: TextPair
+    dev: list[Example]
+    pairs: dict[str, int]
+    machine: Machine
+
+
 def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
     for notice in request.notices:
@@ -83,20 +93,19 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     return Prepared(recipe, text, store, dev, sets, is_finished)
 
 
-def plan(request: Request, display: Display) -> Recipe:
+def plan(request: Request, fresh: bool, display: Display) -> Recipe:
     """Return the recipe that a run would have, and print its reasons; raises what the run would, writes nothing."""
     for notice in request.notices:
         display.note(notice)
     sets = open_sets(request)
-    split = "validation" not in sets
-    facts = survey(sets["training"], split, 1, _identity(request, None))
-    dev = facts.held_out if split else development_sample(sets["validation"], 1)
-    refuse_too_few(sets["training"].name, facts.num_pairs, len(dev), split)
-    _refuse_bad_test(sets)
-    recipe = _recipe(request, facts, probe(), display)
-    if not recipe.train.start_from:
-        _inputs(recipe, sets["training"], display)
-    return recipe
+    is_new = fresh or is_being_cleared(request.out)
+    record = None if is_new else read_record(request.out)
+    if record is not None:
+        digests = {role: dataset.digest() for role, dataset in sets.items()}
+        require_same(request.out, describe(request), digests, record)
+    elif not is_new:
+        require_no_model(request.out)
+    return _settle(request, sets, _identity(request, record), display).recipe
 
 
 def open_sets(request: Request) -> dict[str, Dataset]:
@@ -121,9 +130,8 @@ def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
     return Identity("nfkc" if text.get("normalise") == "nfkc" else "nfc")
 
 
-def _begin(
-    request: Request, sets: dict[str, Dataset], digests: dict[str, str], identity: Identity, display: Display
-) -> tuple[Recipe, TextPair, list[Example]]:
+def _settle(request: Request, sets: dict[str, Dataset], identity: Identity, display: Display) -> Settled:
+    """Decide everything that a new run starts from, and refuse what it would fail on; writes nothing."""
     split = "validation" not in sets
     most = int(request.settings.get("train", {}).get("validation_sentences", Recipe().train.validation_sentences))
     facts = survey(sets["training"], split, most, identity)
@@ -140,29 +148,38 @@ def _begin(
     text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
     recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
+    check_machine(recipe, text.source.vocab_size, text.target.vocab_size)
+    pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
+    return Settled(recipe, text, dev, pairs, machine)
+
+
+def _begin(
+    request: Request, sets: dict[str, Dataset], digests: dict[str, str], identity: Identity, display: Display
+) -> tuple[Recipe, TextPair, list[Example]]:
+    settled = _settle(request, sets, identity, display)
+    recipe, text = settled.recipe, settled.text
     # Nothing of an earlier run is removed before all that may refuse the new one has passed.
     clear(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
     text.save(request.out / "text")
     write_recipe(request.out, recipe)
-    pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
     write_record(
         request.out,
         {
             "status": "running",
             "request": describe(request),
             "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
-            "pairs": pairs,
+            "pairs": settled.pairs,
             "identity": identity.form,
             "seed": recipe.train.seed,
             "threads": recipe.train.threads,
             "versions": versions(),
-            "machine": asdict(machine),
+            "machine": asdict(settled.machine),
             "recipe": recipe.model_dump(mode="json"),
             "text": text_hashes(request.out),
         },
     )
-    return recipe, text, dev
+    return recipe, text, settled.dev
 
 
 def _go_on(
@@ -174,16 +191,7 @@ def _go_on(
     display: Display,
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), renamed_keys(record["request"])
-    fixed = sorted((asked.keys() | before.keys()) - MAY_CHANGE.keys())
-    pairs = [(key, before.get(key), asked.get(key)) for key in fixed]
-    lines = [f"  {key}: {then!r} before, {now!r} now" for key, then, now in pairs if then != now]
-    for role in sorted(digests.keys() | record["data"].keys()):
-        if digests.get(role) != record["data"].get(role, {}).get("sha256"):
-            lines.append(f"  {role} data: not the same as before")
-    if lines:
-        shown = [*lines[:3], *([f"  and {len(lines) - 3} more"] if len(lines) > 3 else [])]
-        ways = "Take another folder with --out, or start anew with --fresh."
-        raise UsageError("\n".join([f"{request.out} holds a run of something else:", *shown, ways]))
+    require_same(request.out, describe(request), digests, record)
     remove_temporaries(request.out)
     saved, _ = renamed(stored_recipe(request.out, record, display.note))
     check_text(request.out, record)
@@ -197,11 +205,13 @@ def _go_on(
     state = {"status": "running"} if changed.keys() & set(LIMITS) else {}
     kept = {key: before[key] for key in before.keys() - changed.keys()}
     recipe = validate(saved)
+    check_rules(recipe)
     values = {"recipe": recipe.model_dump(mode="json"), "recipe_before": record["recipe"]}
     # The record first: it knows both recipes, whichever of them a kill leaves in recipe.json.
     write_record(request.out, state | {"request": kept | asked, "threads": recipe.train.threads} | values)
     write_recipe(request.out, recipe)
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
+    check_machine(recipe, text.source.vocab_size, text.target.vocab_size)
     _use_threads(text, recipe.train.threads)
     if "validation" in sets:
         return recipe, text, development_sample(sets["validation"], most, identity)
@@ -217,17 +227,15 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
 def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
     settings = spread_text(with_origin(request.settings, request.choice.languages))
     base = Recipe().model_dump()
-    # Settings that do not hold are refused here, before other defaults follow from them.
+    # Invalid settings are refused here, before other defaults are derived from them.
     validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
     made = preset(request.choice, facts, machine, settings)
     recipe = validate(merge(merge(base, made.layer), settings))
-    check_graphs(recipe)
-    check_lengths(recipe)
-    check_copying(recipe)
+    check_rules(recipe)
     for reason in made.reasons:
         display.note(reason)
     for key, value in flatten(request.settings).items():
-        display.note(f"{key} = {value}: as you set it")
+        display.note(f"{key} = {value}: set explicitly")
     return recipe
 
 

@@ -22,7 +22,7 @@ from calque.report.progress import Display
 from calque.runs.changes import limits_of
 from calque.runs.finish import complete, samples, score_examples
 from calque.runs.integrity import COMPLETION, check_recorded, is_complete
-from calque.runs.prepare import Prepared, plan, prepare
+from calque.runs.prepare import Prepared, prepare
 from calque.runs.request import Request
 from calque.system.files import remove_temporaries, sha256_of
 from calque.tasks.kinds import task_metrics
@@ -30,11 +30,6 @@ from calque.training.run import Outcome, Run
 from calque.training.starts.model import start_from_model
 from calque.training.starts.vectors import start_from_vectors
 from calque.training.validation import development
-
-
-def plan_training(request: Request, display: Display) -> Recipe:
-    """Return the recipe that a run would have (--dry-run)."""
-    return plan(request, display)
 
 
 def run_training(request: Request, fresh: bool, display: Display, verbose: bool = False) -> Outcome | None:

@@ -97,7 +97,7 @@ def test_a_default_that_was_set_is_not_told(tmp_path: Path, command: Callable[..
     options = ["--threads", "1", "--set", "train.max_epochs=3", "--set", "text.kind=character"]
     told = command("train", data, "--dry-run", *options).err
     for line in ("train.threads = 1", "train.max_epochs = 3", "text.kind = character"):
-        assert f"{line}: as you set it" in told
+        assert f"{line}: set explicitly" in told
     for gone in (" epochs: ", " threads", " pieces"):
         assert gone not in told
     assert "learning rate" in told

@@ -8,9 +8,10 @@ from calque.catalog import architecture
 from calque.data.survey import SideFacts, Survey
 from calque.errors import UsageError
 from calque.model import EncoderConfig
-from calque.recipe.graphs import GRAPH_ENCODERS, check_graphs, fit_edges, form_of_sources, layout_kind
+from calque.recipe.graphs import GRAPH_ENCODERS, fit_edges, form_of_sources, layout_kind
 from calque.recipe.layers import Layer, merge, validate
 from calque.recipe.presets import Choice, preset
+from calque.recipe.rules import check_rules
 from calque.recipe.tree import Recipe
 from calque.system.machine import Machine
 from calque.text.pair import train_text
@@ -53,7 +54,7 @@ def test_every_encoder_with_kinds_of_edges_is_known_as_one_of_graphs() -> None:
 def test_data_and_model_choose_the_layout_and_say_so(source: str, model: str, encoder: str, layout: str) -> None:
     recipe, reasons = recipe_for(source, model)
     assert (recipe.model.encoder.kind, recipe.text.layout.kind) == (encoder, layout)
-    check_graphs(recipe)
+    check_rules(recipe)
     said = [reason for reason in reasons if reason.startswith("source layout")]
     assert len(said) == (layout != "line")
     assert not said or layout in said[0]
@@ -84,7 +85,7 @@ def test_a_mixture_is_read_as_text_and_told() -> None:
 def test_an_encoder_of_graphs_without_edges_is_refused(encoder: str, layout: str) -> None:
     recipe, _ = recipe_for(GRAPH, settings=settings_of(encoder, layout))
     with pytest.raises(UsageError, match=rf"model\.encoder: {encoder} reads graphs.*{layout}; set text\.layout\.kind"):
-        check_graphs(recipe)
+        check_rules(recipe)
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "transformer"])
@@ -92,7 +93,7 @@ def test_an_encoder_of_graphs_without_edges_is_refused(encoder: str, layout: str
 def test_edges_that_no_encoder_sees_are_refused(encoder: str, layout: str) -> None:
     recipe, _ = recipe_for(GRAPH, settings=settings_of(encoder, layout))
     with pytest.raises(UsageError, match=rf"text\.layout\.kind: {layout} gives edges.*{encoder}.*linearised"):
-        check_graphs(recipe)
+        check_rules(recipe)
 
 
 def settings_of(encoder: str, layout: str) -> dict[str, Any]:

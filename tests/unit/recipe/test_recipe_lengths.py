@@ -7,7 +7,8 @@ import pytest
 from calque.errors import UsageError
 from calque.model import ModelConfig
 from calque.recipe.layers import merge, validate
-from calque.recipe.lengths import check_lengths, default_max_length, position_limits
+from calque.recipe.lengths import default_max_length, position_limits
+from calque.recipe.rules import check_rules
 from calque.recipe.tree import Recipe
 
 SEVERAL = {
@@ -41,9 +42,9 @@ def test_longer_texts_than_there_are_positions_are_refused(parts: dict[str, Any]
 
     assert position_limits(recipe(0).model)[0] == (limit, field)
     for fits in (0, limit):
-        check_lengths(recipe(fits))
+        check_rules(recipe(fits))
     with pytest.raises(UsageError) as caught:
-        check_lengths(recipe(limit + 1))
+        check_rules(recipe(limit + 1))
     for word in (f"data.max_length ({limit + 1})", f"{field} ({limit})", "sinusoidal"):
         assert word in str(caught.value)
 

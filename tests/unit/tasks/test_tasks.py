@@ -11,8 +11,8 @@ from calque import api
 from calque.errors import UsageError
 from calque.folder.recipe_file import read_sections
 from calque.report.progress import SilentDisplay
+from calque.runs.prepare import plan
 from calque.runs.request import Named, make_request
-from calque.runs.session import plan_training
 from calque.tasks.from_file import find_task
 from calque.tasks.kinds import TaskConfig, recorded, task_metrics
 from calque.tasks.table import TASKS
@@ -90,7 +90,7 @@ def test_the_settings_of_a_task_lie_over_the_defaults_and_below_those_of_the_use
     usual = Named("gru", "tiny", "translation", None)
     plain = make_request([str(data.with_suffix(".tsv"))], tmp_path / "run", usual, [])
     request = make_request([str(data)], tmp_path / "run", named, ["search.beam=7"])
-    before, made = (plan_training(one, SilentDisplay()) for one in (plain, request))
+    before, made = (plan(one, False, SilentDisplay()) for one in (plain, request))
     assert (before.text.normalise, made.text.normalise) == ("nfc", "none")
     assert (before.model.decoder.layers, made.model.decoder.layers) == (1, 2)
     assert made.text.source == before.text.source
@@ -164,7 +164,7 @@ def test_settings_that_the_recipe_does_not_have_are_refused(tmp_path: Path) -> N
     task = str(write_task(tmp_path / "own.py", content))
     request = make_request([str(data)], tmp_path / "run", Named("gru", "tiny", task, None), [])
     with pytest.raises(UsageError, match=r"search\.beem"):
-        plan_training(request, SilentDisplay())
+        plan(request, False, SilentDisplay())
 
 
 def test_a_recorded_task_needs_its_measures() -> None:
