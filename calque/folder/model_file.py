@@ -4,15 +4,14 @@ Names, shapes and types come from the header of the safetensors file first, so t
 file holds is refused before memory is taken for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from calque.errors import UsageError
+from calque.folder.budget import Budget, TooLargeError
 from calque.folder.json_file import read_json
 from calque.folder.recipe_file import first_line
 from calque.folder.weights import TensorHeader, load_weights, read_headers, require_finite_weights
@@ -28,16 +27,16 @@ EXTRA_BYTES, EXTRA_TENSORS = 64 * 2**20, 1_000
 def open_model(folder: Path, config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> Seq2Seq:
     """Return the model of a folder on the CPU; UsageError where its weights are missing, damaged or of another model.
 
-    Builds within the memory that the header of the weights justifies; see `_Budget`.
+    Builds within the memory that the header of the weights justifies; see `Budget`.
     """
     path = folder / WEIGHTS
     headers = read_headers(path)
     check_weights(folder)
     try:
-        with _Budget(headers.values()):
+        with _budget(headers.values()):
             model = build(config, source_vocab_size, target_vocab_size)
-    except (_TooLargeError, RuntimeError, MemoryError, OverflowError) as error:
-        reason = "the recipe describes a larger model" if isinstance(error, _TooLargeError) else first_line(error)
+    except (TooLargeError, RuntimeError, MemoryError, OverflowError) as error:
+        reason = "the recipe describes a larger model" if isinstance(error, TooLargeError) else first_line(error)
         raise UsageError(f"{folder}: recipe.json and {WEIGHTS} do not belong together: {reason}") from None
     shapes = {name: header.shape for name, header in headers.items()}
     _require_same(_shapes(dict(model.named_parameters())), shapes, folder)
@@ -84,53 +83,7 @@ def _require_same(recipe: Mapping[str, Shape], weights: Mapping[str, Shape], fol
             )
 
 
-class _TooLargeError(Exception):
-    """A model creates more tensors, or larger ones, than its weights justify."""
-
-
-_CREATE = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand, torch.arange, torch.eye)
-_RANDOM = (Tensor.normal_, Tensor.uniform_)
-
-
-class _Budget(TorchFunctionMode):
-    """Raise `_TooLargeError` once the tensors created inside are more, or larger, than a file of weights justifies.
-
-    Random initial values are skipped: the weights of the file replace them.
-    """
-
-    def __init__(self, headers: Iterable[TensorHeader]) -> None:
-        super().__init__()
-        sizes = [header.num_bytes for header in headers]
-        # Initialisation may hold a second tensor for each weight.
-        self.bytes_left, self.tensors_left = 2 * sum(sizes) + EXTRA_BYTES, 8 * len(sizes) + EXTRA_TENSORS
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in _RANDOM:
-            return args[0]
-        if func not in _CREATE:
-            return func(*args, **(kwargs or {}))
-        self.tensors_left -= 1
-        self._require(self.tensors_left >= 0 and _largest(args) <= self.bytes_left)
-        created = func(*args, **(kwargs or {}))
-        self.bytes_left -= created.nbytes
-        self._require(self.bytes_left >= 0)
-        return created
-
-    def _require(self, fits: bool) -> None:
-        if not fits:
-            raise _TooLargeError
-
-
-def _largest(args: tuple[Any, ...]) -> int:
-    """Return the product of the sizes in the arguments of a function that creates a tensor, or its largest number."""
-    sizes = args[0] if args and isinstance(args[0], tuple | list) else args
-    product = 1
-    for size in sizes:
-        product *= max(1, int(size)) if isinstance(size, int | float) else 1
-    return product
+def _budget(headers: Iterable[TensorHeader]) -> Budget:
+    """Return what a file of weights justifies; initialisation may hold a second tensor for each weight."""
+    sizes = [header.num_bytes for header in headers]
+    return Budget(2 * sum(sizes) + EXTRA_BYTES, 8 * len(sizes) + EXTRA_TENSORS)

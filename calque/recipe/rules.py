@@ -6,9 +6,8 @@ A rule takes a recipe and returns the problem that it finds, or None.
 import os
 from collections.abc import Callable
 
-import torch
-
 from calque.errors import ResourceError, UsageError
+from calque.folder.budget import Budget, TooLargeError
 from calque.model import build
 from calque.nn.attention.hierarchical import HierarchicalAttentionConfig
 from calque.nn.several import SeveralEncoderConfig
@@ -19,6 +18,8 @@ from calque.system.machine import gpu_name, memory_bytes
 
 # Weights, gradients and two moments of the optimizer, each a number of 4 bytes.
 TRAINING_BYTES = 4 * 4
+# Ten times those of the deepest model that a recipe can describe.
+MOST_TENSORS = 1_000_000
 
 
 def encoders_match_sources(recipe: Recipe) -> str | None:
@@ -125,16 +126,20 @@ def check_machine(recipe: Recipe, source_vocab_size: int, target_vocab_size: int
     check_threads(recipe.train.threads, "train.threads")
     if recipe.train.device == "cuda" and not gpu_name():
         raise UsageError("train.device is cuda, but this machine has no GPU that PyTorch can use; set it to cpu")
-    with torch.device("meta"):
-        model = build(recipe.model, source_vocab_size, target_vocab_size)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    needed, memory = count * TRAINING_BYTES, memory_bytes(recipe.train.device)
+    memory = memory_bytes(recipe.train.device)
+    try:
+        # Weights are a quarter of what training needs; initialisation may hold a second tensor for each.
+        with Budget(memory // 2, MOST_TENSORS):
+            model = build(recipe.model, source_vocab_size, target_vocab_size)
+        needed = TRAINING_BYTES * sum(parameter.numel() for parameter in model.parameters())
+    except (TooLargeError, MemoryError):
+        needed = memory + 1
     if needed > memory:
         place = "the GPU" if recipe.train.device == "cuda" else "this machine"
         raise ResourceError(
-            f"the model has {count:,} parameters: weights, gradients and optimizer state need"
-            f" {needed / 2**30:,.0f} GiB, and {place} has {memory / 2**30:,.0f} GiB. Lower"
-            " width, layers or feed_forward of model.encoder and model.decoder, or text.vocab_size"
+            f"the weights, gradients and optimizer state of this model need more memory than {place} has"
+            f" ({memory / 2**30:,.0f} GiB). Lower width, layers or feed_forward of model.encoder and model.decoder, or"
+            " text.vocab_size"
         )
 
 

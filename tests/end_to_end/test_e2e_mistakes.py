@@ -78,6 +78,38 @@ def test_a_wrong_value_is_named(arguments: list[str], part: str, command: Comman
     check_mistake(command("train", data, "--out", tmp_path / "run", *arguments), 2, part)
 
 
+REFUSED_BY_A_RUN = [
+    (["--set", "model.encoder.width=100", "--set", "model.encoder.heads=3"], 2, "multiple of model.encoder.heads"),
+    (["--set", "model.head.kind=pointer", "--set", "text.copying=false"], 2, "text.copying"),
+    (["--set", "model.encoder.width=65536", "--set", "model.decoder.width=65536"], 4, "more memory than"),
+    (["--threads", "1000"], 2, "train.threads"),
+    (["--threads", "100000"], 2, "train.threads"),
+    (["--seed", "-1"], 2, "train.seed"),
+    (["--set", "train.lr=1e999"], 2, "train.lr"),
+    (["--set", "search.beam=100000"], 2, "search.beam"),
+]
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "real"])
+@pytest.mark.parametrize(("arguments", "code", "part"), REFUSED_BY_A_RUN, ids=lambda value: str(value)[:40])
+def test_a_dry_run_refuses_what_the_run_refuses(
+    arguments: list[str], code: int, part: str, dry: list[str], command: Command, tmp_path: Path
+) -> None:
+    """Make the same checks with and without --dry-run, before anything is written."""
+    data = write_pairs(tmp_path / "digits.tsv", 60)
+    model = [] if "copying" in str(arguments) else ["--model", "transformer"]
+    done = command("train", data, "--out", tmp_path / "run", *model, *arguments, *dry)
+    check_mistake(done, code, part)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--threads", "--beam", "--n-best", "--batch"])
+@pytest.mark.parametrize("value", ["-1", "100000000"])
+def test_numbers_of_generate_have_bounds(option: str, value: str, toy_model: Path, command: Command) -> None:
+    """Refuse a number outside the bounds by the name of its option."""
+    check_mistake(command("generate", toy_model, "one", option, value), 2, option)
+
+
 @pytest.mark.parametrize(
     ("setting", "part"),
     [
