@@ -55,7 +55,7 @@ def model_of(section: dict[str, Any]) -> ModelConfig:
 
 ENCODERS, DECODERS = kinds(ModelConfig, "encoder"), kinds(ModelConfig, "decoder")
 ATTENTIONS = kinds(type(model_of({"decoder": {"kind": "lstm"}}).decoder), "attention")
-OPTIMIZERS = kinds(TrainConfig, "optimizer")
+OPTIMIZERS, OBJECTIVES = kinds(TrainConfig, "optimizer"), kinds(TrainConfig, "objective")
 TOKENIZERS = [kind for kind in kinds(TextConfig, "source") if kind not in IMPORTED]
 
 
@@ -151,6 +151,14 @@ def test_every_optimizer_trains_from_its_defaults(optimizer: str, precision: str
     trains_and_decodes(model_of(small), TrainConfig.model_validate(section))
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_objective_trains_from_its_defaults(objective: str, precision: str) -> None:
+    section = {"threads": 1, "precision": precision, "objective": {"kind": objective}}
+    small = {"encoder": {"width": 16}, "decoder": {"width": 16}}
+    trains_and_decodes(model_of(small), TrainConfig.model_validate(section))
+
+
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_every_tokenizer_learns_from_its_defaults(kind: str) -> None:
     config = TextConfig.model_validate({"source": {"kind": kind}, "target": {"kind": kind}})
@@ -165,7 +173,9 @@ def test_the_unions_are_as_known() -> None:
     for union, axis in ((ENCODERS, parts.ENCODERS), (DECODERS, parts.DECODERS), (ATTENTIONS, parts.ATTENTIONS)):
         assert {"none", "lstm"} & set(union)
         assert set(union) == {section["kind"] for section in axis.values()}
-    assert set(OPTIMIZERS) == {"adam", "adamw"}
+    # Those of docs/extending.md join in its test.
+    assert set(OPTIMIZERS) - {"averaged_adam"} == {"adam", "adamw"}
+    assert set(OBJECTIVES) - {"r_drop"} == {"likelihood"}
     assert set(TOKENIZERS) == {"sentencepiece", "word", "character", "byte"}
     assert set(IMPORTED) == set(kinds(TextConfig, "source")) - set(TOKENIZERS)
 

@@ -71,10 +71,17 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_the_page_has_a_whole_example_of_each() -> None:
-    assert [name for name, _ in NEW_FILES] == ["calque/nn/attention/cosine.py", "calque/nn/convolution.py"]
+    assert [name for name, _ in NEW_FILES] == [
+        "calque/nn/attention/cosine.py",
+        "calque/nn/convolution.py",
+        "calque/training/objectives/r_drop.py",
+        "calque/training/optimizers/averaged.py",
+    ]
     assert [(name, union) for name, union, _, _ in NEW_LINES] == [
         ("calque/nn/attention/kinds.py", "AttentionConfig"),
         ("calque/model.py", "EncoderConfig"),
+        ("calque/training/objectives/kinds.py", "ObjectiveConfig"),
+        ("calque/training/optimizers/kinds.py", "OptimizerConfig"),
     ]
     assert [axis for axis, _ in LISTED] == ["ATTENTIONS", "ENCODERS"]
     # Nothing that the page tells to write is left out here.
@@ -106,7 +113,17 @@ def test_a_part_is_one_small_file_that_keeps_the_rules_of_the_house(name: str, t
 def test_the_parts_of_the_page_keep_the_laws(extended: Path) -> None:
     """Run the laws' own tests: forward and step, alone and in a batch, gradients, search, a step of training."""
     laws = [f"tests/laws/test_laws_{name}.py" for name in ("parts", "search", "training")]
-    said = run(extended, "-m", "pytest", "-rp", *laws, "-m", "not slow", "-k", "cosine or convolution or unions")
+    said = run(
+        extended,
+        "-m",
+        "pytest",
+        "-rp",
+        *laws,
+        "-m",
+        "not slow",
+        "-k",
+        "cosine or convolution or unions or r_drop or averaged_adam",
+    )
     passed = re.findall(r"^PASSED \S+::(test_\w+)(?:\[(.*)\])?$", said, flags=re.MULTILINE)
     for part in ("cosine", "convolution"):
         kept = {law for law, case in passed if part in re.split(r"[+-]", case)}
@@ -120,6 +137,9 @@ def test_the_parts_of_the_page_keep_the_laws(extended: Path) -> None:
     assert ("test_every_attention_builds_from_its_defaults", "cosine") in passed
     assert ("test_every_encoder_and_decoder_builds_from_its_defaults", "lstm-convolution") in passed
     assert ("test_the_unions_are_as_known", "") in passed
+    for precision in ("fp32", "bf16"):
+        assert ("test_every_optimizer_trains_from_its_defaults", f"{precision}-averaged_adam") in passed
+        assert ("test_every_objective_trains_from_its_defaults", f"{precision}-r_drop") in passed
 
 
 def test_the_commands_of_the_page_know_the_parts(extended: Path) -> None:
