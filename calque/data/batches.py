@@ -21,7 +21,7 @@ STRIP_MICRO_BATCHES = 4.0
 
 
 class HasLengths(Protocol):
-    """What a store tells of lengths; they count </s>."""
+    """A store, as far as its lengths are concerned; they count </s>."""
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -5,7 +5,6 @@ Each line draws a random key and the smallest keys stay (Efraimidis and Spirakis
 
 import heapq
 import random
-from collections.abc import Iterable
 
 MAX_BYTES = 10_000_000
 
@@ -13,7 +12,7 @@ MAX_BYTES = 10_000_000
 class Reservoir:
     """Sample lines up to `max_bytes` of UTF-8, newlines included; the same seed and lines give the same sample.
 
-    A line that alone exceeds the bound is never kept.
+    A line that exceeds the bound by itself is never kept.
     """
 
     def __init__(self, seed: int, max_bytes: int = MAX_BYTES) -> None:
@@ -22,7 +21,7 @@ class Reservoir:
         self._heap: list[tuple[float, int, bytes]] = []
         self._bytes = 0
         self._seen = 0
-        # Keys from the smallest dropped one on are refused; otherwise short lines would slip in where a long one left.
+        # Keys above the smallest dropped one are refused; otherwise short lines would fill the room of a long one.
         self._bound = 1.0
 
     def add(self, line: str) -> None:
@@ -49,11 +48,3 @@ class Reservoir:
     def lines(self) -> list[str]:
         """Return the sample in the order of the stream."""
         return [raw.decode("utf-8") for _, _, raw in sorted(self._heap, key=lambda item: item[1])]
-
-
-def sample(stream: Iterable[str], seed: int, max_bytes: int = MAX_BYTES) -> list[str]:
-    """Return a uniform sample of the lines of `stream` of at most `max_bytes`, in their order."""
-    reservoir = Reservoir(seed, max_bytes)
-    for line in stream:
-        reservoir.add(line)
-    return reservoir.lines()

@@ -1,7 +1,7 @@
-"""Find where two files of unequal length part, so that the error can name a line to look at.
+"""Find where two files of unequal length stop matching, so that the error can name a line to look at.
 
-Long sentences have long translations: the ratio of lengths stays near its mean while lines still answer each other.
-The idea is that of Gale and Church (1993), reduced to one change point.
+Long sentences have long translations: the ratio of lengths stays near its mean while lines still belong together.
+The idea is from Gale and Church (1993), reduced to one change point.
 """
 
 from array import array
@@ -13,31 +13,31 @@ from calque.data.files.lines import TextFile
 from calque.errors import DataError
 
 Floats = NDArray[np.float64]
-# By how many lines the first stretches after a slip may be shifted.
+# The largest shift, in lines, that is tried for the first lines after a slip.
 _SHIFTS = 8
 
 
 def refuse_unequal(source: TextFile, target: TextFile) -> None:
-    """Raise DataError when the two files differ in their number of lines, naming where they seem to part."""
+    """Raise DataError when the two files differ in their number of lines, naming where they seem to stop matching."""
     counts = source.count(), target.count()
     if counts[0] == counts[1]:
         return
     slip = first_slip(line_lengths(source), line_lengths(target))
     where = f"The lengths stop matching around line {slip:,}: look there first" if slip else "Compare the two"
-    problem = f"{counts[0]:,} lines, but {counts[1]:,} in {target.name}; line N of one must answer line N of the other."
-    raise DataError(f"{problem} {where} for a line too many or too few.", source.name, slip)
+    problem = f"{counts[0]:,} lines, but {counts[1]:,} in {target.name}; line N of both must belong together."
+    raise DataError(f"{problem} {where} for an extra or a missing line.", source.name, slip)
 
 
 def line_lengths(file: TextFile) -> "array[int]":
-    """Return the length of each line in bytes (4 bytes of memory a line)."""
+    """Return the length of each line in bytes (4 bytes of memory per line)."""
     return array("I", (len(raw) for raw in file.raw_lines()))
 
 
 def first_slip(source: "array[int]", target: "array[int]") -> int | None:
-    """Return the line, from 1, near which two sides stop answering each other; None if their lengths do not tell.
+    """Return the line, from 1, near which two sides stop matching; None if their lengths do not show it.
 
-    Up to the slip the lines match counted from the top. After a single slip they match counted from the bottom; after
-    several they match for short stretches, each shifted by a few lines more.
+    Up to the slip the lines match when counted from the top. After a single slip they match when counted from the
+    bottom; after several they match in short blocks, each shifted by a few more lines.
     """
     shorter, longer = sorted((_logarithms(source), _logarithms(target)), key=len)
     size, gap = len(shorter), len(longer) - len(shorter)
@@ -54,14 +54,14 @@ def first_slip(source: "array[int]", target: "array[int]") -> int | None:
         return once + 1
     shifted = [np.abs(shorter - longer[by : by + size] - shift) for by in range(1, min(gap, _SHIFTS) + 1)]
     slips = [slip for slip in (_first_rise(top - other, 6 * chance) for other in shifted) if slip is not None]
-    # Where lengths tell nothing the sums wander and rise as well, but then nothing matches before the slip either.
+    # Where lengths show nothing the sums also rise by chance, but then the lines before the slip do not match either.
     if not slips or (min(slips) >= 5 and float(top[: min(slips)].mean()) > matched):
         return None
     return min(slips) + 1
 
 
 def _first_rise(gain: Floats, height: float) -> int | None:
-    """Return where the sum of `gain` was lowest before it first rose by `height` (Page's test), or nothing."""
+    """Return where the sum of `gain` was lowest before it first rose by `height` (Page's test), or None."""
     sums = np.concatenate([[0.0], np.cumsum(gain)])
     high = np.flatnonzero(sums - np.minimum.accumulate(sums) > height)
     return int(np.argmin(sums[: high[0]])) if len(high) else None

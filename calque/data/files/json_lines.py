@@ -53,7 +53,7 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
     except _TwiceError as error:
         return DataError(f'the key "{error}" is there twice; keep one{DROP}', name, number)
     except json.JSONDecodeError as error:
-        advice = "one object a line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
+        advice = "one object per line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
         return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
     except (ValueError, RecursionError):
         return DataError(f"JSON with a number too long or nested too deep; shorten it{DROP}", name, number)

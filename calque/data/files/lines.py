@@ -243,7 +243,7 @@ def _refuse_what_is_no_text(file: TextFile) -> None:
     with file._open() as stream, file._damage_named(lambda: None):
         head = stream.read(_HEAD_BYTES)
     if not head:
-        raise DataError("the file is empty; one pair a line is needed", file.name)
+        raise DataError("the file is empty; one pair per line is needed", file.name)
     kind, encoding = kind_of(head), encoding_of(head)
     if kind:
         raise DataError(f"the file is {kind}", file.name)

@@ -209,7 +209,7 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
         header = tsv_header(list(map(unquoted, cells)) if columns.quoting == "csv" else cells, columns, file.name, 1)
         return "TSV" + " with a header" * bool(header) + ", quoted" * (columns.quoting == "csv"), read_tsv
     if first.startswith("["):
-        raise DataError("a JSON list; one object a line is needed: jq -c '.[]' FILE > OUT", file.name, 1)
+        raise DataError("a JSON list; one object per line is needed: jq -c '.[]' FILE > OUT", file.name, 1)
     if first.startswith("{"):
         return "JSONL", read_jsonl
     separated = separated_form(head, columns.names)
@@ -242,7 +242,7 @@ def _head(file: TextFile, limit: int) -> list[str]:
         raise (
             without_drop(first_bad)
             if first_bad
-            else DataError("only empty lines; one pair a line is needed", file.name)
+            else DataError("only empty lines; one pair per line is needed", file.name)
         )
     return head
 

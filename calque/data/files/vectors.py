@@ -1,6 +1,6 @@
 """Word vectors as text: word2vec and fastText (.vec, a first line of two counts) or GloVe (none), plain or gzipped.
 
-The file is read line by line and only the vectors of wanted words are kept; such files have gigabytes.
+The file is read line by line, because such files have gigabytes; only the vectors of wanted words are kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,28 +12,30 @@ from numpy.typing import NDArray
 from calque.data.files.lines import TextFile, open_lines
 from calque.errors import DataError
 
-ADVICE = "a line is a word and its numbers with blanks between; a binary file must be converted to text first"
-# Of what a line that has too few or too many fields most likely is, not all needs to be shown.
+ADVICE = "a line is a word and its numbers with spaces between; a binary file must be converted to text first"
+# Read at most this much of a line; a longer one has too many fields anyway.
 LONGEST_LINE = 2**20
 
 
 @dataclass(frozen=True)
 class VectorFile:
-    """Know the width of the vectors in a file, and how many its first line promises (None where it tells nothing)."""
+    """A file of word vectors."""
 
     file: TextFile
     width: int
+    """Numbers in a vector."""
     promised: int | None
+    """Number of vectors by the first line; None where that is a vector already."""
 
     @classmethod
     def open(cls, path: str) -> "VectorFile":
-        """Look at a file; UsageError for a path that cannot be read, DataError for what holds no vectors."""
+        """Open a file; UsageError for a path that cannot be read, DataError for a file without vectors."""
         file = open_lines(path)
         first = next((_fields(raw) for raw in file.raw_lines(LONGEST_LINE)), [])
         if len(first) == 2 and all(field.isdigit() for field in first):
             count, width = map(int, first)
             if not width:
-                raise DataError(f"the first line promises vectors of no numbers; {ADVICE}", file.name, 1)
+                raise DataError(f"the first line announces vectors without numbers; {ADVICE}", file.name, 1)
             return cls(file, width, count)
         if len(first) < 2:
             raise DataError(f"the first line has no vector; {ADVICE}", file.name, 1)
@@ -42,7 +44,7 @@ class VectorFile:
     def words(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
         """Yield every word in the order of the file, with its vector where it is wanted.
 
-        DataError with the line of one that has another number of fields, or of wanted ones that are no numbers.
+        DataError names a line with another number of fields, and a wanted one whose fields are not numbers.
         """
         skipped = 0 if self.promised is None else 1
         number = skipped
@@ -50,7 +52,7 @@ class VectorFile:
             if number <= skipped:
                 continue
             line = raw.replace(b"\t", b" ").rstrip(b" \r")
-            # GloVe has words that hold blanks: the numbers are counted from the right.
+            # GloVe has words with spaces in them: the numbers are counted from the right.
             if line.count(b" ") < self.width:
                 raise DataError(
                     f"{line.count(b' ')} numbers where the file has {self.width}; {ADVICE}", self.file.name, number
@@ -69,9 +71,9 @@ class VectorFile:
         try:
             vector = np.array(line.rsplit(b" ", self.width)[1:]).astype(np.float64)
         except ValueError:
-            raise DataError(f"a field is no number; {ADVICE}", self.file.name, number) from None
+            raise DataError(f"a field is not a number; {ADVICE}", self.file.name, number) from None
         if not (np.abs(vector) <= np.finfo(np.float32).max).all():
-            raise DataError("a number is infinite, too large or none (nan)", self.file.name, number)
+            raise DataError("a number is infinite, too large or NaN", self.file.name, number)
         return vector.astype(np.float32)
 
 

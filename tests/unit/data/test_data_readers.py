@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from calque.data.files.formats import Example
 from calque.data.files.readers import Columns, DataConfig, open_dataset, pairs
-from calque.data.reservoir import Reservoir, sample
+from calque.data.reservoir import MAX_BYTES, Reservoir
 from calque.data.split import is_held_out
 from calque.errors import DataError, UsageError
 
@@ -128,6 +129,14 @@ def test_split_is_by_source_alone() -> None:
     # Written out once by hand from the definition.
     first = int(hashlib.sha256(b"sentence 0").hexdigest()[:16], 16)
     assert is_held_out("sentence 0") == (first * 10 < 2**64)
+
+
+def sample(stream: Iterable[str], seed: int, max_bytes: int = MAX_BYTES) -> list[str]:
+    """Return the lines that a reservoir keeps of a stream."""
+    reservoir = Reservoir(seed, max_bytes)
+    for line in stream:
+        reservoir.add(line)
+    return reservoir.lines()
 
 
 def test_reservoir_is_bounded_repeatable_and_ordered() -> None:
