@@ -9,6 +9,7 @@ import torch
 
 from calque.engines import fused
 from calque.engines.compiled import transformer as compiled
+from calque.engines.compiled.compiler import notice
 from calque.engines.compiled.search import Compiled
 from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.ctranslate2.engine import Setting
@@ -26,7 +27,7 @@ CTRANSLATE2 = "ctranslate2"
 
 @dataclass(frozen=True)
 class Opened:
-    """Hold a model with its recipe's section and the folder that it came from."""
+    """A model with its recipe's section and the folder that it came from."""
 
     model: Seq2Seq
     config: ModelConfig
@@ -34,7 +35,7 @@ class Opened:
 
     @property
     def on_cpu(self) -> bool:
-        """Say whether it lies in the machine's own memory."""
+        """Return whether the model is in the memory of the CPU."""
         return next(self.model.parameters()).device.type == "cpu"
 
 
@@ -67,7 +68,9 @@ def _compiled(opened: Opened) -> tuple[Engine, str]:
     model = opened.model
     _refuse("compiled", _not_on_cpu(opened) or compiled.why_not(model))
     try:
-        return Following(model, partial(_make_compiled, is_narrow=False)), "compiled: a Transformer's steps in C"
+        return Following(model, partial(_make_compiled, is_narrow=False)), _noted(
+            "compiled: a Transformer's steps in C"
+        )
     except ResourceError as error:
         return (Eager(model), f"eager: {error}") if fused.why_not(model) else (_fused(opened)[0], f"fused: {error}")
 
@@ -77,7 +80,7 @@ def _int8(opened: Opened) -> tuple[Engine, str]:
     model, what = opened.model, "int8: numbers of 8 bits, so that some answers differ a little from the model's own"
     try:
         if not compiled.why_not(model):
-            return Following(model, partial(_make_compiled, is_narrow=True)), what
+            return Following(model, partial(_make_compiled, is_narrow=True)), _noted(what)
     except ResourceError as error:
         what = f"{what}; not compiled: {error}"
     return Following(model, partial(_make_rounded, layout=int8)), what
@@ -88,6 +91,12 @@ def _bf16(opened: Opened) -> tuple[Engine, str]:
     what = "bf16: products of numbers of 16 bits, so that some answers differ a little from the model's own"
     slow = "" if has_bf16() else "; this processor has no instructions for them, so that fp32 is faster"
     return Following(opened.model, partial(_make_rounded, layout=bf16)), what + slow
+
+
+def _noted(description: str) -> str:
+    """Return the description of a compiled engine, and why its library is compiled again at each start."""
+    reason = notice(compiled.SOURCE)
+    return f"{description}; {reason}" if reason else description
 
 
 def _make_fused(model: Seq2Seq) -> Engine:

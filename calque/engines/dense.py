@@ -32,7 +32,7 @@ def bf16(weight: Tensor, bias: Tensor | None) -> Dense:
 
 
 def has_bf16() -> bool:
-    """Say whether the processor has instructions for bf16; without them products in it are slower than in fp32."""
+    """Return whether the processor has instructions for bf16; without them products in it are slower than in fp32."""
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -90,4 +90,5 @@ def laid_out(part: Part, layout: Layout) -> Part:
         for name, child in owner.named_children():
             if type(child) is nn.Linear:
                 setattr(owner, name, _Dense(child, layout))
-    return made
+    # The model may be in training when it is copied; the copy only decodes.
+    return made.eval()

@@ -3,13 +3,17 @@
 Laying weights out anew costs some milliseconds; noticing a change costs some microseconds for each batch.
 """
 
+import copy
 import ctypes
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from calque.engines.eager import Engine
+from calque.errors import UsageError
 from calque.model import Seq2Seq
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
@@ -21,33 +25,36 @@ _NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes
 class WeightsWatch:
     """Remember where the weights of a model are and what they hold, to notice when they are moved or changed.
 
-    Seen are other parameters, other memory (`share_memory`, `.to`, `.half`), changes in place (`load_state_dict`, an
-    optimizer), and changes through `.data`, which torch does not count, where they change the largest weight.
+    It sees other modules and parameters, other memory (`share_memory`, `.to`, `.half`), changes in place
+    (`load_state_dict`, an optimizer), and changes that torch does not count (through `.data`, in inference mode) where
+    they change the largest weight of a parameter.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._owners = [
-            (module._parameters, name, parameter)
-            for module in model.modules()
-            for name, parameter in module._parameters.items()
-            if parameter is not None
-        ]
-        parameters = [parameter for _, _, parameter in self._owners]
-        self._parameters = parameters
-        self._places = [parameter.data_ptr() for parameter in parameters]
-        self._versions = [parameter._version for parameter in parameters]
-        self._samples = [_largest(parameter) for parameter in parameters]
+        members = [members for module in model.modules() for members in (module._parameters, module._modules)]
+        self._members = [part for part in members if part]
+        # Held, so that no other object gets the same id.
+        self._held = [list(part.values()) for part in self._members]
+        self._ids = self._ids_now()
+        self._parameters = list(model.parameters())
+        self._counted = [parameter for parameter in self._parameters if not parameter.is_inference()]
+        self._places = list(map(Tensor.data_ptr, self._parameters))
+        self._versions = [parameter._version for parameter in self._counted]
+        self._samples = [_largest(parameter) for parameter in self._parameters]
         self._sampled = [sample.value for sample in self._samples]
 
     def has_changed(self) -> bool:
         """Return whether the weights are no longer those that were there at the start."""
         return (
-            any(owner.get(name) is not parameter for owner, name, parameter in self._owners)
-            or [parameter.data_ptr() for parameter in self._parameters] != self._places
-            or [parameter._version for parameter in self._parameters] != self._versions
+            self._ids_now() != self._ids
+            or list(map(Tensor.data_ptr, self._parameters)) != self._places
+            or [parameter._version for parameter in self._counted] != self._versions
             # Read last: the memory is known to be the parameters' own now.
             or [sample.value for sample in self._samples] != self._sampled
         )
+
+    def _ids_now(self) -> list[int]:
+        return list(map(id, chain.from_iterable(part.values() for part in self._members)))
 
 
 class Following:
@@ -83,14 +90,31 @@ class Following:
         self._built = self._build()
 
     def _build(self) -> tuple[WeightsWatch, Engine]:
-        return WeightsWatch(self.model), self.make(self.model)
+        return WeightsWatch(self.model), self.make(_in_fp32(self.model))
+
+
+def _in_fp32(model: Seq2Seq) -> Seq2Seq:
+    """Return a model whose weights an engine can read: the model itself, or a copy in fp32 of one in another type.
+
+    Raises UsageError where the weights have left the memory of the CPU.
+    """
+    parameters = list(model.parameters())
+    device = next((parameter.device.type for parameter in parameters if parameter.device.type != "cpu"), None)
+    if device:
+        raise UsageError(
+            f"The weights were moved to {device!r}, and the engine of this Predictor reads the memory of the CPU.\n"
+            f"Move them back, or load the model again with device={device!r}."
+        )
+    if all(parameter.dtype == torch.float32 for parameter in parameters):
+        return model
+    return copy.deepcopy(model).float().eval()
 
 
 def _largest(parameter: Tensor) -> Any:
-    """Return the memory of the largest weight of a parameter on the CPU."""
+    """Return the memory of the largest weight of a parameter, or a constant where the CPU cannot read it."""
     values = parameter.detach()
     kind = _NUMBERS[values.element_size()]
-    if not values.numel():
+    if not values.numel() or values.device.type != "cpu":
         return kind(0)
     flat = values.reshape(-1) if values.is_contiguous() else values.flatten()[:1]
     place = int(flat.abs().argmax()) if values.is_contiguous() else 0

@@ -12,6 +12,7 @@ import torch
 from random_models import narrow, write_random
 
 from calque.engines.dense import has_bf16
+from calque.errors import UsageError
 from calque.predict.predictor import Predictor, load
 
 ENGINES = ["eager", "fused", "compiled", "int8", "bf16"]
@@ -74,9 +75,15 @@ def write_through_data(model: torch.nn.Module, others: torch.nn.Module) -> None:
         parameter.data.copy_(other.data)
 
 
+def replace_parts(model: torch.nn.Module, others: torch.nn.Module) -> None:
+    for name, other in others.named_children():
+        setattr(model, name, other)
+
+
 CHANGES: dict[str, Callable[[torch.nn.Module, torch.nn.Module], object]] = {
     "load_state_dict": lambda model, others: model.load_state_dict(others.state_dict()),
     "other parameters": replace_parameters,
+    "other parts": replace_parts,
     "through data": write_through_data,
 }
 
@@ -90,6 +97,44 @@ def test_weights_that_changed_give_the_answers_of_the_new_ones(
     assert before != expected
     CHANGES[change](first.model, second.model)
     assert answers(first) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_another_type_give_the_answers_of_their_values(
+    folders: tuple[Path, Path], engine: str, dtype: torch.dtype
+) -> None:
+    predictor, rounded = (load(folders[0], engine=engine, device="cpu") for _ in range(2))
+    predictor.model.to(dtype)
+    rounded.model.to(dtype).float()
+    found, expected = answers(predictor), answers(rounded)
+    # The model itself computes in its own type, all other engines in fp32.
+    apart = 0.05 if engine == "eager" else 0.0
+    for one, other in zip(found, expected, strict=True):
+        assert one[0][1] == pytest.approx(other[0][1], abs=apart)
+
+
+def test_weights_that_left_the_cpu_are_refused(folders: tuple[Path, Path], engine: str) -> None:
+    if engine == "eager":
+        pytest.skip("eager searches wherever the model is")
+    predictor = load(folders[0], engine=engine, device="cpu")
+    predictor.model.to("meta")
+    with pytest.raises(UsageError, match="moved to 'meta'"):
+        predictor.best(LINES)
+
+
+def test_a_model_loaded_in_inference_mode_answers_the_same(folders: tuple[Path, Path], engine: str) -> None:
+    expected = answers(load(folders[0], engine=engine, device="cpu"))
+    with torch.inference_mode():
+        predictor = load(folders[0], engine=engine, device="cpu")
+        assert answers(predictor) == expected
+    assert answers(predictor) == expected
+
+
+def test_a_copy_made_in_training_answers_the_same(folders: tuple[Path, Path], engine: str) -> None:
+    predictor = load(folders[0], engine=engine, device="cpu")
+    expected = answers(predictor)
+    predictor.model.train()
+    assert answers(copy.deepcopy(predictor)) == expected
 
 
 def pickled(predictor: Predictor) -> Predictor:

@@ -11,6 +11,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from calque.system.files import replacing, sha256_of, sync_folder, write_synced
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
 SECONDS = 120.0
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def compiled(source: Path) -> ctypes.CDLL:
@@ -27,45 +30,63 @@ def compiled(source: Path) -> ctypes.CDLL:
 
     Raises ResourceError where there is no compiler, or it refuses.
     """
-    made = attempt(source)
-    if isinstance(made, str):
-        raise ResourceError(made)
-    return made
+    with _ONE_AT_A_TIME:
+        made = attempt(source)
+    if made.library is None:
+        raise ResourceError(made.reason)
+    return made.library
+
+
+def notice(source: Path) -> str:
+    """Return why the library of a source is not kept in the cache folder; nothing where it is kept, or was not made."""
+    with _ONE_AT_A_TIME:
+        made = attempt(source)
+    return "" if made.library is None else made.reason
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A library, with the reason why it is not kept; or None, with the reason why there is no library."""
+
+    library: ctypes.CDLL | None
+    reason: str = ""
 
 
 @cache
-def attempt(source: Path) -> ctypes.CDLL | str:
-    """Return the library, or the reason why there is none; a process tries once."""
+def attempt(source: Path) -> Attempt:
+    """Find or compile the library of a source; a process tries once."""
     try:
         compiler = find_compiler()
     except ResourceError as error:
-        return str(error)
+        return Attempt(None, str(error))
     texts = [part.read_bytes() for part in sorted(source.parent.iterdir()) if part.is_file()]
     name = hashlib.sha256(b"\0".join([*texts, *map(str.encode, (compiler, *FLAGS)), processor()])).hexdigest()
     try:
         return _load(compiler, source, f"{source.stem}-{name[:20]}.so")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return f"{compiler} made nothing that can be loaded: {_reason(error)}"
+        return Attempt(None, f"{compiler} made nothing that can be loaded: {_reason(error)}")
 
 
-def _load(compiler: str, source: Path, name: str) -> ctypes.CDLL:
+def _load(compiler: str, source: Path, name: str) -> Attempt:
     """Load the library from the cache folder; compile it there first where it is missing, damaged or not trusted.
 
     A cache folder that others can write to, or that cannot be written to, is not used: the library is then compiled
     for this process alone, in a temporary folder.
     """
     folder = cache_folder()
-    if folder is not None and _is_private(folder):
+    reason = "the user has no home folder" if folder is None else _distrust(folder)
+    if folder is not None and not reason:
         path = folder / name
         if not _is_intact(path):
             _compile_into(compiler, source, path)
         if _is_intact(path):
-            return ctypes.CDLL(str(path))
+            return Attempt(ctypes.CDLL(str(path)))
+        reason = f"{path} was changed while it was compiled"
     with tempfile.TemporaryDirectory() as own:
         path = Path(own) / name
         _compile(compiler, source, path)
         # Once loaded it stays in memory, and its file may go.
-        return ctypes.CDLL(str(path))
+        return Attempt(ctypes.CDLL(str(path)), f"compiled for this process only: {reason}")
 
 
 def find_compiler() -> str:
@@ -89,14 +110,36 @@ def cache_folder() -> Path | None:
     return Path(home) / "calque" if Path(home).is_absolute() else None
 
 
-def _is_private(folder: Path) -> bool:
-    """Create the folder where it is missing; return whether it is a real folder that only the user can write to."""
+def _distrust(folder: Path) -> str:
+    """Create the folder where it is missing; return why it cannot be used, or nothing where it can.
+
+    It must be a real folder that only the user can write to, and nobody else may be able to put another in its place.
+    """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A mode holds for the last folder only, and a new cache folder is private too.
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and _is_own(status) and os.access(folder, os.W_OK)
+        above = [(place, place.stat()) for place in folder.parent.resolve(strict=True).joinpath("x").parents]
+    except (OSError, RuntimeError) as error:
+        return f"{folder} cannot be used ({error})"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{folder} is not a folder"
+    if not _is_own(status):
+        return f"others can write to {folder} (chmod go-w, or remove it)"
+    unsafe = next((place for place, status in above if not _keeps_names(status)), None)
+    if unsafe is not None:
+        return f"others can replace {folder}, because they can write to {unsafe}"
+    return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written to"
+
+
+def _keeps_names(status: os.stat_result) -> bool:
+    """Return whether only the user and root can rename the user's folders in a folder.
+
+    Many systems give each user a group of their own, which may write to the home folder.
+    """
+    others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
+    return status.st_uid in (os.geteuid(), 0) and (not status.st_mode & others or bool(status.st_mode & stat.S_ISVTX))
 
 
 def _is_own(status: os.stat_result) -> bool:
@@ -138,6 +181,8 @@ def write_digest(path: Path) -> None:
     digest = _digest_path(path)
     with replacing(digest) as temporary:
         write_synced(temporary, sha256_of(path).encode())
+        # Under a umask that lets the group write, nobody would trust it.
+        temporary.chmod(0o600)
 
 
 def _remove(path: Path) -> None:

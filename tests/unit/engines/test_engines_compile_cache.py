@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,17 +136,53 @@ def somebody_else(cache: Path) -> None:
     cache.chmod(0o755)
 
 
-FOLDERS: dict[str, Callable[[Path], object]] = {"others write": others_write, "link": link, "owner": somebody_else}
+def become_fifo_folder(cache: Path) -> None:
+    cache.rename(cache.with_name("other"))
+    os.mkfifo(cache)
+
+
+FOLDERS: dict[str, Callable[[Path], object]] = {
+    "others write": others_write,
+    "others write above": lambda cache: cache.parent.chmod(0o777),
+    "link": link,
+    "FIFO": become_fifo_folder,
+    "owner": somebody_else,
+    "owner above": lambda cache: os.chown(cache.parent, 12345, 12345),
+}
 
 
 @pytest.mark.parametrize("change", FOLDERS)
 def test_a_folder_that_others_can_write_to_is_not_used(source: Path, cache: Path, change: str) -> None:
-    if change == "owner" and os.geteuid() != 0:
+    if "owner" in change and os.geteuid() != 0:
         pytest.skip("only root can give a folder to somebody else")
     assert answer(source) == 42
     foreign(library(cache))
     FOLDERS[change](cache)
     assert answer(source) == 42
+    # One line describes the folder that is to be repaired.
+    said = compiler.notice(source)
+    assert str(cache.parent) in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_the_cache_is_kept_under_every_umask(source: Path, cache: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert answer(source) == 42
+        first = library(cache).stat().st_mtime_ns
+        assert answer(source) == 42
+    finally:
+        os.umask(before)
+    assert library(cache).stat().st_mtime_ns == first
+    assert compiler.notice(source) == ""
+
+
+def test_threads_that_compile_at_once_share_one_library(source: Path, cache: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(compiler.compiled, [source] * 4))
+    assert all(each is found[0] for each in found)
+    assert library(cache).exists()
 
 
 def test_a_relative_cache_is_ignored(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
