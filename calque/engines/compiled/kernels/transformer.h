@@ -33,12 +33,12 @@ typedef struct {
   const Layer *layer;
 } Stack;
 
-// The input of a step: tokens [R]; the step at which each row began, `born` [R], or nothing where all began at step 0,
-// so that the position of a row is time - born; for each position a vector [D], and cosines and sines [head_width] that
-// queries and keys are turned by, or nothing; the row of each earlier step that a row grew from, [R, time]; the blocks
-// that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers, R then, D], with their R;
-// the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups * head_width] and which places
-// count [B, places].
+// The input of a step: tokens [R]; the step at which each row began, `born` [R], or nothing where all began at step
+// 0, so that the position of a row is time - born; for each position a vector [D], and cosines and sines
+// [head_width] that queries and keys are turned by, or nothing; the row of each earlier step that a row grew from,
+// [R, time]; the blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers,
+// R then, D], with their R; the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups *
+// head_width] and which places count [B, places].
 typedef struct {
   int32_t rows, time, sentences, places;
   const int64_t *tokens;
