@@ -41,9 +41,11 @@ def open_store(
     record = store.record
     if record.num_too_long:
         places = ", ".join(map(str, record.first_too_long))
+        others = record.num_too_long - len(record.first_too_long)
+        places += f" and {others:,} more" if others else ""
         display.note(
             f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
-            f" side and are left out (training pairs {places}…); data.max_length raises the limit"
+            f" side and are left out (training pairs {places}); data.max_length raises the limit"
         )
     if not len(store):
         raise DataError("no pair is left to train on", sets["training"].name)
