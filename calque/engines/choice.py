@@ -16,7 +16,8 @@ from calque.engines.ctranslate2.engine import Setting
 from calque.engines.ctranslate2.folder import Place, open_engine
 from calque.engines.ctranslate2.spec import can_take
 from calque.engines.dense import Layout, bf16, has_bf16, int8, laid_out, transposed
-from calque.engines.eager import Eager, Engine
+from calque.engines.eager import Eager
+from calque.engines.engine import Engine
 from calque.engines.following import Following
 from calque.engines.fused import FusedTransformer
 from calque.errors import ResourceError, UsageError, did_you_mean

@@ -5,18 +5,21 @@ Laying weights out anew costs some milliseconds; noticing a change costs some mi
 
 import copy
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calque.engines.eager import Engine
+from calque.engines.engine import Engine
 from calque.errors import UsageError
 from calque.model import Seq2Seq
+from calque.search.choose import Choose
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
+from calque.search.processors import Processor
+from calque.search.scorer import Scorer
 
 # One number of a parameter by the size of its type in bytes: enough to compare it with what it was.
 _NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
@@ -57,7 +60,7 @@ class WeightsWatch:
         return list(map(id, chain.from_iterable(part.values() for part in self._members)))
 
 
-class Following:
+class Following(Engine):
     """Search with what `make` builds from a model's weights, and build it anew when they have changed.
 
     A copy, a pickle and a forked process build their own. Threads may search at the same time: each keeps the engine
@@ -68,17 +71,27 @@ class Following:
         self.model, self.make = model, make
         self._built = self._build()
 
-    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
-        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
+    def scorer(self) -> Scorer:
+        """Return the scorer of the weights as they are now."""
+        return self._current().scorer()
+
+    def __call__(
+        self,
+        source: Any,
+        lengths: Tensor,
+        prefixes: Tensor,
+        options: SearchConfig,
+        processors: Sequence[Processor] = (),
+        choose: Choose | None = None,
+    ) -> Hypotheses:
+        """Search with the engine of the weights as they are now."""
+        return self._current()(source, lengths, prefixes, options, processors, choose)
+
+    def _current(self) -> Engine:
         watch, engine = self._built
         if watch.has_changed():
             self._built = watch, engine = self._build()
-        return engine(source, lengths, prefixes, options)
-
-    @property
-    def owns_threads(self) -> bool:
-        """Return what the engine that was built says."""
-        return self._built[1].owns_threads
+        return engine
 
     def __getstate__(self) -> tuple[Seq2Seq, Callable[[Seq2Seq], Engine]]:
         """Return what is copied: the model and how to build from it, never memory that was laid out."""

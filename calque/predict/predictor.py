@@ -18,7 +18,8 @@ from calque import rows
 from calque.config import reasons
 from calque.data.collate import collate_pairs
 from calque.engines.choice import Opened, check_engine, choose_engine
-from calque.engines.eager import Eager, Engine
+from calque.engines.eager import Eager
+from calque.engines.engine import Engine
 from calque.errors import DataError, UsageError
 from calque.folder.model_file import open_model
 from calque.folder.recipe_file import first_line, read_sections

@@ -7,7 +7,7 @@ import torch
 from calque.data.files.lines import open_lines
 from calque.data.survey import EVERYTHING, development_sample
 from calque.engines.choice import Opened, choose_engine
-from calque.engines.eager import Engine
+from calque.engines.engine import Engine
 from calque.folder.best import WEIGHTS
 from calque.folder.lock import RunLock
 from calque.folder.model_file import check_weights

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from calque.data.store.token_store import TokenStore
-from calque.engines.eager import Engine
+from calque.engines.engine import Engine
 from calque.folder.best import check_best, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
 from calque.folder.journal import Journal, SilentJournal

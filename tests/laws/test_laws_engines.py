@@ -14,7 +14,8 @@ from calque.engines.compiled.search import Compiled
 from calque.engines.compiled.transformer import CompiledTransformer, Scratch
 from calque.engines.compiled.transformer import why_not as why_not_compiled
 from calque.engines.dense import bf16, laid_out, rounded, transposed
-from calque.engines.eager import Eager, Engine
+from calque.engines.eager import Eager
+from calque.engines.engine import Engine
 from calque.engines.fused import FusedTransformer
 from calque.engines.fused import why_not as why_not_fused
 from calque.model import Seq2Seq

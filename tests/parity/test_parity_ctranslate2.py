@@ -19,7 +19,8 @@ from calque.data.collate import collate_pairs, collate_sources
 from calque.engines.ctranslate2.engine import CTranslate2, Setting
 from calque.engines.ctranslate2.folder import load
 from calque.engines.ctranslate2.spec import can_take, numbered, write_model
-from calque.engines.eager import Eager, Engine
+from calque.engines.eager import Eager
+from calque.engines.engine import Engine
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq
 from calque.search.hypotheses import Hypotheses

@@ -13,32 +13,40 @@ from torch import Tensor
 
 from calque.engines.compiled.layout import Float, Int, Pointer
 from calque.engines.compiled.transformer import CompiledTransformer
-from calque.engines.eager import Eager
+from calque.engines.engine import Branch, Engine
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.rows import select
 from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
-from calque.search.processors import wishes
+from calque.search.scorer import Scorer
 
 # As in the source: the sum of a hypothesis that is none.
 HIDDEN = -1e30
 
 
-class Compiled:
-    """Search with the compiled Transformer, by what it chooses itself where nothing else has a say."""
+class Compiled(Engine):
+    """Search with the compiled Transformer; greedy and beam search are compiled too."""
 
-    owns_threads = False
+    honours = frozenset(
+        ("beam", "n_best", "max_length_ratio", "max_length_extra", "length_penalty", "normalisation", "unknown")
+    )
 
     def __init__(self, scorer: CompiledTransformer) -> None:
-        self.scorer, self.rest = scorer, Eager(scorer)
+        self._scorer = scorer
 
-    @torch.no_grad()
-    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
-        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
-        if prefixes.shape[1] or wishes(options) or not len(lengths):
-            return self.rest(source, lengths, prefixes, options)
-        return search(self.scorer, source, max_lengths(lengths, options), options)
+    def scorer(self) -> Scorer:
+        """Return the compiled model."""
+        return self._scorer
+
+    def branch(self, options: SearchConfig) -> Branch:
+        """Return the compiled search."""
+
+        @torch.no_grad()
+        def whole(source: Any, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
+            return search(self._scorer, source, max_lengths(lengths, options), options)
+
+        return whole
 
 
 def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:

@@ -7,18 +7,20 @@ of nothing but </s>) is rare, and such sentences go to the engine that every mod
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from calque.engines.eager import Engine
+from calque.engines.engine import PREFIX, Branch, Engine
 from calque.ids import BOS, EOS, PAD
 from calque.rows import select
 from calque.search.hypotheses import Hypotheses
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.processors import IMPOSSIBLE
+from calque.search.scorer import Scorer
 
 ComputeType = Literal["float32", "int8", "int16", "bfloat16"]
 # It stops when beam · patience outputs have ended; calque goes on for as long as a living one may win.
@@ -57,23 +59,37 @@ class Found:
         return not self.ended or len(self.tokens) > limit or PAD in self.tokens or BOS in self.tokens
 
 
-class CTranslate2:
+class CTranslate2(Engine):
     """Search with its `translator`, whose vocabularies have the `names`.
 
     `rest` searches what it cannot, and batches of sources or targets longer than the `longest` two that it takes.
     """
 
     owns_threads = True
+    honours = frozenset(
+        (
+            PREFIX,
+            *("beam", "n_best", "max_length_ratio", "max_length_extra", "min_length"),
+            *("length_penalty", "normalisation", "no_repeat_ngram", "unknown"),
+        )
+    )
 
     def __init__(self, translator: Any, names: Names, rest: Engine, longest: tuple[int, int], workers: int = 1) -> None:
         self.translator, self.rest, self.longest, self.workers = translator, rest, longest, workers
         self.source_names, self.target_names = names
         self.ids = {name: number for number, name in enumerate(self.target_names)}
 
-    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
-        """Return the best outputs of the B sentences of the record `source`, `lengths` [B] tokens long."""
+    def scorer(self) -> Scorer:
+        """Return what scores the tokens of the other engine: CTranslate2 does not make single steps."""
+        return self.rest.scorer()
+
+    def branch(self, options: SearchConfig) -> Branch:
+        """Return the search of CTranslate2."""
+        return partial(self._whole, options)
+
+    def _whole(self, options: SearchConfig, source: Any, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
         limits = max_lengths(lengths, options)
-        if not len(lengths) or self._is_too_long(lengths, limits):
+        if self._is_too_long(lengths, limits):
             return self.rest(source, lengths, prefixes, options)
         rows = [row[:length] for row, length in zip(source.tokens.tolist(), lengths.tolist(), strict=True)]
         begun = [[token for token in row if token != PAD] for row in prefixes.tolist()]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from calque.engines.eager import Engine
+from calque.engines.engine import Engine
 from calque.errors import DataError, UsageError
 from calque.model import ModelConfig, build
 from calque.predict.ensemble import SharedReader

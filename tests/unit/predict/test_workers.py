@@ -18,7 +18,7 @@ from torch import Tensor
 
 from calque.batch import Source
 from calque.catalog import architecture
-from calque.engines.eager import Engine
+from calque.engines.engine import Engine
 from calque.errors import ResourceError
 from calque.model import ModelConfig, build
 from calque.predict.predictor import Predictor, single
