@@ -35,6 +35,12 @@ class Memory:
     segment: Tensor | None = None
 
 
+def as_memory(states: Tensor, mask: Tensor) -> Memory:
+    """Return states [B, S, D] as a memory whose summary is their mean where `mask` [B, S] is true."""
+    total = (states * mask.unsqueeze(-1)).sum(dim=1, keepdim=True)
+    return Memory(states, mask, (total / mask.sum(dim=1)[:, None, None],))
+
+
 @dataclass(frozen=True)
 class Output:
     """Hold what a decoder says: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from calque.nn.attention.short_softmax import softmax
+from calque.nn.attention.short_softmax import short_softmax
 from calque.nn.dropout import Dropout
+from calque.nn.init import glorot
 from calque.nn.transformer.mixer import Mixer, Sight
 from calque.nn.transformer.positions import Turn, rotate
 from calque.rows import join
@@ -115,7 +116,7 @@ class MultiHeadAttention(nn.Module):
         """Return (mixed [B, T, D], weights [B, H, T, S]); `bias` (−inf hides) broadcasts to the scores."""
         # Plain products: on a CPU fused attention loses on the short rows that sentences are.
         scores = self.product(query, keys.transpose(-1, -2))
-        weights = softmax(scores if bias is None else scores + bias)
+        weights = short_softmax(scores if bias is None else scores + bias)
         mixed = self.product(self.dropout(weights), values)
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
 
@@ -174,14 +175,6 @@ def hide_padding(mask: Tensor, like: Tensor) -> Tensor:
 def hide_future(position: Tensor, places: Tensor, like: Tensor) -> Tensor:
     """Return a bias [.., C]: −inf where a place [C] lies after the `position` [.., 1] that looks, else 0."""
     return _bias(places > position, like)
-
-
-def glorot(linear: nn.Linear, num_blocks: int = 1) -> None:
-    """Draw the weights by Glorot & Bengio 2010, each of the stacked blocks on its own; zero the bias, if any."""
-    for block in linear.weight.data.chunk(num_blocks):
-        nn.init.xavier_uniform_(block)
-    if linear.bias is not None:
-        nn.init.zeros_(linear.bias)
 
 
 def _bias(hidden: Tensor, like: Tensor) -> Tensor:

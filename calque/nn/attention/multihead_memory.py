@@ -30,10 +30,10 @@ class MultiHeadAttentionConfig(AttentionOptions):
                 f"model.decoder.attention.heads: {name}, {width}, must be a multiple of heads, {self.heads};"
                 " change one of them or set model.decoder.attention.width"
             )
-        return HeadsAttention(self, query_width, memory_width)
+        return MultiHeadMemoryAttention(self, query_width, memory_width)
 
 
-class HeadsAttention(Attention):
+class MultiHeadMemoryAttention(Attention):
     """Score by (W query) · (U memory) / √A in each head, mix V memory, and project back to the memory's width."""
 
     def __init__(self, config: MultiHeadAttentionConfig, query_width: int, memory_width: int) -> None:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 SHORT = 32
 
 
-def softmax(scores: Tensor) -> Tensor:
+def short_softmax(scores: Tensor) -> Tensor:
     """Return the softmax of `scores` [.., N] over the last dimension."""
     by_hand = scores.requires_grad and scores.shape[-1] < SHORT
     if by_hand and scores.device.type == "cpu" and scores.dtype == torch.float32:

@@ -12,8 +12,7 @@ from calque.config import Config, DropoutRate, Layers, NumEdgeKinds, Width
 from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
 from calque.nn.graph.edges import num_relations, relations
-from calque.nn.graph.layers import as_memory
-from calque.nn.parts import Encoder, Memory, MemoryShape
+from calque.nn.parts import Encoder, Memory, MemoryShape, as_memory
 
 
 class GatedGraphEncoderConfig(Config):

@@ -13,7 +13,7 @@ from calque.config import Config, DropoutRate, Layers, NumEdgeKinds, NumHeads, U
 from calque.errors import UsageError
 from calque.nn.dropout import AddDropped, Dropout
 from calque.nn.embedding import Embedding
-from calque.nn.parts import Encoder, Memory, MemoryShape
+from calque.nn.parts import Encoder, Memory, MemoryShape, as_memory
 from calque.nn.transformer.feed_forward import Activation, build_feed_forward
 
 
@@ -86,9 +86,3 @@ class GraphLayersEncoder(Encoder):
         for layer in self.layers:
             values = layer(values, joined, bias)
         return as_memory(self.norm(values), source.mask)
-
-
-def as_memory(states: Tensor, mask: Tensor) -> Memory:
-    """Return states [B, S, D] as a memory whose summary is their mean where `mask` [B, S] is true."""
-    total = (states * mask.unsqueeze(-1)).sum(dim=1, keepdim=True)
-    return Memory(states, mask, (total / mask.sum(dim=1)[:, None, None],))

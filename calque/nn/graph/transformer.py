@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from calque.batch import Source
-from calque.nn.attention.multihead import glorot
 from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
 from calque.nn.graph.edges import num_relations, relations
 from calque.nn.graph.layers import GraphLayersConfig, GraphLayersEncoder
+from calque.nn.init import glorot
 
 
 class GraphTransformerEncoderConfig(GraphLayersConfig):

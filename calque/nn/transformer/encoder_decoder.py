@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.config import LossWeight
 from calque.errors import UsageError
-from calque.nn.attention.attention import repetition
+from calque.nn.attention.attention import attended_before, repetition
 from calque.nn.attention.multihead import hide_future, hide_padding
 from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
-from calque.nn.parts import Decoder, Encoder, Memory, MemoryShape, Output
+from calque.nn.parts import Decoder, Encoder, Memory, MemoryShape, Output, as_memory
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.layers import DecoderLayer, EncoderLayer, kept_layers
 from calque.nn.transformer.mixer import Sight
@@ -101,10 +101,7 @@ class TransformerEncoder(Encoder):
         turn = self.positions.turn(place)
         for index in kept_layers(len(self.layers), self.layer_drop, self.training):
             values = self.layers[index](values, bias, turn)
-        states = self.norm(values)
-        kept = states * source.mask.unsqueeze(-1)
-        mean = kept.sum(dim=1, keepdim=True) / source.mask.sum(dim=1)[:, None, None]
-        return Memory(states, source.mask, (mean,))
+        return as_memory(self.norm(values), source.mask)
 
 
 class TransformerDecoder(Decoder):
@@ -177,7 +174,7 @@ class TransformerDecoder(Decoder):
         if not self.coverage_loss:
             return Output(self.norm(values), attention)
         # What was attended to before each position: the sums up to the one before it.
-        before = nn.functional.pad(attention[:, :-1].cumsum(dim=1), (0, 0, 1, 0))
+        before = attended_before(attention)
         return Output(self.norm(values), attention, self.coverage_loss * repetition(attention, before))
 
     @property

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from calque.nn.attention.multihead import glorot
 from calque.nn.dropout import Dropout
+from calque.nn.init import glorot
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"]
 Function = Callable[[Tensor], Tensor]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from calque.config import Config
-from calque.nn.attention.multihead import glorot
+from calque.nn.init import glorot
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.mixer import Mixer, Sight
 

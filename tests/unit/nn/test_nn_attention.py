@@ -17,7 +17,7 @@ from calque.nn.attention.dot import DotAttentionConfig, GeneralAttentionConfig, 
 from calque.nn.attention.kinds import AttentionConfig
 from calque.nn.attention.local import LocalAttention, LocalAttentionConfig
 from calque.nn.attention.location import LocationAttentionConfig
-from calque.nn.attention.multihead_memory import HeadsAttention, MultiHeadAttentionConfig
+from calque.nn.attention.multihead_memory import MultiHeadAttentionConfig, MultiHeadMemoryAttention
 from calque.nn.parts import Memory
 from calque.text.source import plain_sources
 
@@ -150,7 +150,7 @@ def test_every_kind_gives_padding_nothing_and_mixes_in_the_memorys_width(member,
 def test_heads_are_those_of_the_library() -> None:
     """With one width on all sides and no bias for the keys it is `torch.nn.MultiheadAttention`."""
     attention = made(MultiHeadAttentionConfig(heads=3), WIDTH)
-    assert isinstance(attention, HeadsAttention)
+    assert isinstance(attention, MultiHeadMemoryAttention)
     library = nn.MultiheadAttention(WIDTH, 3, batch_first=True)
     parts = (attention.query, attention.key, attention.value)
     library.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calque.nn.attention.short_softmax import SHORT, softmax
+from calque.nn.attention.short_softmax import SHORT, short_softmax
 
 
 @pytest.mark.parametrize("length", [1, 2, 11, SHORT - 1, SHORT])
@@ -12,7 +12,7 @@ def test_values_and_gradients_are_those_of_torch(length: int) -> None:
     scores, upstream = (torch.randn(3, 2, 5, length, generator=draw) * 4 for _ in range(2))
     scores[1, :, :, length // 2 + 1 :] = float("-inf")
     found, expected = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-    shares, wanted = softmax(found), expected.softmax(dim=-1)
+    shares, wanted = short_softmax(found), expected.softmax(dim=-1)
     assert torch.allclose(shares, wanted, atol=1e-5)
     assert not shares[1, :, :, length // 2 + 1 :].any()
     shares.backward(upstream)
