@@ -68,10 +68,11 @@ def check(
     as_json: given.AsJson = False,
 ) -> None:
     """Find what is wrong with a file of pairs; exit code 3 where training would refuse it."""
+    require_files(*data, other)
     from calque.cli.common import data_settings
 
     columns, valid = data_settings(settings or [])
-    require_files(*data, other, valid)
+    require_files(valid)
     from calque import api
 
     report = api.check(*data, other=other, columns=columns, valid=valid)

@@ -76,6 +76,15 @@ def spread_text(layer: Layer) -> Layer:
     return layer | {"text": own}
 
 
+def with_types(settings: Layer, values: Layer) -> Layer:
+    """Return settings whose values have the types of the validated `values`: "32" for a width becomes 32."""
+    typed: Layer = {}
+    for key, part in settings.items():
+        value = values.get(key, part)
+        typed[key] = with_types(part, value) if isinstance(part, dict) and isinstance(value, dict) else value
+    return typed
+
+
 def validate(layer: Layer) -> Recipe:
     """Return the recipe; UsageError with path, what must hold, what is, and the nearest known name.
 

@@ -14,7 +14,7 @@ from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
 from calque.folder.record import read_record, versions, write_record
 from calque.recipe.graphs import fit_edges
-from calque.recipe.layers import Layer, flatten, merge, spread_text, validate
+from calque.recipe.layers import Layer, flatten, merge, spread_text, validate, with_types
 from calque.recipe.lengths import default_max_length
 from calque.recipe.origin import with_origin
 from calque.recipe.presets import preset
@@ -228,7 +228,8 @@ def _recipe(request: Request, facts: Survey, machine: Machine, display: Display)
     settings = spread_text(with_origin(request.settings, request.choice.languages))
     base = Recipe().model_dump()
     # Invalid settings are refused here, before other defaults are derived from them.
-    validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
+    checked = validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
+    settings = with_types(settings, checked.model_dump())
     made = preset(request.choice, facts, machine, settings)
     recipe = validate(merge(merge(base, made.layer), settings))
     check_rules(recipe)

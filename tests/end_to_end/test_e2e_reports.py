@@ -25,9 +25,10 @@ def test_check_counts_and_fixes(command: Command, tmp_path: Path) -> None:
     """Say what is wrong with its line; the clean copy holds the rest and is found clean."""
     data = write_faulty(tmp_path)
     done = command("check", data, "--fix", tmp_path / "clean.tsv")
-    assert done.code == 0, done.err
+    # Training would refuse the data as they are.
+    assert done.code == 3, done.err
     assert "faulty.tsv:10" in done.out
-    assert "1 pairs with a blank target" in done.out
+    assert "1 pairs with an empty target" in done.out
     kept = (tmp_path / "clean.tsv").read_text(encoding="utf-8").splitlines()
     assert kept == [f"{source}\t{target}" for source, target in dict.fromkeys(pairs(6))]
     again = json.loads(command("check", tmp_path / "clean.tsv", "--json").out)

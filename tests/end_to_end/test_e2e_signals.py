@@ -82,7 +82,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
     process.send_signal(number)
     ended = finish(process)
     assert ended.code == code
-    assert "the same command goes on" in ended.err
+    assert "the same command continues" in ended.err
     assert "\r" not in said + ended.err
     assert "\x1b" not in said + ended.err
     before = steps(tmp_path / "run")

@@ -192,7 +192,9 @@ def _help(team: Team, gradients: list[Tensor], connection: Connection, foreign: 
     """Run as a helper until the parent is gone; the parent alone handles interruptions."""
     begin(signal.SIGINT, signal.SIGTERM)
     for other in foreign:
-        other.close()
+        # It may be closed already: the garbage collector of this process also ends what the parent had forgotten.
+        with suppress(OSError):
+            other.close()
     for parameter, gradient in zip(team.parameters, gradients, strict=True):
         parameter.grad = gradient
     # The pipe ends with the parent.
