@@ -128,7 +128,8 @@ def train(
             return
         outcome = run_training(request, fresh, display, verbose)
     if outcome and outcome.signal:
-        typer.echo(f"saved in {request.out}; the same command continues", err=True)
+        where = f"saved at step {outcome.step:,} in {request.out}" if outcome.step else "interrupted"
+        typer.echo(f"{where}; the same command continues", err=True)
         _leave(128 + outcome.signal)
     if as_json:
         from calque import api

@@ -25,6 +25,7 @@ from calque.runs.integrity import COMPLETION, check_recorded, is_complete
 from calque.runs.prepare import Prepared, prepare
 from calque.runs.request import Request
 from calque.system.files import remove_temporaries, sha256_of
+from calque.system.signals import Interrupted, Interruption
 from calque.tasks.kinds import task_metrics
 from calque.training.run import Outcome, Run
 from calque.training.starts.model import start_from_model
@@ -41,35 +42,46 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
         # Before the lock makes the folder: a misspelt name must not leave one behind.
         if path != "-" and not Path(path).exists():
             open_lines(path)
-    with RunLock(request.out):
-        prepared = prepare(request, fresh, display)
-        recipe = prepared.recipe
-        if prepared.is_finished:
-            if is_complete(request.out):
-                check_weights(request.out)
-                limits = limits_of(recipe.train)
-                display.note(
-                    f"{request.out} is finished. Raise a limit ({limits}) to continue, or start again with --fresh"
-                )
-            else:
-                check_recorded(request.out)
-                _complete(request.out, recipe, prepared, display)
-            return None
-        for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
-            display.note(f"{key} = {value}")
-        # Until the run is complete again, its weights are not those of the manifest.
-        for name in COMPLETION:
-            (request.out / name).unlink(missing_ok=True)
-        run = _run(request.out, prepared, display)
-        if not run.resume():
-            _start(recipe, prepared, run, display)
-        outcome = run.train()
-        if outcome.signal:
-            return outcome
-        display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
-        write_record(request.out, {"seconds": run.elapsed.seconds})
-        _complete(request.out, recipe, prepared, display)
+    with RunLock(request.out), Interruption() as interruption:
+        try:
+            with interruption.raising():
+                return _trained(request, fresh, display, verbose, interruption)
+        except Interrupted as interrupted:
+            return Outcome("interrupted", 0, 0, None, interrupted.number)
+
+
+def _trained(
+    request: Request, fresh: bool, display: Display, verbose: bool, interruption: Interruption
+) -> Outcome | None:
+    prepared = prepare(request, fresh, display)
+    recipe = prepared.recipe
+    if prepared.is_finished:
+        if is_complete(request.out):
+            check_weights(request.out)
+            limits = limits_of(recipe.train)
+            display.note(
+                f"{request.out} is finished. Raise a limit ({limits}) to continue, or start again with --fresh"
+            )
+        else:
+            check_recorded(request.out)
+            _complete(request.out, recipe, prepared, display)
+        return None
+    for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
+        display.note(f"{key} = {value}")
+    # Until the run is complete again, its weights are not those of the manifest.
+    for name in COMPLETION:
+        (request.out / name).unlink(missing_ok=True)
+    run = _run(request.out, prepared, display)
+    if not run.resume():
+        _start(recipe, prepared, run, display)
+    with interruption.deferring():
+        outcome = run.train(interruption)
+    if outcome.signal:
         return outcome
+    display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
+    write_record(request.out, {"seconds": run.elapsed.seconds})
+    _complete(request.out, recipe, prepared, display)
+    return outcome
 
 
 def _run(folder: Path, prepared: Prepared, display: Display) -> Run:

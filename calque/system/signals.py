@@ -1,17 +1,31 @@
-"""SIGTERM and Ctrl-C: finish the update, save, leave. A second Ctrl-C leaves at once."""
+"""SIGTERM and Ctrl-C: stop at the next safe point, save, exit. A second signal exits at once."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 
+class Interrupted(BaseException):
+    """The signal `number` has arrived while work may be abandoned."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
 class Interruption:
-    """Note the first signal while the block runs; `signal` is its number, 0 before. Elsewhere than in the main thread
-    signals stay as they are."""
+    """Note the first signal while the block runs; `signal` is its number, 0 before.
+
+    Inside `raising` the signal also raises `Interrupted`, so that long work ends within a second. Outside the main
+    thread signals stay as they are.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._raises = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -26,7 +40,29 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise `Interrupted` when a signal arrives inside, or at once where one has arrived before."""
+        before, self._raises = self._raises, True
+        try:
+            if self.signal:
+                raise Interrupted(self.signal)
+            yield
+        finally:
+            self._raises = before
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Only note a signal that arrives inside; the block decides itself when to stop."""
+        before, self._raises = self._raises, False
+        try:
+            yield
+        finally:
+            self._raises = before
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             raise KeyboardInterrupt
         self.signal = number
+        if self._raises:
+            raise Interrupted(number)

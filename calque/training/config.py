@@ -57,6 +57,8 @@ class TrainConfig(Config):
     """Updates between validations."""
     save_every: Count = 500
     """Updates between checkpoints."""
+    save_minutes: float = Field(10.0, gt=0, le=1e6, allow_inf_nan=False)
+    """Minutes between checkpoints, where `save_every` updates take longer."""
     validation_sentences: Count = 1000
     """Sentences of the development set that are translated at a validation."""
     validation_beam: NumHypotheses = 1

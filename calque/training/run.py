@@ -18,7 +18,7 @@ from calque.predict.predictor import Predictor
 from calque.report.progress import Display, SilentDisplay, UpdateEvent, ValidEvent
 from calque.report.time_left import TimeLeft
 from calque.system.memory import freed_memory_kept
-from calque.system.signals import Interruption
+from calque.system.signals import Interrupted, Interruption
 from calque.training.config import TrainConfig, seconds_of
 from calque.training.gradients.forked import gradients_shared
 from calque.training.gradients.here import Gradients
@@ -96,6 +96,7 @@ class Run:
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
         self.last_timing = 0.0
         self.marks: dict[str, dict[str, Any]] = {}
+        self.is_unvalidated, self.validated = False, 0
         self.engine_said = self.predictor.engine_said
 
     def resume(self) -> bool:
@@ -106,39 +107,53 @@ class Run:
         name, snapshot = found
         put_back(self.parts, snapshot)
         self.marks = snapshot.state.get("journals", {})
+        self.is_unvalidated = snapshot.state.get("unvalidated", False)
         check_best(self.folder, is_needed=self.patience.best_score is not None)
         self.display.note(f"resumed from {name}")
         return True
 
-    def train(self) -> Outcome:
-        """Train to the end of the recipe, or until patience, time or a signal ends it."""
-        if self._is_trained():
+    def train(self, interruption: Interruption) -> Outcome:
+        """Train to the end of the recipe, or until patience, time or a signal ends it.
+
+        A signal ends a validation, or the computation of an update, within a second. The checkpoint is then of the last
+        whole update, and a validation that was ended is the first thing that the same command does.
+        """
+        if self._is_trained() and not self.is_unvalidated:
             return self._stopped(self.completion.reason or f"reached {self.position.step:,} updates", 0)
         with (
             self._journal("metrics.jsonl") as metrics,
             self._journal("timing.jsonl") as timing,
-            Interruption() as interruption,
             freed_memory_kept(),
             gradients_shared(self.learner, self.config) as own,
         ):
-            outcome = None
-            mark = time.monotonic()
-            for update in self._updates(over_ranks(own, self.optimized, self.ranks)):
-                self._log(update, metrics, timing)
-                if update.step % self.config.validate_every == 0:
-                    self._validate(metrics)
-                now = time.monotonic()
-                self.elapsed.seconds += now - mark
-                mark = now
-                outcome = self._stop_here(interruption.signal, metrics)
-                if outcome or update.step % self.config.save_every == 0:
-                    self._save(metrics)
-                if outcome:
-                    break
-            if outcome is None:
-                outcome = self._complete(f"reached {self.config.max_epochs} epochs", metrics)
-                self._save(metrics)
+            gradients = over_ranks(own, self.optimized, self.ranks)
+            try:
+                outcome = self._train(gradients, metrics, timing, interruption)
+            except Interrupted as interrupted:
+                outcome = self._stopped("interrupted", interrupted.number)
+            self._save(metrics)
         return outcome
+
+    def _train(self, gradients: Gradients, metrics: Journal, timing: Journal, interruption: Interruption) -> Outcome:
+        """Train until the run ends; the caller saves. Raises Interrupted where a signal ends a long computation."""
+        if self.is_unvalidated:
+            self._validate(metrics, interruption)
+            if outcome := self._stop_here(interruption, metrics):
+                return outcome
+        mark = saved = time.monotonic()
+        for update in self._updates(gradients, interruption):
+            self._log(update, metrics, timing)
+            if update.step % self.config.validate_every == 0:
+                self._validate(metrics, interruption)
+            now = time.monotonic()
+            self.elapsed.seconds += now - mark
+            mark = now
+            if outcome := self._stop_here(interruption, metrics):
+                return outcome
+            if update.step % self.config.save_every == 0 or now - saved >= 60 * self.config.save_minutes:
+                self._save(metrics)
+                saved = time.monotonic()
+        return self._complete(f"reached {self.config.max_epochs} epochs", metrics, interruption)
 
     @property
     def optimized(self) -> list[nn.Parameter]:
@@ -152,22 +167,22 @@ class Run:
             else SilentJournal()
         )
 
-    def _updates(self, gradients: Gradients) -> Iterator[Update]:
+    def _updates(self, gradients: Gradients, interruption: Interruption) -> Iterator[Update]:
         config = self.config
 
         def rate(step: int) -> float:
             return learning_rate(config.schedule, config.lr, config.warmup, step, self.num_updates)
 
         batches = read_batches(self.store, config, self.position)
-        return updates(self.model, self.optimizer, batches, gradients, rate, config, self.position)
+        return updates(self.model, self.optimizer, batches, gradients, rate, config, self.position, interruption)
 
-    def _stop_here(self, signal: int, metrics: Journal) -> Outcome | None:
-        """Return the outcome where the run ends after this update, None where it goes on."""
+    def _stop_here(self, interruption: Interruption, metrics: Journal) -> Outcome | None:
+        """Return the outcome where the run ends after this update, None where it continues."""
         reason = self._reason_to_stop() if self.ranks.is_first else ""
-        is_complete, signal = self.ranks.agree(bool(reason), signal)
+        is_complete, signal = self.ranks.agree(bool(reason), interruption.signal)
         # A run that is complete is complete, also where a signal came with its last update.
         if is_complete:
-            return self._complete(reason, metrics)
+            return self._complete(reason, metrics, interruption)
         return self._stopped("interrupted", signal) if signal else None
 
     def _reason_to_stop(self) -> str:
@@ -182,10 +197,10 @@ class Run:
             return f"reached the time limit of {self.config.time}"
         return ""
 
-    def _complete(self, reason: str, metrics: Journal) -> Outcome:
+    def _complete(self, reason: str, metrics: Journal, interruption: Interruption) -> Outcome:
         """End the run by itself: validate the last weights, and record the reason for the checkpoint to come."""
-        if self.position.step % self.config.validate_every:
-            self._validate(metrics)
+        if self.validated != self.position.step and self.position.step % self.config.validate_every:
+            self._validate(metrics, interruption)
         self.completion.reason, self.completion.limits = reason, self._limits()
         return self._stopped(reason, 0)
 
@@ -220,13 +235,17 @@ class Run:
         best = self.patience.best_score or 0.0
         return f"{first.name} {best if first.higher_is_better else -best:.2f}"
 
-    def _validate(self, metrics: Journal) -> None:
+    def _validate(self, metrics: Journal, interruption: Interruption) -> None:
         """Score the weights that answer, and save them where they are the best; the first rank does so alone."""
         if not self.ranks.is_first:
             return
         start = time.monotonic()
+        self.is_unvalidated = True
         with self.optimizer.answering_weights():
-            self._judge(self._score(), metrics)
+            with interruption.raising():
+                result = self._score()
+            self._judge(result, metrics)
+        self.is_unvalidated, self.validated = False, self.position.step
         self.clock.paused(time.monotonic() - start)
 
     def _judge(self, result: Validation, metrics: Journal) -> None:
@@ -256,5 +275,6 @@ class Run:
         start = time.monotonic()
         snapshot = take(self.parts)
         snapshot.state["journals"] = {"metrics": metrics.mark()}
+        snapshot.state["unvalidated"] = self.is_unvalidated
         save_checkpoint(self.folder, self.position.step, snapshot)
         self.clock.paused(time.monotonic() - start)

@@ -15,9 +15,10 @@ from calque.data.collate import collate
 from calque.data.store.token_store import TokenStore
 from calque.errors import Diverged
 from calque.model import Seq2Seq
+from calque.system.signals import Interrupted, Interruption
 from calque.training.config import TrainConfig
 from calque.training.gradients.here import Gradients
-from calque.training.state import Position
+from calque.training.state import Position, RandomState
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ def updates(
     rate: Callable[[int], float],
     config: TrainConfig,
     position: Position,
+    interruption: Interruption | None = None,
 ) -> Iterator[Update]:
     """Train on `batches`, the micro-batches of one update each, and yield a record after each; `position` moves along.
 
     `rate` gives the learning rate of an update's number; each parameter group has it times its `multiplier`, 1 where
-    the group names none. Raises Diverged when loss or gradient is not finite.
+    the group names none. Raises Diverged when loss or gradient is not finite, and Interrupted where `interruption` ends
+    an update half-way, which is then undone.
     """
     for micro_batches in batches:
         start = time.perf_counter()
@@ -54,7 +57,7 @@ def updates(
         lr = rate(position.step)
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("multiplier", 1.0)
-        loss, tokens = gradients(micro_batches)
+        loss, tokens = _computed(gradients, micro_batches, optimizer, position, interruption or Interruption())
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
@@ -64,6 +67,27 @@ def updates(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         yield Update(position.step, position.epoch + 1, loss, lr, norm, tokens, time.perf_counter() - start)
+
+
+def _computed(
+    gradients: Gradients,
+    micro_batches: list[Batch],
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+    interruption: Interruption,
+) -> tuple[float, int]:
+    """Compute the gradients of an update; where a signal ends this half-way, undo what it has changed so far."""
+    random = RandomState()
+    before = random.tensors()
+    try:
+        with interruption.raising():
+            return gradients(micro_batches)
+    except Interrupted:
+        random.restore(before, {})
+        optimizer.zero_grad(set_to_none=True)
+        position.step -= 1
+        position.done -= 1
+        raise
 
 
 def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> Iterator[list[Batch]]:
