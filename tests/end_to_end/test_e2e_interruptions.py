@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(data: Path, out: Path) -> Outcome | None:
     named = Named("gru", "tiny", DEFAULT_TASK, None)
-    return run_training(make_request([str(data)], out, named, list(BRIEF)), False, SilentDisplay())
+    return run_training(make_request([str(data)], out, named, [*BRIEF, "train.threads=1"]), False, SilentDisplay())
 
 
 @pytest.fixture(scope="module")
