@@ -15,8 +15,10 @@ from calque.cli import options as given
 from calque.cli.early import require_files, require_folder
 from calque.cli.exchange import export_model, import_model
 from calque.cli.options import EngineName, OutputForm, Space
+from calque.cli.streams import discard_output, is_full, open_closed_streams
 from calque.cli.unknown import refuse_unknown_command, unknown_option
 from calque.errors import CalqueError, UsageError
+from calque.system.signals import Interrupted, Interruption
 from calque.tasks.table import DEFAULT_TASK
 
 app = typer.Typer(
@@ -249,23 +251,38 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; errors of the user are one message, faults of calque a traceback."""
     # Torch alone makes a hundred thousand objects that stay: looking through them again and again costs half a second.
     gc.set_threshold(50_000, 20, 100)
+    open_closed_streams()
     try:
-        _run(arguments)
-        sys.stdout.flush()
+        # SIGTERM ends the command as Ctrl-C does, so that half-written files are removed.
+        with Interruption() as interruption, interruption.raising():
+            _run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has had enough; a second error at exit must not follow.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         _leave(0)
+    except OSError as error:
+        if not is_full(error):
+            _fault()
+        discard_output()
+        place = error.filename or "the output"
+        typer.echo(f"calque: cannot write {place}: {error.strerror}. Free some space and run it again", err=True)
+        _leave(4)
+    except Interrupted as interrupted:
+        _leave(128 + interrupted.number)
     except KeyboardInterrupt:
         _leave(130)
     except MemoryError:
         typer.echo("calque: out of memory; lower --size, train.micro_batch_tokens or --batch", err=True)
         _leave(4)
     except Exception:
-        traceback.print_exc()
-        typer.echo("calque: this is a fault of calque; please report it with the lines above", err=True)
-        _leave(1)
+        _fault()
     _leave(0)
+
+
+def _fault() -> NoReturn:
+    traceback.print_exc()
+    typer.echo("calque: this is a fault of calque; please report it with the lines above", err=True)
+    _leave(1)
 
 
 def _run(arguments: Sequence[str] | None) -> None:

@@ -63,8 +63,10 @@ def save_checkpoint(run: Path, step: int, snapshot: Snapshot, keep: int = 2, pro
         sync_folder(folder)
         write_atomic(run / "latest", f"{final.name}\n")
         _remove_old(folder, final.name, keep, protect)
-    except OSError as error:
+    except (OSError, ResourceError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, ResourceError):
+            raise
         raise cannot_write(final, error, needed) from error
     return final
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calque.errors import UsageError
-from calque.system.files import write_atomic
+from calque.system.files import cannot_write, write_atomic
 
 
 class Journal:
@@ -25,13 +25,18 @@ class Journal:
         else:
             kept = _marked(path, mark)
         write_atomic(path, kept)
-        self._hash, self._num_bytes = hashlib.sha256(kept), len(kept)
+        self._path, self._hash, self._num_bytes = path, hashlib.sha256(kept), len(kept)
         self._file = path.open("ab", buffering=0)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one line."""
         line = _line(row).encode()
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            # A line is whole or absent.
+            os.ftruncate(self._file.fileno(), self._num_bytes)
+            raise cannot_write(self._path, error, len(line)) from error
         self._hash.update(line)
         self._num_bytes += len(line)
 

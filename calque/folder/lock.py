@@ -5,6 +5,7 @@ The file RUN/lock stays with the run; only the lock on it counts, and the PID in
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,9 +56,17 @@ class RunLock:
         """Open the file and lock it."""
         try:
             self._run.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Neither a link nor a FIFO is opened, so that nothing outside the folder is ever emptied.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o644)
         except OSError as error:
             raise ResourceError(f"Cannot open the lock {self._path}: {error.strerror}.") from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(descriptor)
+            raise ResourceError(
+                f"{self._path} is not a file that calque wrote: it is a link or not a regular file. Remove it."
+            )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -111,4 +111,5 @@ def _run_name(data: Sequence[str]) -> str:
     name = Path(data[0]).name
     for ending in (".gz", ".tsv", ".csv", ".jsonl", ".txt"):
         name = name.removesuffix(ending)
-    return name or "pairs"
+    # A name of dots would be the folder of all runs, or the one above it.
+    return name.lstrip(".") or "pairs"

@@ -17,9 +17,16 @@ _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` (text as UTF-8, line ends unchanged) so that no reader ever sees a part of it."""
-    with replacing(path) as temporary:
-        write_synced(temporary, data.encode() if isinstance(data, str) else data)
+    """Replace `path` by `data` (text as UTF-8, line ends unchanged) so that no reader ever sees a part of it.
+
+    Raises ResourceError where the disk is full or cannot be written to.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    try:
+        with replacing(path) as temporary:
+            write_synced(temporary, content)
+    except OSError as error:
+        raise cannot_write(path, error, len(content)) from error
 
 
 @contextmanager
@@ -42,11 +49,6 @@ def write_synced(path: Path, *parts: bytes | memoryview) -> None:
             file.write(part)
         file.flush()
         os.fsync(file.fileno())
-
-
-def fsync_file(path: Path) -> None:
-    """Wait until what was written to `path`, by whatever library, is on the disk."""
-    _fsync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from calque.data.store.token_store import TokenStore
 from calque.engines.engine import Engine
+from calque.errors import ResourceError
 from calque.folder.best import check_best, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
 from calque.folder.journal import Journal, SilentJournal
@@ -42,6 +43,7 @@ from calque.training.updates import Update, count_updates, read_batches, updates
 from calque.training.validation import Development, Validation, validate
 
 TIMING_EVERY = 10.0
+MOST_FAILED_SAVES = 3
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Run:
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
         self.last_timing = 0.0
         self.marks: dict[str, dict[str, Any]] = {}
-        self.is_unvalidated, self.validated = False, 0
+        self.is_unvalidated, self.validated, self.failed_saves = False, 0, 0
         self.engine_said = self.predictor.engine_said
 
     def resume(self) -> bool:
@@ -151,7 +153,7 @@ class Run:
             if outcome := self._stop_here(interruption, metrics):
                 return outcome
             if update.step % self.config.save_every == 0 or now - saved >= 60 * self.config.save_minutes:
-                self._save(metrics)
+                self._save_or_retry(metrics)
                 saved = time.monotonic()
         return self._complete(f"reached {self.config.max_epochs} epochs", metrics, interruption)
 
@@ -267,6 +269,19 @@ class Run:
             self.display.note(f"validations search by {said}")
         self.engine_said = said
         return validate(self.predictor.with_engine(engine, said), self.dev, self.config)
+
+    def _save_or_retry(self, metrics: Journal) -> None:
+        """Save a checkpoint; where the disk is full, train on and try again at the next one, three times in a row."""
+        try:
+            self._save(metrics)
+        except ResourceError as error:
+            self.failed_saves += 1
+            if self.failed_saves == MOST_FAILED_SAVES:
+                raise
+            reason = str(error).splitlines()[0]
+            self.display.note(f"{reason} The last checkpoint is intact; training continues and will try again")
+        else:
+            self.failed_saves = 0
 
     def _save(self, metrics: Journal) -> None:
         """Save a checkpoint; the journal is on the disk before the checkpoint refers to it."""
