@@ -4,8 +4,7 @@ import gc
 import json
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,9 +12,9 @@ import typer
 from calque import __version__
 from calque.cli import options as given
 from calque.cli.early import require_files, require_folder
+from calque.cli.endings import discard_output, fault, is_full, leave, open_closed_streams, report_error
 from calque.cli.exchange import export_model, import_model
 from calque.cli.options import EngineName, OutputForm, Space
-from calque.cli.streams import discard_output, is_full, open_closed_streams
 from calque.cli.unknown import refuse_unknown_command, unknown_option
 from calque.errors import CalqueError, UsageError
 from calque.system.signals import Interrupted, Interruption
@@ -58,7 +57,7 @@ def demo(
     """Train English→Chinese on built-in phrases, in minutes, without data or network."""
     from calque.demo.demo import run_demo
 
-    _leave(run_demo(out, fresh, quiet, typer.echo))
+    leave(run_demo(out, fresh, quiet, typer.echo))
 
 
 @app.command()
@@ -87,7 +86,7 @@ def check(
         if fixed:
             typer.echo(f"{fix}: " + ", ".join(f"{count:,} {what}" for what, count in fixed.items()))
     if report.is_refused:
-        _leave(3)
+        leave(3)
 
 
 @app.command()
@@ -132,7 +131,7 @@ def train(
     if outcome and outcome.signal:
         where = f"saved at step {outcome.step:,} in {request.out}" if outcome.step else "interrupted"
         typer.echo(f"{where}; the same command continues", err=True)
-        _leave(128 + outcome.signal)
+        leave(128 + outcome.signal)
     if as_json:
         from calque import api
 
@@ -259,30 +258,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
-        _leave(0)
+        leave(0)
     except OSError as error:
         if not is_full(error):
-            _fault()
+            fault()
         discard_output()
         place = error.filename or "the output"
         typer.echo(f"calque: cannot write {place}: {error.strerror}. Free some space and run it again", err=True)
-        _leave(4)
+        leave(4)
     except Interrupted as interrupted:
-        _leave(128 + interrupted.number)
+        leave(128 + interrupted.number)
     except KeyboardInterrupt:
-        _leave(130)
+        leave(130)
     except MemoryError:
         typer.echo("calque: out of memory; lower --size, train.micro_batch_tokens or --batch", err=True)
-        _leave(4)
+        leave(4)
     except Exception:
-        _fault()
-    _leave(0)
-
-
-def _fault() -> NoReturn:
-    traceback.print_exc()
-    typer.echo("calque: this is a fault of calque; please report it with the lines above", err=True)
-    _leave(1)
+        fault()
+    leave(0)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -294,23 +287,13 @@ def _run(arguments: Sequence[str] | None) -> None:
         with command.make_context("calque", words) as context:
             command.invoke(context)
     except typer.Exit as done:
-        _leave(done.exit_code)
+        leave(done.exit_code)
     except CalqueError as error:
-        _report(error)
+        report_error(error)
     except typer.Abort:
-        _leave(130)
+        leave(130)
     except CommandLineError as error:
         if (unknown := unknown_option(error)) is not None:
-            _report(unknown)
+            report_error(unknown)
         error.show()
-        _leave(error.exit_code)
-
-
-def _report(error: CalqueError) -> NoReturn:
-    if os.environ.get("CALQUE_DEBUG"):
-        traceback.print_exc()
-    typer.echo(f"calque: {error}", err=True)
-    _leave(error.exit_code)
-
-
-_leave: Callable[[int], NoReturn] = sys.exit
+        leave(error.exit_code)
