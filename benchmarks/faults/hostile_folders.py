@@ -166,8 +166,13 @@ def _wait(child: int, deadline: float) -> int:
 
 def _open(folder: Path, answer: Path) -> int:
     """Open the folder, answer a line with it, and write what happened and the memory that it took."""
+    import torch
+
     from calque.errors import UsageError
     from calque.predict.ensemble import load
+
+    # A forked process must not wait for threads that only its parent has.
+    torch.set_num_threads(1)
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Twice what is allowed ends the process, so that a hostile folder cannot exhaust the machine of the tester.
@@ -294,12 +299,8 @@ def main() -> int:
     parser.add_argument("--mutated", type=int, default=500, help="number of random mutations")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations")
     options = parser.parse_args()
-    import torch
-
     with tempfile.TemporaryDirectory() as place:
         model = train_tiny(Path(place))
-        # Forked processes must not inherit a pool of threads.
-        torch.set_num_threads(1)
         faults = [*crafted(), *mutated(options.seed, options.mutated)]
         trials = [run_trial(model, name, change, name.endswith("0")) for name, change in faults]
     for trial in trials:
