@@ -78,7 +78,7 @@ wheel: $(STAMP)
 	"$$place/env/bin/python" $(INSTALL) $(TORCH); \
 	"$$place/env/bin/python" $(INSTALL) '$(CURDIR)'/dist/*.whl; \
 	cd "$$place"; \
-	printf 'good morning\tguten Morgen\nthank you\tvielen Dank\n' > pairs.tsv; \
+	for number in $$(seq 60); do printf 'page %s\tSeite %s\n' $$number $$number; done > pairs.tsv; \
 	env/bin/calque --version; \
 	env/bin/calque check pairs.tsv; \
 	env/bin/python -c 'from calque.demo.phrasebook import count_pairs; print(f"the demo can make {count_pairs():,} pairs")'

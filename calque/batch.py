@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Source:
-    """Hold B source sentences: `tokens` [B, S] int64, `mask` [B, S] bool, true where a token is.
+    """B source sentences: `tokens` [B, S] int64, `mask` [B, S] bool, true where a token is.
 
     For copying: `copy_ids` [B, S], the target id of each source token, V + i for the i-th form of that sentence that
     the target vocabulary lacks, PAD where there is nothing to copy; `forms` [B, X] bool, true where a sentence has
@@ -25,7 +25,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """Hold B target sentences: `inputs` [B, T] from <s> on, `labels` [B, T] up to </s>, `mask` [B, T]."""
+    """B target sentences: `inputs` [B, T] from <s> on, `labels` [B, T] up to </s>, `mask` [B, T]."""
 
     inputs: Tensor
     labels: Tensor
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Batch:
-    """Hold B pairs."""
+    """B pairs."""
 
     source: Source
     target: Target

@@ -11,7 +11,7 @@ Section = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """Give the extent of a model: recurrent width and layers, Transformer width, layers, heads and inner width."""
+    """The size of a model: recurrent width and layers, Transformer width, layers, heads and inner width."""
 
     recurrent: tuple[int, int]
     transformer: tuple[int, int, int, int]
@@ -27,7 +27,7 @@ SIZES = {
 
 
 def basic_lstm(size: Size) -> Section:
-    """Give the textbook network: one LSTM layer a side, the final state handed over, no attention."""
+    """Return the textbook network: one LSTM layer on each side, the final state as the bridge, no attention."""
     part = {"kind": "lstm", "layers": 1, "width": size.basic}
     encoder = {**part, "bidirectional": False}
     return {
@@ -38,7 +38,7 @@ def basic_lstm(size: Size) -> Section:
 
 
 def recurrent(kind: str) -> Callable[[Size], Section]:
-    """Give a bidirectional encoder and a decoder with Luong's general attention, of cell `kind`."""
+    """Return a bidirectional encoder and a decoder with Luong's general attention, of cell `kind`."""
 
     def section(size: Size) -> Section:
         width, layers = size.recurrent
@@ -49,14 +49,14 @@ def recurrent(kind: str) -> Callable[[Size], Section]:
 
 
 def transformer(size: Size) -> Section:
-    """Give a pre-norm Transformer, as deep on one side as on the other."""
+    """Return a pre-norm Transformer with as many layers in the encoder as in the decoder."""
     width, layers, heads, feed_forward = size.transformer
     part = {"kind": "transformer", "layers": layers, "width": width, "heads": heads, "feed_forward": feed_forward}
     return {"encoder": part, "decoder": part}
 
 
 def fast(size: Size) -> Section:
-    """Give a Transformer encoder with two SSRU layers to decode (Kim et al. 2019): the other layers are on its side.
+    """Return a deep Transformer encoder with a decoder of two SSRU layers (Kim et al. 2019).
 
     The encoder turns queries and keys (Su et al. 2021), which learns in fewer updates than sinusoids do.
     """
@@ -67,7 +67,7 @@ def fast(size: Size) -> Section:
 
 
 def hybrid(size: Size) -> Section:
-    """Give a Transformer encoder with a recurrent decoder (Chen et al. 2018): a sure reader, and a cheap step."""
+    """Return a Transformer encoder with a recurrent decoder, whose steps are cheap (Chen et al. 2018)."""
     encoder = transformer(size)["encoder"]
     layers = size.recurrent[1]
     decoder = {"kind": "lstm", "layers": layers, "width": encoder["width"], "attention": {"kind": "general"}}
@@ -75,14 +75,14 @@ def hybrid(size: Size) -> Section:
 
 
 def pointer(size: Size) -> Section:
-    """Give the pointer-generator of See et al. 2017: an LSTM that copies, with coverage."""
+    """Return the pointer-generator of See et al. 2017: an LSTM with copying and coverage."""
     section = recurrent("lstm")(size)
     attention = {"kind": "additive", "coverage": True, "coverage_loss": 1.0}
     return {**section, "decoder": {**section["decoder"], "attention": attention}, "head": {"kind": "pointer"}}
 
 
 def graph(size: Size) -> Section:
-    """Give a Transformer whose encoder knows the edges and paths of a graph."""
+    """Return a Transformer whose encoder reads the edges and paths of a graph."""
     section = transformer(size)
     return {**section, "encoder": {**section["encoder"], "kind": "graph_transformer"}}
 

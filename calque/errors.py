@@ -1,4 +1,4 @@
-"""Errors written for the person who made the mistake: what, where, how to mend it.
+"""Errors written for the person who made the mistake: what, where and how to fix it.
 
 Each class carries the exit code that the command line answers with.
 """
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 class CalqueError(Exception):
-    """Be the parent of every error that calque raises on purpose."""
+    """The base class of every error that calque raises on purpose."""
 
     exit_code = 1
 
 
 class UsageError(CalqueError):
-    """Report a wrong command, option, recipe or path."""
+    """A wrong command, option, recipe or path."""
 
     exit_code = 2
 
 
 class DataError(CalqueError):
-    """Report text that cannot be used: file, line (from 1) and byte (from 0, in the line) where known."""
+    """Text that cannot be used: file, line (from 1) and byte (from 0, in the line) where known."""
 
     exit_code = 3
 
@@ -34,13 +34,13 @@ class DataError(CalqueError):
 
 
 class ResourceError(CalqueError):
-    """Report a lack of memory, disk or a lock that another process holds."""
+    """A lack of memory, disk or a lock that another process holds."""
 
     exit_code = 4
 
 
 class Diverged(CalqueError):  # noqa: N818 — the name that the exit codes use
-    """Report a training run whose loss or weights are no longer finite."""
+    """A training run whose loss or weights are no longer finite."""
 
     exit_code = 5
 

@@ -54,7 +54,7 @@ class ModelConfig(Config):
 
 @dataclass(frozen=True)
 class Context:
-    """Hold what decoder and head need of each source."""
+    """What decoder and head need of each source."""
 
     decoder: Any
     head: Any

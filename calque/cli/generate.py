@@ -136,7 +136,7 @@ def _chunks(lines: Iterator[str | DataError]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _target(output: str | None) -> Iterator[Callable[[str], None]]:
-    """Give a function that writes text to a file, which appears only when it is whole, or to standard output."""
+    """Yield a function that writes text to standard output, or to a file that appears only when it is complete."""
     if output is None or output == "-":
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
         yield lambda text: _flushed(sys.stdout, text)

@@ -1,4 +1,4 @@
-"""Hold out a tenth of the pairs by their source alone, so that no source is on both sides of the split.
+"""Out a tenth of the pairs by their source alone, so that no source is on both sides of the split.
 
 Membership needs neither a seed nor the other pairs: a pair stays where it is when the file grows or is shuffled.
 """

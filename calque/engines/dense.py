@@ -16,7 +16,7 @@ Layout: TypeAlias = Callable[[Tensor, Tensor | None], Dense]
 
 
 def transposed(weight: Tensor, bias: Tensor | None) -> Dense:
-    """Lay a layer out as [N, M]: products of few rows then read memory in its order, up to twice as fast."""
+    """Store a layer as [N, M]: products of few rows then read memory in order, up to twice as fast."""
     weight = weight.detach().t().contiguous()
     if bias is None:
         return lambda values: values @ weight
@@ -69,7 +69,7 @@ def _has_vnni() -> bool:
 
 
 class _Dense(nn.Linear):
-    """Stand in a model where a linear layer stood, whose weights it shares with it."""
+    """A replacement of a linear layer in a model; it shares the weights of that layer."""
 
     def __init__(self, linear: nn.Linear, layout: Layout) -> None:
         nn.Module.__init__(self)

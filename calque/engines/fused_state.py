@@ -17,7 +17,7 @@ HIDDEN = float("-inf")
 
 @dataclass(frozen=True)
 class Places:
-    """Hold keys and values [B, G, C, K, d] of each layer, `length` of C places filled by each of K hypotheses.
+    """Keys and values [B, G, C, K, d] of each layer, `length` of C places filled by each of K hypotheses.
 
     `hidden` [B, K, C, K] is −inf where a hypothesis must not look, 0 where a place is its own; None for K = 1. `born`
     [B] is the place at which each sentence began; None where all began at place 0.

@@ -30,7 +30,7 @@ _NAME = re.compile(r"step-(\d{6,})(?:-(\d+))?")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Hold all that resumes: weights, the optimizer's tensors (random generators too), and the rest as JSON."""
+    """All that resumes: weights, the optimizer's tensors (random generators too), and the rest as JSON."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -38,7 +38,7 @@ class Snapshot:
 
 
 class _DamagedError(Exception):
-    """Say why a checkpoint cannot be used."""
+    """A checkpoint cannot be used; the message gives the reason."""
 
 
 def save_checkpoint(run: Path, step: int, snapshot: Snapshot, keep: int = 2, protect: Collection[str] = ()) -> Path:

@@ -14,7 +14,7 @@ from calque.errors import ResourceError
 
 
 class RunLock:
-    """Hold RUN/lock while the block runs; raise ResourceError naming the process that holds it already."""
+    """RUN/lock while the block runs; raise ResourceError naming the process that holds it already."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -76,7 +76,7 @@ class RunLock:
         return descriptor
 
     def _is_there(self, descriptor: int) -> bool:
-        """Say whether the file that is locked is the one in the folder."""
+        """Return whether the file that is locked is the one in the folder."""
         try:
             return os.path.samestat(os.fstat(descriptor), self._path.stat())
         except FileNotFoundError:

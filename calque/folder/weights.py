@@ -114,7 +114,7 @@ def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    """Put `metadata` into the header, sorted: the library orders it at random, and hashes would differ."""
+    """Write `metadata` into the header in sorted order: the library's order is random, and hashes would differ."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8:end])}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

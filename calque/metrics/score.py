@@ -20,7 +20,7 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Score:
-    """Hold one measured value; `low` and `high` bound its 95 % interval, None where none was asked for."""
+    """One measured value; `low` and `high` bound its 95 % interval, None where none was asked for."""
 
     name: str
     value: float
@@ -36,7 +36,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Interval:
-    """Hold the bounds of a 95 % interval and the name of the method, for the signature."""
+    """The bounds of a 95 % interval and the name of the method, for the signature."""
 
     low: float
     high: float
@@ -45,7 +45,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class LineStatistics:
-    """Hold the statistics of N lines, `values` [N, F], and the signature: every choice that fixes the number."""
+    """The statistics of N lines, `values` [N, F], and the signature: every choice that fixes the number."""
 
     values: FloatArray
     signature: str

@@ -23,7 +23,7 @@ SCORES_AT_ONCE = 2**25
 
 @dataclass(frozen=True)
 class Memory:
-    """Hold what an encoder leaves of B sentences.
+    """What an encoder leaves of B sentences.
 
     `states` [B, S, D], `mask` [B, S]; `summary`: final states for a bridge, each [B, L, D'] (hidden and, from
     an LSTM, cell), L layers; `segment` [B, S] tells which of several sources a position belongs to.
@@ -43,7 +43,7 @@ def as_memory(states: Tensor, mask: Tensor) -> Memory:
 
 @dataclass(frozen=True)
 class Output:
-    """Hold what a decoder says: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""
+    """What a decoder says: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""
 
     hidden: Tensor
     attention: Tensor | None = None
@@ -64,7 +64,7 @@ class MemoryShape:
 
 
 class Encoder(nn.Module, ABC):
-    """Turn a source into a memory."""
+    """An encoder: from a source to a memory."""
 
     shape: MemoryShape
 
@@ -74,7 +74,7 @@ class Encoder(nn.Module, ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """Turn target tokens and a memory into hidden vectors, all at once or step by step."""
+    """A decoder: from target tokens and a memory to hidden vectors, all at once or step by step."""
 
     width: int
     embedding: Embedding
@@ -95,7 +95,7 @@ class Decoder(nn.Module, ABC):
 
 
 class Head(nn.Module, ABC):
-    """Turn what a decoder puts out into log-probabilities."""
+    """A head: from the output of a decoder to log-probabilities."""
 
     vocab_size: int
     """Size of the vocabulary, V."""

@@ -38,7 +38,7 @@ MOST_PROCESSES = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold what the user chose by name; "auto" leaves it to the data."""
+    """What the user chose by name; "auto" leaves it to the data."""
 
     model: str = "auto"
     size: str = "auto"
@@ -60,7 +60,7 @@ class Preset:
             self.reasons.append(f"{what}: {why}")
 
     def is_set(self, key: str) -> bool:
-        """Say whether the user's settings hold `key`."""
+        """Return whether the user's settings hold `key`."""
         return key in flatten(self.settings)
 
     def left(self, section: str, parts: tuple[str, str], fields: tuple[str, ...]) -> str | None:
@@ -225,7 +225,7 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
 
 
 def _parallel(machine: Machine, threads: int) -> str:
-    """Say how threads share an update. One process adds the gradients of all, which many would wait for."""
+    """Choose between threads and processes: one process adds the gradients of all, and many would wait for it."""
     return "processes" if can_fork() and not machine.gpu and 1 < threads <= MOST_PROCESSES else "threads"
 
 

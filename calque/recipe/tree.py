@@ -12,7 +12,7 @@ from calque.training.config import TrainConfig
 
 
 class Recipe(Config):
-    """Hold everything that decides a run, besides the data."""
+    """Everything that decides a run, besides the data."""
 
     format: Literal[1] = 1
     """Version of this format."""

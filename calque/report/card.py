@@ -14,7 +14,7 @@ from calque.report.page import printable
 
 @dataclass(frozen=True)
 class CardData:
-    """Hold one data set: its role ("training", "validation", "test"), name, number of pairs and sha256 digest."""
+    """One data set: its role ("training", "validation", "test"), name, number of pairs and sha256 digest."""
 
     role: str
     name: str
@@ -24,7 +24,7 @@ class CardData:
 
 @dataclass(frozen=True)
 class CardScore:
-    """Hold one measured score; `interval` is its 95 % confidence interval, `signature` how it was computed."""
+    """One measured score; `interval` is its 95 % confidence interval, `signature` how it was computed."""
 
     metric: str
     value: float
@@ -35,7 +35,7 @@ class CardScore:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Hold what a model card says; empty texts are facts that nobody gave.
+    """What a model card says; empty texts are facts that nobody gave.
 
     `folder` is what the commands of the card name; `example` a source text of our own, never one from the data.
     `recipe` are the settings worth showing, by their full key. `max_length` is in tokens of either side.

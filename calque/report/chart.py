@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """Hold one curve: `points` (step, y) with non-finite y as gaps, `style` "first" or "second", the step to `ring`."""
+    """One curve: `points` (step, y) with non-finite y as gaps, `style` "first" or "second", the step to `ring`."""
 
     name: str
     points: Sequence[Point]

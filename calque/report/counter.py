@@ -7,7 +7,7 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def counter_for(stream: TextIO, quiet: bool, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many more lines are done; it draws a bar where `stream` is a terminal."""
+    """Yield a function that takes the number of further lines that are done; it draws a bar on a terminal."""
     if quiet or not stream.isatty():
         yield lambda count: None
         return

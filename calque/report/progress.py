@@ -17,7 +17,7 @@ PLAIN_INTERVAL = 10.0
 
 @dataclass(frozen=True)
 class UpdateEvent:
-    """Hold one update: `best` is the best score so far as text; what is not known is None or ''."""
+    """One update: `best` is the best score so far as text; what is not known is None or ''."""
 
     step: int
     total_steps: int | None
@@ -31,7 +31,7 @@ class UpdateEvent:
 
 @dataclass(frozen=True)
 class ValidEvent:
-    """Hold one validation and one sample of it; `output` is the model's answer to `source`."""
+    """One validation and one sample of it; `output` is the model's answer to `source`."""
 
     step: int
     loss: float
@@ -43,7 +43,7 @@ class ValidEvent:
 
 
 class Display(Protocol):
-    """Show a run. Use it in a `with` block, or call `close`."""
+    """The display of a run. Use it in a `with` block, or call `close`."""
 
     def note(self, text: str) -> None:
         """Print a line that stays, such as a default with its reason."""
@@ -63,7 +63,7 @@ class Display(Protocol):
 
 
 class SilentDisplay:
-    """Show nothing."""
+    """A display that shows nothing."""
 
     def note(self, text: str) -> None:
         """Do nothing."""

@@ -49,7 +49,7 @@ SAMPLE_LINES = 5_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold what a run starts from; `sets` are the data sets by role, `is_finished` what run.json says."""
+    """What a run starts from; `sets` are the data sets by role, `is_finished` what run.json says."""
 
     recipe: Recipe
     text: TextPair

@@ -50,7 +50,7 @@ class Request:
 
 
 class Named:
-    """Hold the names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
+    """The names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
 
     def __init__(self, model: str, size: str, task: str | Path, languages: str | None) -> None:
         for name, value in (("model", model), ("size", size)):

@@ -57,12 +57,12 @@ class Choose(Protocol):
 
 @dataclass(frozen=True)
 class Greedy:
-    """Take the best candidate: either it ends and the sentence is finished, or it lives on."""
+    """Greedy search: take the best candidate. If it is </s>, the sentence is finished."""
 
     width = 1
 
     def start(self, num_sentences: int) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
     def branch(self, scores: Tensor, sums: Tensor, state: None) -> tuple[Branches, None]:
         """Choose the best token of each sentence."""
@@ -92,7 +92,7 @@ class Beam:
         return self.options.beam
 
     def start(self, num_sentences: int) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
     def branch(self, scores: Tensor, sums: Tensor, state: None) -> tuple[Branches, None]:
         """Choose the best candidates of each sentence."""

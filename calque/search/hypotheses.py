@@ -11,7 +11,7 @@ from calque.search.processors import IMPOSSIBLE
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """Hold the N best outputs of each of B sentences, best first.
+    """The N best outputs of each of B sentences, best first.
 
     `tokens` [B, N, T] without <s> and </s>, padded with PAD; `lengths` [B, N] their number; `scores` [B, N] what they
     were ranked by; `log_probs` [B, N] the plain sums, </s> counted. Where a sentence has fewer than N possible

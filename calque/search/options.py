@@ -8,7 +8,7 @@ from calque.config import Config, NumHypotheses
 
 
 class SearchConfig(Config):
-    """Say how wide to search, how long outputs may be and how they are ranked."""
+    """Settings of the search: its width, the length of outputs and how they are ranked."""
 
     beam: NumHypotheses = 5
     """Hypotheses kept for each sentence; 1 is greedy search."""

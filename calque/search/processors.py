@@ -42,7 +42,7 @@ class MinimumLength:
     length: int
 
     def start(self, source: Any) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
         """Take </s> from the hypotheses that are too short."""
@@ -50,7 +50,7 @@ class MinimumLength:
         return log_probs
 
     def advance(self, state: None, parents: Tensor, tokens: Tensor) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class NoRepeat:
     length: int
 
     def start(self, source: Any) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
         """Take the tokens that followed an earlier occurrence of the last `length` − 1 tokens."""
@@ -75,7 +75,7 @@ class NoRepeat:
         return log_probs.scatter_(1, forbidden, IMPOSSIBLE)
 
     def advance(self, state: None, parents: Tensor, tokens: Tensor) -> None:
-        """Need no state."""
+        """Return None: no state is needed."""
 
 
 @dataclass(frozen=True, eq=False)

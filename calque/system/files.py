@@ -90,7 +90,7 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Say whether a process of this number is alive, whoever it belongs to."""
+    """Return whether a process of this number is alive, whoever it belongs to."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

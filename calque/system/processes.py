@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def can_fork() -> bool:
-    """Say whether this process may have children that it forks: on Linux, where it is no daemon's child itself."""
+    """Return whether this process may have children that it forks: on Linux, where it is no daemon's child itself."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class PaddedTokens:
-    """Hold the tokens of B sources: `tokens` [B, S] with </s>, `lengths` [B] without; V target ids in `vocab_size`."""
+    """The tokens of B sources: `tokens` [B, S] with </s>, `lengths` [B] without; V target ids in `vocab_size`."""
 
     tokens: Ids
     lengths: Ids

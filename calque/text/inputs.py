@@ -72,7 +72,7 @@ class Inputs(Config):
 
     @property
     def is_one_text(self) -> bool:
-        """Say whether a line is nothing but the text of one source."""
+        """Return whether a line is nothing but the text of one source."""
         return len(self.sources) == 1 and not self.tag
 
     @property

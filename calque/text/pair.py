@@ -90,7 +90,7 @@ class _Description(Config):
 
 @dataclass(frozen=True)
 class TextPair:
-    """Hold the tokenizers of both sides (one object where `joint`) and the normalisation of the source.
+    """The tokenizers of both sides (one object where `joint`) and the normalisation of the source.
 
     `copying`: sources come with what copying each token would give; `layout`: how a source becomes tokens and edges;
     `inputs`: what a line holds, where that is more than one text; `frame`: what stands around a source.

@@ -91,7 +91,7 @@ def script_of(text: str) -> str:
 
 
 def is_unspaced(script: str) -> bool:
-    """Say whether the script is written without blanks between words."""
+    """Return whether the script is written without blanks between words."""
     return script in _UNSPACED
 
 

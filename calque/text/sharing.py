@@ -14,7 +14,7 @@ from calque.text.source import SourceIds, numbered_forms
 
 @dataclass(frozen=True)
 class SharedSource:
-    """Hold one source as each member reads it; copies of the i-th of `forms` are V + i in all of them."""
+    """One source as each member reads it; copies of the i-th of `forms` are V + i in all of them."""
 
     members: tuple[SourceIds, ...]
     forms: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ S = TypeVar("S", bound="SourceIds")
 
 @dataclass(frozen=True)
 class SourceIds:
-    """Hold one source: `tokens` without specials, and as the layout has them
+    """One source: `tokens` without specials, and as the layout has them
 
     `copy_ids`: for each token the target id that copying it gives, V + i for `forms[i]`, which the target vocabulary
     lacks, PAD for nothing to copy; `edges`: positions from and to and the kind of edge, from 1 on; `segments`: for each

@@ -32,11 +32,11 @@ class TrainConfig(Config):
     micro_batch_tokens: int = Field(1024, ge=1, le=1_000_000)
     """Target tokens computed at once; an update is made of several such micro-batches."""
     max_updates: CountOrNone = 0
-    """Stop after so many updates; 0 sets no limit besides max_epochs."""
+    """Maximum number of updates; 0 sets no limit besides max_epochs."""
     max_epochs: Count = 40
-    """Stop after so many passes over the data."""
+    """Maximum number of passes over the data."""
     time: str = ""
-    """Stop after so much training time, such as 90s, 20m or 1.5h; empty for no limit."""
+    """Maximum training time, such as 90s, 20m or 1.5h; empty for no limit."""
     objective: ObjectiveConfig = LikelihoodConfig()
     """What training makes small."""
     optimizer: OptimizerConfig = AdamConfig()
@@ -50,9 +50,9 @@ class TrainConfig(Config):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Share of the probability that the objective spreads over the vocabulary."""
     clip: float = Field(1.0, gt=0, le=1e9)
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it."""
     patience: Count = 8
-    """Stop after so many validations without a better score."""
+    """Maximum number of validations without a better score."""
     validate_every: Count = 500
     """Updates between validations."""
     save_every: Count = 500

@@ -159,7 +159,7 @@ def pairs(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def lines_named(examples: Sequence[Example]) -> Iterator[None]:
-    """Turn an error about the number of a source among `examples` into one that names its line."""
+    """Convert an error that has the number of a source among `examples` to one that names its line."""
     try:
         yield
     except SourceError as error:

@@ -26,7 +26,7 @@ CHECK_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class TokenSide:
-    """Hold one side: `tokens` [all tokens], and `offsets` [N + 1] int64 of where each sentence begins."""
+    """One side: `tokens` [all tokens], and `offsets` [N + 1] int64 of where each sentence begins."""
 
     tokens: NDArray[np.unsignedinteger]
     offsets: NDArray[np.int64]
@@ -42,7 +42,7 @@ class TokenSide:
 
 @dataclass(frozen=True, eq=False)
 class TokenStore:
-    """Hold encoded pairs without specials. Lengths count the </s> that a batch adds.
+    """Encoded pairs without specials. Lengths count the </s> that a batch adds.
 
     `extras` hold what sources have beside tokens: numbers laid end to end, as many a source as it needs.
     """

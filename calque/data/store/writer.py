@@ -24,7 +24,7 @@ NUM_NAMED = 10
 
 
 class HasVocabSize(Protocol):
-    """Be a tokenizer, of which only the number of ids matters here."""
+    """A tokenizer; only its number of ids matters here."""
 
     @property
     def vocab_size(self) -> int:
@@ -32,7 +32,7 @@ class HasVocabSize(Protocol):
 
 
 class PairEncoder(Protocol):
-    """Be the text side of a model: both tokenizers behind one batch call, ids without specials."""
+    """The text side of a model: both tokenizers behind one batch call; ids without special tokens."""
 
     @property
     def source(self) -> HasVocabSize:
@@ -51,7 +51,7 @@ class PairEncoder(Protocol):
 
 
 class StoreRecord(Config):
-    """Say what the files of a store hold; written last, so a folder with it is whole."""
+    """The content of a store's files; written last, so that a folder with it is complete."""
 
     format: Literal[2] = 2
     dtype: Literal["uint16", "uint32"]

@@ -1,4 +1,4 @@
-"""Hold the phrase grammar that `calque demo` learns: everyday English to simplified Chinese, written for calque.
+"""The phrase grammar that `calque demo` learns: everyday English to simplified Chinese, written for calque.
 
 `words.txt` and `patterns.txt` are the data; an English sentence has exactly one Chinese one, so exact match measures.
 """

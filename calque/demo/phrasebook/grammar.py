@@ -21,19 +21,19 @@ _SLOT = re.compile(r"\{(\w+)(?:([.@])(\w+))?\}")
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """Hold one line of the words: its forms by column. Compared by identity."""
+    """One line of the words: its forms by column. Compared by identity."""
 
     forms: Mapping[str, str]
 
     @property
     def repeats(self) -> bool:
-        """Say whether the word may fill two slots of one sentence."""
+        """Return whether the word may fill two slots of one sentence."""
         return "again" in self.forms
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Hold a stretch of a template: fixed text, or the form `column` of a slot (`agrees`: the slot that names it)."""
+    """A stretch of a template: fixed text, or the form `column` of a slot (`agrees`: the slot that names it)."""
 
     text: str
     slot: int = -1
@@ -50,7 +50,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Hold one sentence pattern: its slots' words and the templates of both languages."""
+    """One sentence pattern: its slots' words and the templates of both languages."""
 
     topic: str
     template: str
@@ -105,7 +105,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Grammar:
-    """Hold the patterns and the words (one a line of the file, joined categories not counted again)."""
+    """The patterns and the words (one a line of the file, joined categories not counted again)."""
 
     patterns: tuple[Pattern, ...]
     words: tuple[Word, ...]

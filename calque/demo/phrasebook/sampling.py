@@ -57,7 +57,7 @@ class _Seen:
             yield draw
 
     def knows(self, draw: Draw) -> bool:
-        """Say whether training showed all that `draw` is made of."""
+        """Return whether training showed all that `draw` is made of."""
         return self._keys.issuperset(_keys(draw))
 
 
@@ -69,7 +69,7 @@ def _keys(draw: Draw) -> list[object]:
 
 
 def is_held_out(pattern: Pattern, words: Sequence[Word], seed: int) -> bool:
-    """Say whether the combination of `words` in the pattern's two key slots is kept for the test."""
+    """Return whether the combination of `words` in the pattern's two key slots is kept for the test."""
     if not pattern.key_slots:
         return False
     fillers = [words[place].forms["en"] + "/" + words[place].forms.get("zh", "") for place in pattern.key_slots]

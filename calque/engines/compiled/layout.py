@@ -78,14 +78,14 @@ class Step(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Narrow:
-    """Say how far weights of 8 bits go from 0, and how many inputs they may have."""
+    """The largest value of an 8-bit weight, and the largest number of inputs of a layer with such weights."""
 
     largest: int
     most_inputs: int
 
 
 class Packing:
-    """Lay weights out, in panels of `columns`, and keep them for as long as structures point to them."""
+    """Weights in panels of `columns`; they are kept for as long as structures point to them."""
 
     def __init__(self, columns: int, narrow: Narrow | None) -> None:
         """Take weights as they are, or round those of dense layers to 8 bits where `narrow` says how."""

@@ -107,7 +107,7 @@ class _Choice(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Beam:
-    """Hold what search knows of B sentences: their numbers `rows`, and what `kernels/beam.h` writes."""
+    """What search knows of B sentences: their numbers `rows`, and what `kernels/beam.h` writes."""
 
     rows: Tensor
     limits: Tensor

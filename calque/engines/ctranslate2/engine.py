@@ -44,7 +44,7 @@ PLAIN = Setting()
 
 @dataclass(frozen=True)
 class Found:
-    """Hold an output: its tokens without </s>, the sum of its log-probabilities, and whether </s> ended it."""
+    """An output: its tokens without </s>, the sum of its log-probabilities, and whether </s> ended it."""
 
     tokens: list[int]
     log_prob: float
@@ -55,7 +55,7 @@ class Found:
         return self.log_prob / divisor(float(len(self.tokens) + 1), options)
 
     def is_odd(self, limit: int) -> bool:
-        """Say whether calque would not have it so."""
+        """Return whether calque would not have it so."""
         return not self.ended or len(self.tokens) > limit or PAD in self.tokens or BOS in self.tokens
 
 
@@ -221,5 +221,5 @@ def _shifted(outputs: list[Found], change: float) -> list[Found]:
 
 
 def _is_empty(row: list[int]) -> bool:
-    """Say whether it would take such a source for no text, and give none back."""
+    """Return whether it would take such a source for no text, and give none back."""
     return all(token in (BOS, EOS) for token in row)

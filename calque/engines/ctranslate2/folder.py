@@ -26,7 +26,7 @@ _SUMS = "sums.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Say where a model lies: its folder, and the SHA-256 of its weights, by which copies are known."""
+    """The folder of a model and the SHA-256 of its weights, which identifies copies."""
 
     folder: Path
     weights: str
@@ -81,7 +81,7 @@ def copy_of(state: State, config: ModelConfig, place: Place, names: Names) -> It
 
 
 def _is_whole(folder: Path) -> bool:
-    """Say whether a copy is there, as it was written."""
+    """Return whether a copy is there, as it was written."""
     try:
         sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
         return bool(sums) and all(sha256_of(folder / name) == value for name, value in sums.items())
@@ -90,7 +90,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _keep(made: Path, wanted: Path) -> None:
-    """Put a copy in its place, whole or not at all, and take those of other weights away."""
+    """Move a copy into place, complete or not at all, and remove the copies of other weights."""
     temporary = wanted.with_name(f".{wanted.name}.tmp-{os.getpid()}")
     try:
         shutil.copytree(made, temporary)

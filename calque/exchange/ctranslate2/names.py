@@ -26,7 +26,7 @@ def token_names(tokenizer: Tokenizer) -> list[str]:
 
 @dataclass(frozen=True)
 class Cutting:
-    """Hold lines of Python: what they import, what reads a tokenizer, what cuts `line`, what joins `tokens`."""
+    """Lines of Python: what they import, what reads a tokenizer, what cuts `line`, what joins `tokens`."""
 
     imports: str
     load: str

@@ -55,7 +55,7 @@ def _refuse_other_models(options: Options, family: Family) -> None:
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """Hold Hugging Face's ids of padding, of what starts a target and of what ends one; the defaults are calque's."""
+    """Hugging Face's ids of padding, of what starts a target and of what ends one; the defaults are calque's."""
 
     pad: int = PAD
     start: int = BOS

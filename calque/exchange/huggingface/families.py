@@ -27,7 +27,7 @@ GATED_NAMES = {"geglu": "gated-gelu_python", "geglu_tanh": "gated-gelu", "swiglu
 
 @dataclass(frozen=True)
 class Family:
-    """Say what a class of theirs always is; `defaults` are its own where they differ from BART's."""
+    """Return what a class of theirs always is; `defaults` are its own where they differ from BART's."""
 
     model_type: str
     architecture: str
@@ -82,11 +82,11 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
 
 def has_one_table(config: Mapping[str, Any]) -> bool:
-    """Say whether source and target share a table: always, but of Marian, which may have one for each."""
+    """Return whether source and target share a table: always, but of Marian, which may have one for each."""
     return config["model_type"] != "marian" or config.get("share_encoder_decoder_embeddings") is not False
 
 
 def scales_output(config: Mapping[str, Any]) -> bool:
-    """Say whether T5's decoder output is divided by √width before the head, as 1.0 does and 1.1 does not."""
+    """Return whether T5's decoder output is divided by √width before the head, as 1.0 does and 1.1 does not."""
     scales = config.get("scale_decoder_outputs")
     return config.get("tie_word_embeddings") is not False if scales is None else bool(scales)

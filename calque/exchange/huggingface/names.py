@@ -22,7 +22,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """Hold a class's names: of a side's layers and, in each, of what calque calls so; `kinds` a dense layer has.
+    """A class's names: of a side's layers and, in each, of what calque calls so; `kinds` a dense layer has.
 
     `positions` is the name of a learned table of a side, of whose rows the first `skip` stand before position 0.
     """

@@ -62,7 +62,7 @@ def without_padding(rows: Tensor, ids: Ids) -> Ids:
 
 
 def have_conflict(source: Tensor, source_ids: Ids, target: Tensor, target_ids: Ids) -> bool:
-    """Say whether one table cannot hold the rows of both sides."""
+    """Return whether one table cannot hold the rows of both sides."""
     try:
         placed_on_both(source, source_ids, target, target_ids, max(*source_ids, *target_ids) + 1)
     except UsageError:

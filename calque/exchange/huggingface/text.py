@@ -38,7 +38,7 @@ _MAX_SETTINGS_BYTES = 2**20
 
 @dataclass(frozen=True)
 class ImportedText:
-    """Hold what `read_text` gives: `source_ids[i]` is Hugging Face's id of calque's id i (−1 where it has none).
+    """What `read_text` gives: `source_ids[i]` is Hugging Face's id of calque's id i (−1 where it has none).
 
     Both lists are one object where one table serves both sides. The id at BOS often stands elsewhere too: Marian, T5
     and Pegasus start with padding, BART, mBART-50 and M2M-100 with </s>.
@@ -75,7 +75,7 @@ def read_text(folder: Path, config: Mapping[str, Any], languages: tuple[str, str
 
 
 def _is_one(read: Read) -> bool:
-    """Say whether both sides cut text alike: they are one, or of the same model."""
+    """Return whether both sides cut text alike: they are one, or of the same model."""
     first, second = read.source.make, read.target.make
     return read.source is read.target or getattr(first, "args", 1) == getattr(second, "args", 2)
 

@@ -46,7 +46,7 @@ Forms = list[tuple[str, bool]]
 
 @dataclass(frozen=True)
 class Cutting:
-    """Hold a tokenizer as a folder has it: how each id is written and whether it is text, the id of the unknown, and
+    """A tokenizer as a folder has it: how each id is written and whether it is text, the id of the unknown, and
     what makes the tokenizer from a table.
     """
 
@@ -57,7 +57,7 @@ class Cutting:
 
 @dataclass(frozen=True)
 class Read:
-    """Hold both sides of a folder (one object where they are one) and, in Hugging Face's ids, the frame of a source.
+    """Both sides of a folder (one object where they are one) and, in Hugging Face's ids, the frame of a source.
 
     `closing`: what ends a source in place of </s>; `start`: what an answer starts with, where the languages say that;
     `apart`: each side has a table of its own.

@@ -40,7 +40,7 @@ UNREAD = (
 
 @dataclass(frozen=True)
 class Tables:
-    """Hold the tables [V, D] of Hugging Face's ids: of source embeddings, target embeddings and the head."""
+    """The tables [V, D] of Hugging Face's ids: of source embeddings, target embeddings and the head."""
 
     source: Tensor
     target: Tensor

@@ -203,7 +203,7 @@ def _tie(tie: str, state: Mapping[str, Array]) -> str:
 
 
 def _equal(table: Array, other: Array) -> bool:
-    """Say whether tables are one but for the rounding of what lies between calque's and Keras's form of them."""
+    """Return whether tables are one but for the rounding of what lies between calque's and Keras's form of them."""
     return np.allclose(table, other, rtol=1e-6, atol=0)
 
 

@@ -108,7 +108,7 @@ def heads_to_keras(weights: Weights, num_heads: int) -> list[Array]:
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """Say which part of a state dict is which layer: `pattern` takes the name apart, `name` is Keras's."""
+    """A layer in a state dict: `pattern` matches its names, and `name` is the name in Keras."""
 
     pattern: str
     name: str

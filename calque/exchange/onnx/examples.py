@@ -16,7 +16,7 @@ from calque.rows import select
 
 @dataclass(frozen=True)
 class Sizes:
-    """Hold the extents of a call: sentences, hypotheses of each, tokens of the longest source, forms that may be
+    """The extents of a call: sentences, hypotheses of each, tokens of the longest source, forms that may be
     copied, edges of a graph, and steps that were taken before.
     """
 
@@ -30,7 +30,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Call:
-    """Hold a source [B, ..], and what a step [R = B · K] takes after some others."""
+    """A source [B, ..], and what a step [R = B · K] takes after some others."""
 
     source: Source
     token: Tensor

@@ -196,6 +196,6 @@ def program(plain: bool) -> str:
 
 
 def takes_text(text: TextPair) -> bool:
-    """Say whether SentencePiece alone turns a line into ids, and ids into a line."""
+    """Return whether SentencePiece alone turns a line into ids, and ids into a line."""
     kinds = text.source.kind == text.target.kind == "sentencepiece"
     return kinds and text.inputs.is_one_text and text.frame.is_empty and text.layout.is_line and not text.copying

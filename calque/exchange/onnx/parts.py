@@ -50,7 +50,7 @@ def exportable(model: Seq2Seq) -> Seq2Seq:
 
 
 def _express(layers: RecurrentLayers) -> None:
-    """Have library layers computed by operators; those that normalise inside go position by position as they are."""
+    """Compute library layers by operators; layers with norms inside are unrolled position by position."""
     if all(isinstance(layer, nn.RNNBase) for layer in layers.layers):
         layers.ways = nn.ModuleList(OperatorLayer(cast(nn.RNNBase, layer)) for layer in layers.layers)  # type: ignore[assignment]
 

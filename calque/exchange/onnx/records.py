@@ -16,7 +16,7 @@ from calque.nn.attention.multihead import Cache
 
 @dataclass(frozen=True)
 class GrowingCache:
-    """Hold keys and values [R, G, t, d] of the t places so far: a `Cache` without spare room, one place more a step.
+    """Keys and values [R, G, t, d] of the t places so far: a `Cache` without spare room, one place more a step.
 
     All rows are at one position, so nothing has to be looked up to write the next.
     """

@@ -19,7 +19,7 @@ Weights = Mapping[str, Any]
 
 
 class _Tensorflow:
-    """Stand for the library, which takes seconds to import and need not be there for the rest of calque."""
+    """TensorFlow, imported on first use: it takes seconds, and the rest of calque does not need it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(library(), name)
@@ -59,7 +59,7 @@ def _silenced() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Hold what an encoder leaves: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
+    """What an encoder leaves: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
 
     states: Any
     mask: Any

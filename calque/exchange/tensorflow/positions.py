@@ -19,7 +19,7 @@ Turn: TypeAlias = tuple[Any, Any]
 
 
 class Positions:
-    """Say nothing of positions; a kind overrides one method. `place` is [T] int32, the same for all rows."""
+    """No position information; a kind overrides one method. `place` is [T] int32, the same for all rows."""
 
     def check(self, length: Any) -> Any:
         """Return `length`, of a source, once it is seen that so many positions can be told apart."""
@@ -86,7 +86,7 @@ class Buckets(Positions):
 
 
 class Turned(Positions):
-    """Turn queries and keys: value i of the first half of a head makes a pair with value i of the second."""
+    """Rotate queries and keys: value i of the first half of a head forms a pair with value i of the second."""
 
     def __init__(self, module: Rotary) -> None:
         self.frequencies = frequencies(module.head_width, -2.0 * math.log(module.base) / module.head_width)
@@ -109,7 +109,7 @@ class Slopes(Positions):
 
 
 def rotate(values: Any, turn: Turn | None) -> Any:
-    """Turn values [B, H, T, d]; none leaves them as they are."""
+    """Rotate values [B, H, T, d]; None leaves them unchanged."""
     if turn is None:
         return values
     cosine, sine = turn

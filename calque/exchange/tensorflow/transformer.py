@@ -41,7 +41,7 @@ NORMS: dict[str, Callable[[Any, Weights, float], Any]] = {"layer": layer_norm, "
 
 
 class Sublayers:
-    """Hold what the layers of one side have in common: norms and where they stand, heads, feed-forward network."""
+    """What the layers of one side have in common: norms and where they stand, heads, feed-forward network."""
 
     def __init__(self, config: TransformerConfig) -> None:
         self.heads, self.groups = config.heads, config.key_value_heads or config.heads
@@ -150,7 +150,7 @@ class CachedAttention:
 
 
 class Ssru:
-    """Give ReLU(c_t) of the cell c_t = f_t · c_{t−1} + (1 − f_t) · W x_t, where f_t = σ(W_f x_t + b_f)."""
+    """ReLU(c_t) of the cell c_t = f_t · c_{t−1} + (1 − f_t) · W x_t, where f_t = σ(W_f x_t + b_f)."""
 
     def __init__(self, config: TransformerDecoderConfig, positions: Positions) -> None:
         self.width = config.width
@@ -168,7 +168,7 @@ class Ssru:
 
 
 class AverageAttention:
-    """Give i · x_t + f · g_t, where g_t = FFN(mean of x up to t) and [i; f] = σ(W [x_t; g_t] + b)."""
+    """i · x_t + f · g_t, where g_t = FFN(mean of x up to t) and [i; f] = σ(W [x_t; g_t] + b)."""
 
     def __init__(self, config: TransformerDecoderConfig, positions: Positions) -> None:
         self.parts, self.width = Sublayers(config), config.width

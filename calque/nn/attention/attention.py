@@ -21,7 +21,7 @@ class AttentionOptions(Config):
     normaliser: Literal["softmax", "sparsemax", "entmax"] = "softmax"
     """From scores to weights: softmax, or sparsemax and entmax (1.5), which leave most positions at exactly 0."""
     coverage: bool = False
-    """Show the score how much each position has been attended so far (See et al. 2017)."""
+    """Coverage: the score sees how much attention each position has received so far (See et al. 2017)."""
     coverage_loss: LossWeight = 0.0
     """Weight of the loss for attending again what was attended before (See et al. 2017: 1); needs no `coverage`."""
 
@@ -32,7 +32,7 @@ class AttentionOptions(Config):
 
 @dataclass(frozen=True)
 class AttentionContext:
-    """Hold what is fixed per source: `keys` [B, .., S, A], `values` [B, .., S, D], `mask` [B, S]."""
+    """What is fixed per source: `keys` [B, .., S, A], `values` [B, .., S, D], `mask` [B, S]."""
 
     keys: Tensor
     values: Tensor
@@ -41,7 +41,7 @@ class AttentionContext:
 
 @dataclass(frozen=True)
 class History:
-    """Hold the weights given so far, of R rows: their sum `total` and the step before's `last`, each [R, S]."""
+    """The weights given so far, of R rows: their sum `total` and the step before's `last`, each [R, S]."""
 
     total: Tensor
     last: Tensor

@@ -44,7 +44,7 @@ class HierarchicalAttentionConfig(AttentionOptions):
 
 @dataclass(frozen=True)
 class HierarchicalContext(AttentionContext):
-    """Hold also which source each position of the memory belongs to: `segment` [B, S]."""
+    """Also which source each position of the memory belongs to: `segment` [B, S]."""
 
     segment: Tensor
 

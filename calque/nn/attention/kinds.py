@@ -23,7 +23,7 @@ class NoAttentionConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _refuse_options(cls, values: Any) -> Any:
-        """Say what coverage and the like would need, rather than that there is no such key."""
+        """Return what coverage and the like would need, rather than that there is no such key."""
         given = [name for name in AttentionOptions.model_fields if isinstance(values, dict) and name in values]
         if given:
             raise ValueError(

@@ -72,7 +72,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Heads:
-    """Say how many heads there are, how many sets of keys and values they share (0: each its own), how wide a head is
+    """The number of heads, of the sets of keys and values that they share (0: one for each head), the width of a head
     (0: an equal share), and whether the projections have biases.
     """
 
@@ -162,7 +162,7 @@ class SelfAttention(MultiHeadAttention, Mixer):
 
 
 def empty_cache(like: Tensor, heads: int, width: int) -> Cache:
-    """Lay out a cache for the rows of `like` [R, ..], nothing filled."""
+    """Return an empty cache for the rows of `like` [R, ..]."""
     room = (like.shape[0], heads, FIRST_CAPACITY, width // heads)
     return Cache(like.new_zeros(room), like.new_zeros(room), 0)
 

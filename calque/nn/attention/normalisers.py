@@ -35,7 +35,7 @@ class _Sparsemax(torch.autograd.Function):
 
 
 class _Entmax(torch.autograd.Function):
-    """Give max(z / 2 − τ, 0)², entmax with α = 1.5."""
+    """Entmax with α = 1.5: max(z / 2 − τ, 0)²."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Projection:
-    """Hold what the scores of positions are made of: `hidden` [N, D], `weight` [V, D], `bias` [V]."""
+    """What the scores of positions are made of: `hidden` [N, D], `weight` [V, D], `bias` [V]."""
 
     hidden: Tensor
     weight: Tensor
@@ -32,7 +32,7 @@ def projected_losses(projection: Projection, labels: Tensor, smoothing: float) -
 
 
 class _ProjectedLosses(Function):
-    """Take the gradients along with the losses, while the scores are at hand: no product is computed twice."""
+    """Compute the gradients together with the losses, so that no product is computed twice."""
 
     @staticmethod
     def forward(

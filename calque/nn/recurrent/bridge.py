@@ -16,7 +16,7 @@ BridgeKind = Literal["dense", "final", "mean", "zero"]
 
 
 class Bridge(nn.Module):
-    """Turn an encoder's memory into a decoder's first states: `num_parts` (2 in an LSTM), each [B, L, D]."""
+    """From an encoder's memory to a decoder's first states: `num_parts` (2 in an LSTM), each [B, L, D]."""
 
     def __init__(self, shape: MemoryShape, num_layers: int, width: int, num_parts: int) -> None:
         super().__init__()

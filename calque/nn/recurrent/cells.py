@@ -16,7 +16,7 @@ Parts = tuple[Tensor, ...]
 
 
 class Cell(Protocol):
-    """Be one layer in one direction: what its inputs contribute, and its states after one more position."""
+    """One layer in one direction: the contribution of its inputs, and its states after one more position."""
 
     def project(self, values: Tensor) -> Tensor:
         """Return what inputs [B, T, D'] contribute to the gates [B, T, G], all positions at once."""
@@ -59,7 +59,7 @@ STATES: dict[str, Callable[[Tensor, Tensor, Parts], Parts]] = {
 
 
 class LibraryCell:
-    """Do step by step, with the library layer's own weights, what its kernel does for one direction."""
+    """One direction of a library layer, computed step by step with the layer's own weights."""
 
     def __init__(self, kind: CellKind, layer: nn.RNNBase, direction: Literal["", "_reverse"]) -> None:
         self.layer = layer

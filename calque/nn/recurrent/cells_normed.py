@@ -11,7 +11,7 @@ from calque.nn.recurrent.cells import Cell, CellKind, Parts, gru_states, next_ce
 
 
 class NormedCell(nn.Module):
-    """Hold the two matrices of a cell of G gates, stacked as the library stacks them."""
+    """The two matrices of a cell of G gates, stacked as the library stacks them."""
 
     def __init__(self, size: int, width: int, num_gates: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ NORMED: dict[CellKind, type[NormedCells]] = {"rnn": NormedTanhCell, "lstm": Norm
 
 
 class NormedLayer(nn.Module):
-    """Hold the cells of a layer: `ahead`, and `back` where the layer reads in both directions."""
+    """The cells of a layer: `ahead`, and `back` where the layer reads in both directions."""
 
     def __init__(self, kind: CellKind, size: int, width: int, bidirectional: bool) -> None:
         super().__init__()

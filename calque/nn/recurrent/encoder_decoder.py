@@ -29,7 +29,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 class RecurrentConfig(Config):
-    """Hold what encoder and decoder have in common."""
+    """What encoder and decoder have in common."""
 
     kind: CellKind = "lstm"
     """The cell: rnn (tanh), lstm or gru."""

@@ -22,14 +22,14 @@ LIBRARY: dict[CellKind, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm
 
 @dataclass(frozen=True)
 class SentenceMasks:
-    """Hold what variational dropout leaves of one layer, scaled: of inputs [R, D'] and of hidden states [R, D]."""
+    """What variational dropout leaves of one layer, scaled: of inputs [R, D'] and of hidden states [R, D]."""
 
     inputs: Tensor
     hidden: Tensor
 
 
 class Layer(Protocol):
-    """Be a way to compute one layer; `keep` [R, D] is what dropout leaves of the hidden state in its products."""
+    """A way to compute one layer; `keep` [R, D] is the dropout mask of the hidden state in its products."""
 
     def run(self, values: Tensor, parts: Parts, keep: Tensor | None) -> tuple[Tensor, Parts]:
         """Run values [B, T, D'] from states [B, D] each; return outputs [B, T, D] and the last states."""
@@ -196,7 +196,7 @@ def _arithmetic(values: Tensor) -> AbstractContextManager[object]:
 
 @cache
 def has_bf16_kernels() -> bool:
-    """Say whether oneDNN has bf16 on this processor (it needs AVX-512): PyTorch's LSTM asks it all the same."""
+    """Return whether oneDNN has bf16 on this processor (it needs AVX-512): PyTorch's LSTM asks it all the same."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

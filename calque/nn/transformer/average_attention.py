@@ -14,7 +14,7 @@ from calque.nn.transformer.mixer import Mixer, Sight
 
 
 class AverageAttentionConfig(Config):
-    """Put the mean of all positions so far in the place of self-attention."""
+    """The mean of all positions so far instead of self-attention."""
 
     kind: Literal["average"] = "average"
     """What mixes the target's own positions."""
@@ -25,7 +25,7 @@ class AverageAttentionConfig(Config):
 
 
 class AverageAttention(Mixer):
-    """Give i · x_t + f · g_t, where g_t = FFN(mean of x up to t) and [i; f] = σ(W [x_t; g_t] + b)."""
+    """i · x_t + f · g_t, where g_t = FFN(mean of x up to t) and [i; f] = σ(W [x_t; g_t] + b)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

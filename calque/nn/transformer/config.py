@@ -49,7 +49,7 @@ class TransformerConfig(Config):
     scale_embeddings: bool = True
     """Multiply embeddings by √width."""
     bias: bool = True
-    """Give dense layers and LayerNorms a bias."""
+    """Whether dense layers and LayerNorms have a bias."""
     dropout: DropoutRate = 0.1
     """Dropout on embeddings and on what each sublayer adds."""
     attention_dropout: DropoutRate = 0.0

@@ -58,7 +58,7 @@ class TransformerDecoderConfig(TransformerConfig):
 
 @dataclass(frozen=True)
 class TransformerState:
-    """Hold one state of the mixer a layer, the position [R] of each row, and for a coverage loss the attention given
+    """One state of the mixer a layer, the position [R] of each row, and for a coverage loss the attention given
     so far [R, S].
     """
 
@@ -69,7 +69,7 @@ class TransformerState:
 
 @dataclass(frozen=True)
 class TransformerContext:
-    """Hold each layer's keys and values of the memory [B, G, S, d], and its mask [B, S]."""
+    """Each layer's keys and values of the memory [B, G, S, d], and its mask [B, S]."""
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]

@@ -14,7 +14,7 @@ from calque.nn.transformer.positions import Turn
 
 @dataclass(frozen=True)
 class Sight:
-    """Hold what all layers of a side are told in one pass, of tokens at `position` [T], or [R, 1] of R rows in a step.
+    """What all layers of a side are told in one pass, of tokens at `position` [T], or [R, 1] of R rows in a step.
 
     `bias` [.., 1 or H, T, C] hides places and tells distances, `turn` is what queries and keys are turned by; both
     None where nothing attends.
@@ -26,7 +26,7 @@ class Sight:
 
 
 class Mixer(nn.Module, ABC):
-    """Give each target position something of those before it: what `mix` gives at once, `step` gives one by one."""
+    """Mix each target position with those before it: `mix` computes all positions at once, `step` one by one."""
 
     attends = False
     """Whether bias and turn are read."""

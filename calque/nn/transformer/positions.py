@@ -22,7 +22,7 @@ Turn: TypeAlias = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Side:
-    """Tell a kind of positions whom it serves: name in the recipe, widths, heads, and whether it sees what follows.
+    """What a position module must know about its encoder or decoder: name in the recipe, widths, heads, direction.
 
     `spread` is the standard deviation with which vectors of tokens start.
     """
@@ -36,7 +36,7 @@ class Side:
 
 
 class Positions(nn.Module):
-    """Say nothing of positions; a kind overrides one method. `position` is [T], or [R, 1] of R rows in a step."""
+    """No position information; a kind overrides one method. `position` is [T], or [R, 1] of R rows in a step."""
 
     acts_on_attention = False
     """Whether it is without effect where nothing attends to the side's own tokens."""
@@ -63,10 +63,10 @@ class Positions(nn.Module):
 
 
 class NoPositionsConfig(Config):
-    """Tell no positions: what mixes the tokens knows their order itself, or there is none."""
+    """No position information: the mixer knows the order itself, or order does not matter."""
 
     kind: Literal["none"] = "none"
-    """How positions are told."""
+    """The kind of position information."""
 
     def build(self, side: Side) -> Positions:
         """Build the module."""
@@ -77,11 +77,11 @@ class SinusoidalConfig(Config):
     """Add sines and cosines of each position."""
 
     kind: Literal["sinusoidal"] = "sinusoidal"
-    """How positions are told."""
+    """The kind of position information."""
     first: int = Field(default=0, ge=0, le=65_536)
     """Number of the first position (M2M-100 counts from 2)."""
     closed: bool = False
-    """Let the frequencies end at 1/10000 exactly, as fairseq's do, instead of just before."""
+    """Whether the lowest frequency is exactly 1/10000, as in fairseq, instead of slightly above."""
 
     def build(self, side: Side) -> Positions:
         """Build the module; UsageError for a width that sines and cosines cannot share."""
@@ -109,7 +109,7 @@ class LearnedConfig(Config):
     """Add a learned vector for each position."""
 
     kind: Literal["learned"] = "learned"
-    """How positions are told."""
+    """The kind of position information."""
     limit: int = Field(default=1024, ge=1, le=1_000_000)
     """Number of positions; data.max_length must be within it."""
 
@@ -140,7 +140,7 @@ class RelativeConfig(Config):
     """Add a learned number for each distance to the scores, one table for all layers."""
 
     kind: Literal["relative"] = "relative"
-    """How positions are told."""
+    """The kind of position information."""
     buckets: int = Field(default=32, ge=4, le=4_096)
     """Distances that are told apart, of an encoder half to each direction: short ones exactly, long ones in groups."""
     distance: int = Field(default=128, ge=3, le=1_000_000)
@@ -188,10 +188,10 @@ class Relative(Positions):
 
 
 class RotaryConfig(Config):
-    """Turn queries and keys by angles that grow with the position."""
+    """Rotate queries and keys by angles that grow with the position."""
 
     kind: Literal["rotary"] = "rotary"
-    """How positions are told."""
+    """The kind of position information."""
     base: float = Field(default=10000.0, gt=1, le=1e12)
     """Angles are position · base^(−2i/d)."""
 
@@ -206,7 +206,7 @@ class RotaryConfig(Config):
 
 
 class Rotary(Positions):
-    """Turn queries and keys: value i of the first half of a head makes a pair with value i of the second."""
+    """Rotate queries and keys: value i of the first half of a head forms a pair with value i of the second."""
 
     acts_on_attention = True
 
@@ -223,7 +223,7 @@ class Rotary(Positions):
 
 
 def rotate(values: Tensor, turn: Turn) -> Tensor:
-    """Turn values [B, H, T, d] in the type that they have."""
+    """Rotate values [B, H, T, d], in their own type."""
     cosine, sine = turn
     first, second = values.chunk(2, dim=-1)
     turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
@@ -234,7 +234,7 @@ class AlibiConfig(Config):
     """Lower each score by the distance, every head by another slope; an encoder's in both directions alike."""
 
     kind: Literal["alibi"] = "alibi"
-    """How positions are told."""
+    """The kind of position information."""
 
     def build(self, side: Side) -> Positions:
         """Build the module."""

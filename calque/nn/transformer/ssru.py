@@ -14,7 +14,7 @@ from calque.nn.transformer.mixer import Mixer, Sight
 
 
 class SsruConfig(Config):
-    """Put a simpler simple recurrent unit in the place of self-attention."""
+    """A simpler simple recurrent unit instead of self-attention."""
 
     kind: Literal["ssru"] = "ssru"
     """What mixes the target's own positions."""
@@ -25,7 +25,7 @@ class SsruConfig(Config):
 
 
 class Ssru(Mixer):
-    """Give ReLU(c_t) of the cell c_t = f_t · c_{t−1} + (1 − f_t) · W x_t, where f_t = σ(W_f x_t + b_f)."""
+    """ReLU(c_t) of the cell c_t = f_t · c_{t−1} + (1 − f_t) · W x_t, where f_t = σ(W_f x_t + b_f)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

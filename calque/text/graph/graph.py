@@ -24,7 +24,7 @@ DEPENDENCIES = '{"tokens": ["…", "…"], "heads": [2, 0], "labels": ["…", "r
 
 @dataclass(frozen=True)
 class Graph:
-    """Hold texts and labelled edges between them; `is_sentence`: the nodes are words, in the order of a sentence."""
+    """Texts and labelled edges between them; `is_sentence`: the nodes are words, in the order of a sentence."""
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[int, int, str], ...]
@@ -72,7 +72,7 @@ def write_graph(graph: Graph) -> str:
 
 
 def form_of(text: str) -> Form:
-    """Say whether a source is a line of text, a graph or a sentence with its dependencies."""
+    """Return whether a source is a line of text, a graph or a sentence with its dependencies."""
     # Nearly every line of text is told by its first character.
     if not text.lstrip().startswith(("{", "[")):
         return "line"

@@ -103,7 +103,7 @@ class SourceError(DataError):
 
 @dataclass(frozen=True)
 class Sketch:
-    """Hold the texts that a source is made of, and edges between them by their numbers."""
+    """The texts that a source is made of, and edges between them by their numbers."""
 
     texts: tuple[str, ...]
     edges: tuple[Edge, ...] = ()
@@ -111,7 +111,7 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Layout:
-    """Lay sources out as a config says; `labels` are the kinds of edges of a graph without Levi."""
+    """The layout of sources; `labels` are the kinds of edges of a graph that is not in Levi form."""
 
     config: LayoutConfig = _LINE
     labels: Vocabulary | None = None
@@ -131,7 +131,7 @@ class Layout:
 
     @property
     def is_line(self) -> bool:
-        """Say whether a source is read as it is."""
+        """Return whether a source is read as it is."""
         return isinstance(self.config, LineLayoutConfig)
 
     def sketch(self, text: str, normalise: Normalise) -> Sketch:

@@ -27,7 +27,7 @@ _FLOAT = struct.Struct("<f")
 
 
 class Piece(NamedTuple):
-    """Hold one entry of the vocabulary: its text (▁ for a blank), score and type."""
+    """One entry of the vocabulary: its text (▁ for a blank), score and type."""
 
     text: str
     score: float
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class MalformedError(Exception):
-    """Say why bytes are no model; what is told to people names the file."""
+    """The bytes are not a model; the caller adds the name of the file to the message."""
 
 
 def write_model(pieces: list[Piece], algorithm: Algorithm) -> bytes:

@@ -45,7 +45,7 @@ _Fields = dict[int, int | bytes]
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold how a model cuts text: `charsmap` normalises it, `prefix` puts a blank in front (behind where `suffix`),
+    """How a model cuts text: `charsmap` normalises it, `prefix` puts a blank in front (behind where `suffix`),
     `squeeze` drops blanks at the ends and doubled ones, `escape` writes them as ▁.
     """
 
@@ -60,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """Hold a vetted model: its pieces in their order, and its settings."""
+    """A vetted model: its pieces in their order, and its settings."""
 
     pieces: list[Piece]
     settings: Settings

@@ -19,7 +19,7 @@ _OPEN, _CLOSE = ">>", "<<"
 
 
 class Frame(Config):
-    """Say which ids are put around a text; saved in text.json."""
+    """The ids that are put around a text; saved in text.json."""
 
     before: _Ids = ()
     """Ids before each source, which parts of a long one keep."""
@@ -32,11 +32,11 @@ class Frame(Config):
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing is put around a text."""
+        """Return whether nothing is put around a text."""
         return self == NO_FRAME
 
     def is_within(self, source_size: int, target_size: int) -> bool:
-        """Say whether all ids are those of vocabularies of such sizes."""
+        """Return whether all ids are those of vocabularies of such sizes."""
         source = (*self.before, *self.after, *self.codes.values())
         return all(number < source_size for number in source) and all(number < target_size for number in self.target)
 

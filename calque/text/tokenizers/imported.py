@@ -33,14 +33,14 @@ _MERGE = re.compile(r"[^ \n]+ [^ \n]+")
 
 
 class ImportedSentencePieceConfig(Config):
-    """Take a SentencePiece model that was trained elsewhere."""
+    """A SentencePiece model that was trained elsewhere."""
 
     kind: Literal["imported_sentencepiece"] = "imported_sentencepiece"
     """The pieces of a model that calque import huggingface took over; they are not learned from text."""
 
 
 class ImportedBytePairConfig(Config):
-    """Take byte-pair encoding of bytes that was learned elsewhere."""
+    """A byte-level byte-pair encoding that was learned elsewhere."""
 
     kind: Literal["imported_byte_pair"] = "imported_byte_pair"
     """The byte pairs of a model that calque import huggingface took over; they are not learned from text."""

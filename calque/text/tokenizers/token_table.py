@@ -23,7 +23,7 @@ _MAX_ID = 2**31 - 1
 
 
 class Origin(Config):
-    """Say which model a tokenizer came with, as far as its files must be written again."""
+    """The model that a tokenizer came with, as far as it is needed to write its files again."""
 
     family: Family
     """The class of models."""
@@ -44,7 +44,7 @@ class Origin(Config):
 
 
 class Token(NamedTuple):
-    """Hold a token: its id elsewhere (−1 for none), how it is written (empty for a row without a token), whether it
+    """A token: its id elsewhere (−1 for none), how it is written (empty for a row without a token), whether it
     stands for text.
     """
 
@@ -55,7 +55,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Hold the tokens by calque's ids, of which the first four are padding, unknown, start and end."""
+    """The tokens by calque's ids, of which the first four are padding, unknown, start and end."""
 
     origin: Origin
     tokens: tuple[Token, ...]
@@ -121,7 +121,7 @@ class TokenTable:
 
 
 def is_form(text: str) -> bool:
-    """Say whether a token may be written so."""
+    """Return whether a token may be written so."""
     if text.isascii():
         return len(text) <= MAX_ENTRY_BYTES and "\0" not in text
     return well_formed(text) == text and "\0" not in text and len(text.encode()) <= MAX_ENTRY_BYTES

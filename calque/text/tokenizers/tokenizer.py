@@ -22,7 +22,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer(Protocol):
-    """Turn text into ids and ids into text; ids 0 to 3 are PAD, UNK, BOS, EOS in every tokenizer."""
+    """A tokenizer: from text to ids and back; ids 0 to 3 are PAD, UNK, BOS and EOS in every tokenizer."""
 
     @property
     def kind(self) -> str:

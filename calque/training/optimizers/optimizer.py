@@ -23,7 +23,7 @@ class Optimizer(torch.optim.Optimizer):
     load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def answering_weights(self) -> AbstractContextManager[None]:
-        """Hold the weights that validate and are saved as the model while entered; then those that are trained.
+        """The weights that validate and are saved as the model while entered; then those that are trained.
 
         They are the same unless an optimizer overrides this method, as one that averages weights does.
         """

@@ -22,7 +22,7 @@ from calque.text.tokenizers.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Wish:
-    """Hold which side starts from which file, and the part whose embedding that is."""
+    """Which side starts from which file, and the part whose embedding that is."""
 
     side: str
     part: str
