@@ -23,6 +23,7 @@ NEW_LINES = re.findall(
 )
 LISTED = re.findall(r"\bjoins `(\w+)`:\n\n" + BLOCK, PAGE, flags=re.DOTALL)
 TASKS = re.findall(r"is the task `([\w/.]+)`:\n\n" + BLOCK, PAGE, flags=re.DOTALL)
+PROGRAMS = re.findall(r"is the program\s`([\w/.]+)`:\n\n" + BLOCK, PAGE, flags=re.DOTALL)
 COMMANDS = re.findall(r"^calque (.*)$", PAGE, flags=re.MULTILINE)
 
 
@@ -85,7 +86,8 @@ def test_the_page_has_a_whole_example_of_each() -> None:
     ]
     assert [axis for axis, _ in LISTED] == ["ATTENTIONS", "ENCODERS"]
     # Nothing that the page tells to write is left out here.
-    assert len(re.findall(BLOCK, PAGE, flags=re.DOTALL)) == len(NEW_FILES) + len(NEW_LINES) + len(LISTED) + len(TASKS)
+    found = (NEW_FILES, NEW_LINES, LISTED, TASKS, PROGRAMS)
+    assert len(re.findall(BLOCK, PAGE, flags=re.DOTALL)) == sum(map(len, found))
     for _, _, member, line in NEW_LINES:
         assert line.count("\n") == 1
         assert line.endswith(f"import {member}\n")
@@ -163,3 +165,13 @@ def test_the_task_of_the_page_reads_its_data_and_sets_its_defaults(extended: Pat
     assert planned["task"]["metrics"] == ["chrf", "exact"]
     assert planned["task"]["own"]["file"] == name
     assert (planned["text"]["target"]["kind"], planned["search"]["beam"]) == ("word", 3)
+
+
+def test_the_choose_of_the_page_samples_with_its_seed(extended: Path, toy_model: Path) -> None:
+    """Sample twice: the same seeds give the same answers, and different seeds give different ones."""
+    ((name, text),) = PROGRAMS
+    (extended / name).write_text(text, encoding="utf-8")
+    first, second = (run(extended, name, str(toy_model), "one two three four") for _ in range(2))
+    assert first == second
+    assert len(first.splitlines()) == 5
+    assert len(set(first.splitlines())) > 1
