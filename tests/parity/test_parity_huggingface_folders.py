@@ -216,7 +216,9 @@ def test_a_model_of_calque_answers_the_same_in_transformers(
     lines = [source for source, _ in pairs(50, seed=9)]
     ours = calque.load(run)
     assert len(set(ours(lines))) > 10
-    assert answered(transformers, tmp_path / "theirs", lines, "PegasusForConditionalGeneration") == ours(lines)
+    theirs = answered(transformers, tmp_path / "theirs", lines, "PegasusForConditionalGeneration")
+    # calque drops the signs of bytes that form no character.
+    assert [text.replace("\ufffd", "") for text in theirs] == ours(lines)
     # Imported again, it is the model that it was.
     assert command("import", "huggingface", tmp_path / "theirs", tmp_path / "again").code == 0
     assert calque.load(tmp_path / "again")(lines) == ours(lines)
