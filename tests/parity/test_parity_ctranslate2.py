@@ -25,6 +25,7 @@ from calque.ids import BOS, EOS, PAD, UNK
 from calque.model import ModelConfig, Seq2Seq
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
+from calque.search.scorer import Scorer
 from calque.text.source import plain_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ctranslate2")]
@@ -79,17 +80,22 @@ MODELS = {
 
 
 @dataclass
-class Counted:
+class Counted(Engine):
     """Count the sentences that another engine is left with."""
 
     engine: Engine
     rows: int = 0
     options: list[SearchConfig] = field(default_factory=list)
 
-    def __call__(self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
+    def scorer(self) -> Scorer:
+        return self.engine.scorer()
+
+    def __call__(
+        self, source: Any, lengths: Tensor, prefixes: Tensor, options: SearchConfig, *others: Any, **named: Any
+    ) -> Hypotheses:
         self.rows += len(lengths)
         self.options.append(options)
-        return self.engine(source, lengths, prefixes, options)
+        return self.engine(source, lengths, prefixes, options, *others, **named)
 
 
 @cache

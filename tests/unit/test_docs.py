@@ -42,13 +42,15 @@ os.sched_getaffinity = lambda process: {0}
 train = {"max_updates": 4, "validate_every": 2, "save_every": 2, "validation_sentences": 8, "threads": 1}
 search = {"beam": 1, "max_length_ratio": 0.2, "max_length_extra": 2}
 if sys.argv[1:2] in ([], ["demo"], ["train"]):
-    from calque import api, demo
+    from calque import api
+    from calque.demo import demo
     from calque.recipe.layers import merge
-    whole = make_request
+    from calque.runs import request as requests
+    whole = requests.make_request
     def short(*arguments, **options):
         request = whole(*arguments, **options)
         return dataclasses.replace(request, settings=merge(request.settings, {"train": train, "search": search}))
-    make_request = demo.make_request = short
+    api.make_request = demo.make_request = requests.make_request = short
     demo.NUM_TRAIN, demo.NUM_TEST = 6_000, 60
 """
 
