@@ -201,7 +201,7 @@ def _free_name(folder: Path, step: int) -> str:
 
 
 def _remove_strays(run: Path) -> None:
-    remove_temporaries(run)
+    remove_temporaries(run, run / "checkpoints")
     for path in (run / "checkpoints").glob("step-*.tmp-*"):
         shutil.rmtree(path)
 

@@ -21,7 +21,7 @@ class Journal:
         calque 0.1.0) the lines up to `step` stay. Raises UsageError where the file was changed since.
         """
         if mark is None:
-            kept = "".join(_line(row) for row in read_journal(path) if row.get("step", 0) <= step).encode()
+            kept = "".join(_line(row) for row in read_journal(path, True) if row.get("step", 0) <= step).encode()
         else:
             kept = _marked(path, mark)
         write_atomic(path, kept)
@@ -67,18 +67,25 @@ class SilentJournal(Journal):
         """Close nothing."""
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a journal; a last line that was cut off is left out."""
+def read_journal(path: Path, skip_damaged: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a journal; a last line that was cut off is left out.
+
+    Raises UsageError for another line that is damaged, unless `skip_damaged`.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
             try:
                 row = json.loads(line)
             except ValueError:
-                return
+                row = None
             if isinstance(row, dict):
                 yield row
+            elif not skip_damaged:
+                raise UsageError(f"{path}, line {number}: the line is damaged. Restore the file from a copy.")
 
 
 def _marked(path: Path, mark: Mapping[str, Any]) -> bytes:

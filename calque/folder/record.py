@@ -4,25 +4,67 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ValidationError
+
+from calque.config import reasons
 from calque.errors import UsageError
+from calque.folder.json_file import read_json
 from calque.system.files import write_atomic
 
 PACKAGES = ("calque", "torch", "numpy", "safetensors", "sentencepiece", "sacrebleu", "pydantic")
+
+
+class _Data(BaseModel):
+    name: str
+    sha256: str
+
+
+class _Pairs(BaseModel):
+    training: int
+    validation: int
+
+
+class _Machine(BaseModel):
+    gpu: str | None
+
+
+class _Record(BaseModel):
+    """What a resume and the completion of a run read; the record holds more."""
+
+    status: Literal["running", "finished"]
+    request: dict[str, Any]
+    data: dict[str, _Data]
+    pairs: _Pairs
+    threads: int
+    machine: _Machine
+    recipe: dict[str, Any]
+    identity: Literal["raw", "nfc", "nfkc"] = "raw"
+    text: dict[str, str] = {}
+    seconds: float = 0.0
+    weights: str = ""
+    metrics: str = ""
+
+
+_WAYS_OUT = "Restore it from a copy, start again with --fresh, or train in another folder with --out."
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return run.json, or None where no run was started."""
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); start anew with --fresh or another --out") from None
+    except UsageError as error:
+        raise UsageError(f"{error}.\n{_WAYS_OUT}") from None
     if not isinstance(record, dict) or not {"request", "data"} <= record.keys():
-        raise UsageError(f"{path} is not the record of a run; take another --out")
+        raise UsageError(f"{path} is not the record of a run. Train in another folder with --out.")
+    try:
+        _Record.model_validate(record, strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{path} is damaged: {reasons(error)[0]}.\n{_WAYS_OUT}") from None
     return record
 
 

@@ -4,47 +4,59 @@ Whatever was deleted, damaged or interrupted, the same command completes the run
 """
 
 import copy
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from calque.errors import UsageError
-from calque.folder.best import WEIGHTS, check_best, has_hashes
+from calque.folder.best import WEIGHTS, check_best, had_checkpoint
 from calque.folder.json_file import read_json
 from calque.folder.record import read_record
 from calque.recipe.layers import flatten
 from calque.system.files import remove_temporaries, sha256_of, sync_folder, write_atomic
 
 # What training wrote, removed by --fresh; other files of the folder stay.
-FOLDERS = ("checkpoints", "data", "text")
+FOLDERS = {
+    "checkpoints": re.compile(r"step-.*|best\.json|\.best\.json\.tmp-\d+"),
+    "data": re.compile(r"[0-9a-f]{32}(\.tmp-\d+)?"),
+    "text": re.compile(".*"),
+}
 FILES = (
     "latest", "metrics.jsonl", "timing.jsonl", "report.html", "README.md", "manifest.json", WEIGHTS, "recipe.json",
     "run.json",
 )  # fmt: skip
 # What a finished run holds beside its model.
 COMPLETION = ("report.html", "README.md", "manifest.json")
-CLEARING = "clearing"
+STARTING = "clearing"
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[None]:
+    """Remove what an earlier run wrote in the folder; the block then writes what a new run starts from.
+
+    A mark comes first and goes last: if anything in between is interrupted, the next command starts again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clear(folder)
+    yield
+    (folder / STARTING).unlink()
+    sync_folder(folder)
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run wrote in its folder, and nothing else.
-
-    A mark comes first and goes last: if the removal is interrupted, the next command on this folder completes it.
-    """
-    if not any((folder / name).exists() for name in (*FOLDERS, *FILES, CLEARING)):
-        return
-    write_atomic(folder / CLEARING, "")
-    for name in FOLDERS:
+    """Mark the folder as one in which a run starts, and remove what a run wrote there, and nothing else."""
+    write_atomic(folder / STARTING, "")
+    for name, pattern in FOLDERS.items():
         for path in (folder / name).glob("*"):
-            # Data that came through a pipe were spooled there a moment ago.
-            if path.name != "spool":
+            if pattern.fullmatch(path.name):
                 _remove(path)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     remove_temporaries(folder)
     sync_folder(folder)
-    (folder / CLEARING).unlink()
 
 
 def _remove(path: Path) -> None:
@@ -54,28 +66,67 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_being_cleared(folder: Path) -> bool:
-    """Return whether `clear` was interrupted in this folder."""
-    return (folder / CLEARING).exists()
+def is_starting(folder: Path) -> bool:
+    """Return whether the start of a run was interrupted in this folder."""
+    return (folder / STARTING).exists()
 
 
-def require_no_model(folder: Path) -> None:
-    """Refuse to start a run in a folder that holds a model, or checkpoints, but no record of a run."""
-    if (folder / WEIGHTS).exists() or any((folder / "checkpoints").glob("step-*")):
+def record_to_continue(folder: Path, is_fresh: bool) -> dict[str, Any] | None:
+    """Return the record of the run that the command continues; None where a run starts, which nothing forbids then.
+
+    Raises UsageError where neither is possible.
+    """
+    for name in FILES:
+        # Checked before any is opened: opening a FIFO would wait forever.
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UsageError(
+                f"{folder / name} is not a regular file.\nRemove it, or train in another folder with --out."
+            )
+    is_new = is_fresh or is_starting(folder)
+    record = None if is_new else read_record(folder)
+    if record is None:
+        require_startable(folder, is_new)
+    return record
+
+
+def require_startable(folder: Path, is_fresh: bool) -> None:
+    """Refuse to start a run where a model, or files that calque did not write, would be replaced."""
+    has_model = (folder / WEIGHTS).exists() or any((folder / "checkpoints").glob("step-*"))
+    replaced = [name for name in (*FILES, "text") if (folder / name).exists()]
+    if is_starting(folder) or not (has_model or replaced):
+        return
+    if not _is_from_calque(folder):
+        names = ", ".join(replaced or ["checkpoints"])
         raise UsageError(
-            f"{folder} contains a model but no run.json, so its training cannot continue.\n{_ways_out(folder)}"
+            f"{folder} contains neither run.json nor recipe.json of calque, and a run would replace {names}.\n"
+            "Train in another folder with --out, or move these files."
+        )
+    if not is_fresh:
+        found = "a model" if has_model else ", ".join(replaced)
+        raise UsageError(
+            f"{folder} contains {found} but no run.json, so its training cannot continue.\n{_ways_out(folder)}"
         )
 
 
-def require_checkpoint(folder: Path) -> None:
+def _is_from_calque(folder: Path) -> bool:
+    """Return whether the record or the recipe in a folder was written by calque."""
+    for name, keys in (("run.json", {"request", "data"}), ("recipe.json", {"format", "model"})):
+        with suppress(FileNotFoundError, UsageError):
+            found = read_json(folder / name)
+            if isinstance(found, dict) and keys <= found.keys():
+                return True
+    return False
+
+
+def require_checkpoint(folder: Path, record: Mapping[str, Any]) -> None:
     """Refuse to continue a run whose checkpoints were deleted: it would start at the first update and lose its model.
 
     A run that was interrupted before its first checkpoint starts again, with the same result.
     """
     if any((folder / "checkpoints").glob("step-*")):
         return
-    had_checkpoint = (folder / "latest").exists() or ((folder / WEIGHTS).exists() and not has_hashes(folder))
-    if had_checkpoint:
+    was_trained = "seconds" in record or "scores" in record
+    if was_trained or (folder / "latest").exists() or had_checkpoint(folder):
         raise UsageError(
             f"{folder} has no checkpoints, so its training cannot continue; they were deleted or moved.\n"
             + _ways_out(folder)
@@ -127,11 +178,11 @@ def is_complete(folder: Path) -> bool:
     return all((folder / name).is_file() for name in COMPLETION)
 
 
-def check_recorded(folder: Path) -> None:
-    """Raise UsageError where the weights of a finished run are not those that its record names."""
+def check_recorded(folder: Path, key: str, name: str) -> None:
+    """Raise UsageError where a file of a finished run is not the one whose SHA-256 its record has under `key`."""
     record = read_record(folder) or {}
-    path = folder / WEIGHTS
-    if not path.is_file() or record.get("weights", sha256_of(path)) != sha256_of(path):
+    path = folder / name
+    if not path.is_file() or record.get(key, sha256_of(path)) != sha256_of(path):
         problem = "is not the file that this run wrote" if path.exists() else "is missing"
         raise UsageError(f"{path} {problem}.\n{_ways_out(folder)}")
 

@@ -25,10 +25,9 @@ from calque.report.progress import Display
 from calque.runs.changes import LIMITS, MAY_CHANGE, changes, require_same
 from calque.runs.integrity import (
     check_text,
-    clear,
-    is_being_cleared,
+    record_to_continue,
     require_checkpoint,
-    require_no_model,
+    starting,
     stored_recipe,
     text_hashes,
 )
@@ -76,13 +75,10 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
         display.note(notice)
     sets = open_sets(request)
     digests = {role: dataset.digest() for role, dataset in sets.items()}
-    is_new = fresh or is_being_cleared(request.out)
-    record = None if is_new else read_record(request.out)
+    record = record_to_continue(request.out, fresh)
     identity = _identity(request, record)
     for role, dataset in sets.items():
         display.note(f"{role} data {dataset.name}: {dataset.description}")
-    if record is None and not is_new:
-        require_no_model(request.out)
     if record is None:
         recipe, text, dev = _begin(request, sets, digests, identity, display)
     else:
@@ -98,13 +94,10 @@ def plan(request: Request, fresh: bool, display: Display) -> Recipe:
     for notice in request.notices:
         display.note(notice)
     sets = open_sets(request)
-    is_new = fresh or is_being_cleared(request.out)
-    record = None if is_new else read_record(request.out)
+    record = record_to_continue(request.out, fresh)
     if record is not None:
         digests = {role: dataset.digest() for role, dataset in sets.items()}
         require_same(request.out, describe(request), digests, record)
-    elif not is_new:
-        require_no_model(request.out)
     return _settle(request, sets, _identity(request, record), display).recipe
 
 
@@ -159,26 +152,25 @@ def _begin(
     settled = _settle(request, sets, identity, display)
     recipe, text = settled.recipe, settled.text
     # Nothing of an earlier run is removed before all that may refuse the new one has passed.
-    clear(request.out)
-    request.out.mkdir(parents=True, exist_ok=True)
-    text.save(request.out / "text")
-    write_recipe(request.out, recipe)
-    write_record(
-        request.out,
-        {
-            "status": "running",
-            "request": describe(request),
-            "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
-            "pairs": settled.pairs,
-            "identity": identity.form,
-            "seed": recipe.train.seed,
-            "threads": recipe.train.threads,
-            "versions": versions(),
-            "machine": asdict(settled.machine),
-            "recipe": recipe.model_dump(mode="json"),
-            "text": text_hashes(request.out),
-        },
-    )
+    with starting(request.out):
+        text.save(request.out / "text")
+        write_recipe(request.out, recipe)
+        write_record(
+            request.out,
+            {
+                "status": "running",
+                "request": describe(request),
+                "data": {role: {"name": sets[role].name, "sha256": digest} for role, digest in digests.items()},
+                "pairs": settled.pairs,
+                "identity": identity.form,
+                "seed": recipe.train.seed,
+                "threads": recipe.train.threads,
+                "versions": versions(),
+                "machine": asdict(settled.machine),
+                "recipe": recipe.model_dump(mode="json"),
+                "text": text_hashes(request.out),
+            },
+        )
     return recipe, text, settled.dev
 
 
@@ -192,12 +184,12 @@ def _go_on(
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), renamed_keys(record["request"])
     require_same(request.out, describe(request), digests, record)
-    remove_temporaries(request.out)
+    remove_temporaries(request.out, request.out / "checkpoints")
     saved, _ = renamed(stored_recipe(request.out, record, display.note))
     check_text(request.out, record)
     changed = changes(before, asked)
     if record.get("status") != "finished" or changed.keys() & set(LIMITS):
-        require_checkpoint(request.out)
+        require_checkpoint(request.out, record)
     for key, value in changed.items():
         display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
         saved.setdefault("train", {})[key.removeprefix("train.")] = value

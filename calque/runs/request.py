@@ -89,7 +89,10 @@ def make_request(
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
     check_names(choice)
-    if origin_of(layer) and (choice.model, choice.size) != ("auto", "auto"):
+    origin = origin_of(layer)
+    if origin and origin.resolve() == folder.resolve():
+        raise UsageError(f"the run would replace {origin}, the model to start from: name another folder with --out")
+    if origin and (choice.model, choice.size) != ("auto", "auto"):
         raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
     return Request(tuple(data), folder, choice, layer, tuple(dict.fromkeys(notices + more)))
 

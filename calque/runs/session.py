@@ -56,6 +56,7 @@ def _trained(
     prepared = prepare(request, fresh, display)
     recipe = prepared.recipe
     if prepared.is_finished:
+        check_recorded(request.out, "weights", WEIGHTS)
         if is_complete(request.out):
             check_weights(request.out)
             limits = limits_of(recipe.train)
@@ -63,7 +64,7 @@ def _trained(
                 f"{request.out} is finished. Raise a limit ({limits}) to continue, or start again with --fresh"
             )
         else:
-            check_recorded(request.out)
+            check_recorded(request.out, "metrics", "metrics.jsonl")
             _complete(request.out, recipe, prepared, display)
         return None
     for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
@@ -125,13 +126,14 @@ def _complete(folder: Path, recipe: Recipe, prepared: Prepared, display: Display
         display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
     seconds = (read_record(folder) or {}).get("seconds", 0.0)
     complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), seconds)
-    remove_temporaries(folder)
+    remove_temporaries(folder, folder / "checkpoints")
     write_record(
         folder,
         {
             "status": "finished",
             "scores": {data: [score.as_dict() for score in part] for data, part in scores.items()},
             "weights": sha256_of(folder / WEIGHTS),
+            "metrics": sha256_of(folder / "metrics.jsonl"),
         },
     )
 

@@ -4,6 +4,7 @@ A crash at any point leaves the old content or the new one, and a temporary that
 """
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -62,9 +63,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in `folder`; temporaries of another process that still runs stay."""
-    for path in folder.glob(".*.tmp-*"):
+def remove_temporaries(*folders: Path) -> None:
+    """Remove what killed writers left in the folders; temporaries of another process that still runs stay."""
+    for path in itertools.chain.from_iterable(folder.glob(".*.tmp-*") for folder in folders):
         match = _TEMPORARY.fullmatch(path.name)
         if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
             path.unlink(missing_ok=True)

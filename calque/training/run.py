@@ -11,7 +11,7 @@ from torch import nn
 from calque.data.store.token_store import TokenStore
 from calque.engines.engine import Engine
 from calque.errors import ResourceError
-from calque.folder.best import check_best, save_best
+from calque.folder.best import best_hashes, check_best, note_checkpoint, save_best
 from calque.folder.checkpoint import load_checkpoint, save_checkpoint
 from calque.folder.journal import Journal, SilentJournal
 from calque.model import Seq2Seq
@@ -110,7 +110,7 @@ class Run:
         put_back(self.parts, snapshot)
         self.marks = snapshot.state.get("journals", {})
         self.is_unvalidated = snapshot.state.get("unvalidated", False)
-        check_best(self.folder, is_needed=self.patience.best_score is not None)
+        check_best(self.folder, self.patience.best_score is not None, snapshot.state.get("best"))
         self.display.note(f"resumed from {name}")
         return True
 
@@ -121,6 +121,8 @@ class Run:
         whole update, and a validation that was ended is the first thing that the same command does.
         """
         if self._is_trained() and not self.is_unvalidated:
+            # Opened to check it: the report is drawn from it.
+            self._journal("metrics.jsonl").__exit__()
             return self._stopped(self.completion.reason or f"reached {self.position.step:,} updates", 0)
         with (
             self._journal("metrics.jsonl") as metrics,
@@ -291,5 +293,7 @@ class Run:
         snapshot = take(self.parts)
         snapshot.state["journals"] = {"metrics": metrics.mark()}
         snapshot.state["unvalidated"] = self.is_unvalidated
+        snapshot.state["best"] = best_hashes(self.folder)
         save_checkpoint(self.folder, self.position.step, snapshot)
+        note_checkpoint(self.folder)
         self.clock.paused(time.monotonic() - start)
