@@ -15,7 +15,7 @@ from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.ctranslate2.engine import Setting
 from calque.engines.ctranslate2.folder import Place, open_engine
 from calque.engines.ctranslate2.spec import can_take
-from calque.engines.dense import Layout, bf16, has_bf16, int8, laid_out, transposed
+from calque.engines.dense import DenseLayout, bf16, has_bf16, int8, laid_out, transposed
 from calque.engines.eager import Eager
 from calque.engines.engine import Engine
 from calque.engines.following import Following
@@ -108,7 +108,7 @@ def _make_compiled(model: Seq2Seq, is_narrow: bool) -> Engine:
     return Compiled(CompiledTransformer(model, is_narrow))
 
 
-def _make_rounded(model: Seq2Seq, layout: Layout) -> Engine:
+def _make_rounded(model: Seq2Seq, layout: DenseLayout) -> Engine:
     """Return what searches with products of rounded numbers, the steps written out where they can be."""
     if fused.why_not(model):
         return Eager(laid_out(model, layout))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Part = TypeVar("Part", bound=nn.Module)
 Dense: TypeAlias = Callable[[Tensor], Tensor]
 """Map [R, N] to [R, M]."""
-Layout: TypeAlias = Callable[[Tensor, Tensor | None], Dense]
+DenseLayout: TypeAlias = Callable[[Tensor, Tensor | None], Dense]
 """Lay out weights [M, N] and a bias [M] or None."""
 
 
@@ -71,7 +71,7 @@ def _has_vnni() -> bool:
 class _Dense(nn.Linear):
     """A replacement of a linear layer in a model; it shares the weights of that layer."""
 
-    def __init__(self, linear: nn.Linear, layout: Layout) -> None:
+    def __init__(self, linear: nn.Linear, layout: DenseLayout) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
@@ -82,7 +82,7 @@ class _Dense(nn.Linear):
         return self.dense(values.reshape(-1, self.in_features)).view(*values.shape[:-1], self.out_features)
 
 
-def laid_out(part: Part, layout: Layout) -> Part:
+def laid_out(part: Part, layout: DenseLayout) -> Part:
     """Return a copy of a part of a model with all its linear layers laid out; the rest shares its weights."""
     shared = {id(weight): weight for weight in part.parameters()}
     made = copy.deepcopy(part, dict(shared))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from calque.batch import Source
-from calque.engines.dense import Dense, Layout
+from calque.engines.dense import Dense, DenseLayout
 from calque.engines.fused_state import FusedMemory, Places
 from calque.model import Seq2Seq
 from calque.nn.attention.multihead import FIRST_CAPACITY, SelfAttention, hide_padding
@@ -32,7 +32,7 @@ Map = Callable[[Tensor], Tensor]
 class FusedTransformer:
     """Score the next token of a plain Transformer decoder, exactly as the model does but for rounding."""
 
-    def __init__(self, model: Seq2Seq, encoder: Encoder, layout: Layout) -> None:
+    def __init__(self, model: Seq2Seq, encoder: Encoder, layout: DenseLayout) -> None:
         """Lay the weights of a model's decoder out, to follow its encoder; `why_not` must have nothing against it."""
         decoder, head = model.decoder, model.head
         assert isinstance(decoder, TransformerDecoder)
@@ -68,7 +68,7 @@ class FusedTransformer:
 class _Layer:
     """Write out one layer."""
 
-    def __init__(self, layer: DecoderLayer, layout: Layout) -> None:
+    def __init__(self, layer: DecoderLayer, layout: DenseLayout) -> None:
         own, memory = layer.self_attention, layer.memory_attention
         assert isinstance(own, SelfAttention)
         self.own, self.memory = own, memory
@@ -183,7 +183,7 @@ def _layer_norm(shape: tuple[int, ...], weight: Tensor, bias: Tensor, epsilon: f
     return torch.layer_norm(values, shape, weight, bias, epsilon)
 
 
-def _feed_forward(network: FeedForward, layout: Layout) -> Dense:
+def _feed_forward(network: FeedForward, layout: DenseLayout) -> Dense:
     inner, outer = (layout(part.weight, part.bias) for part in (network.inner, network.outer))
     if isinstance(network, GatedFeedForward):
         gate = layout(network.gate.weight, network.gate.bias)

@@ -27,7 +27,7 @@ from calque.model import ModelConfig, Seq2Seq
 from calque.predict.reader import Reader, TextReader, batches_of
 from calque.predict.texts import Line, checked_lines, parse_lines
 from calque.predict.workers import WORTH_SECONDS, in_main_thread, search_in_processes
-from calque.predict.writer import EMPTY, Answer, Attention, Writer, joined
+from calque.predict.writer import EMPTY, Answer, AttentionTable, Writer, joined
 from calque.search.options import SearchConfig
 from calque.system.machine import Device, default_device
 from calque.system.processes import can_fork, one_thread
@@ -158,7 +158,7 @@ class Predictor:
             results[number] = joined([next(ready) for _ in own])
         return Answered(lines, results, sum(len(own) > 1 for own in read))
 
-    def attention(self, text: Line, tag: str = "", *, beam: int | None = None) -> Attention | None:
+    def attention(self, text: Line, tag: str = "", *, beam: int | None = None) -> AttentionTable | None:
         """Answer one text and return where the decoder looked meanwhile; None for a model without attention."""
         if not isinstance(self.network, Seq2Seq):
             # The members of an ensemble look at tokens of their own.
@@ -172,7 +172,7 @@ class Predictor:
         if weights is None:
             return None
         shown = [*self.text.source.pieces(source.tokens), "</s>"]
-        return Attention(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
+        return AttentionTable(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
 
     def with_search(self, beam: int | None = None, n_best: int | None = None) -> "Predictor":
         """Return the Predictor with another beam or another number of outputs; a beam that is not given holds them."""

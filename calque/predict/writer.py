@@ -21,7 +21,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionTable:
     """Where the decoder looked: pieces of both sides and weights [T, S] as nested lists."""
 
     source: list[str]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from calque.data.files.columns import Columns
     from calque.data.files.readers import Dataset
 
-Read: TypeAlias = "Callable[[Sequence[str], Columns, Path | None], Dataset]"
+ReadData: TypeAlias = "Callable[[Sequence[str], Columns, Path | None], Dataset]"
 Settings: TypeAlias = Mapping[str, object]
 
 
@@ -53,7 +53,7 @@ class Task:
     reason: str = "text settings of the task"
     labels: Labels = Labels()
     has_languages: bool = False
-    read: Read = read_pairs
+    read: ReadData = read_pairs
     file: str = ""
     sha256: str = ""
 

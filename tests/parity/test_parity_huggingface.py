@@ -19,7 +19,7 @@ from huggingface_pairs import (
 )
 from torch import nn
 
-from calque.exchange.huggingface.names import pieces
+from calque.exchange.huggingface.names import weight_maps
 from calque.exchange.huggingface.tables import SILENCED
 from calque.exchange.huggingface.weights import to_calque, to_huggingface
 from calque.ids import BOS, PAD
@@ -85,10 +85,10 @@ def test_loss_and_gradients(pair: Pair) -> None:
     theirs = {name.removeprefix("model."): value.grad for name, value in pair.theirs.named_parameters()}
     ours = {name: value.grad for name, value in pair.ours.named_parameters()}
     compared = set()
-    for piece in pieces(pair.section):
-        parts = ours[piece.ours].chunk(len(piece.theirs))
-        for name, part in zip(piece.theirs, parts, strict=True):
-            torch.testing.assert_close(part * piece.scale, theirs[name][piece.skip :], **CLOSE)
+    for entry in weight_maps(pair.section):
+        parts = ours[entry.ours].chunk(len(entry.theirs))
+        for name, part in zip(entry.theirs, parts, strict=True):
+            torch.testing.assert_close(part * entry.scale, theirs[name][entry.skip :], **CLOSE)
             compared.add(name)
     assert all(name.endswith((*TABLES, "embed_positions.weight")) for name in theirs.keys() - compared)
     assert ours.get("head.projection.bias") is None

@@ -19,7 +19,7 @@ from calque.nn.transformer.encoder_decoder import (
     TransformerEncoder,
     TransformerEncoderConfig,
 )
-from calque.nn.transformer.positions import AlibiConfig, RelativeConfig, Side
+from calque.nn.transformer.positions import AlibiConfig, PartShape, RelativeConfig
 from calque.text.source import plain_sources
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -193,7 +193,7 @@ def test_biased_scores_with_the_librarys_float_mask(config: RelativeConfig | Ali
     redraw(ours)
     copy_attention(ours, theirs)
     values, place = torch.randn(2, 7, WIDTH), torch.arange(7)
-    positions = config.build(Side("model.encoder", WIDTH, HEADS, WIDTH // HEADS, 1.0, True))
+    positions = config.build(PartShape("model.encoder", WIDTH, HEADS, WIDTH // HEADS, 1.0, True))
     bias = positions.biased(torch.zeros(1, 7, 7), place, place)
     expected, _ = theirs(values, values, values, attn_mask=bias.repeat(2, 1, 1))
     torch.testing.assert_close(ours.attend(values, bias), expected, **CLOSE)

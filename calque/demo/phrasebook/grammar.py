@@ -32,7 +32,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A stretch of a template: fixed text, or the form `column` of a slot (`agrees`: the slot that names it)."""
 
     text: str
@@ -41,7 +41,7 @@ class Piece:
     agrees: int = -1
 
     def form(self, words: Sequence[Word]) -> str:
-        """Return the text that this piece takes with `words`, one a slot."""
+        """Return the text that this segment takes with `words`, one a slot."""
         if self.slot < 0:
             return self.text
         column = self.column if self.agrees < 0 else words[self.agrees].forms["agree"]
@@ -55,8 +55,8 @@ class Pattern:
     topic: str
     template: str
     slots: tuple[tuple[Word, ...], ...]
-    english: tuple[Piece, ...]
-    chinese: tuple[Piece, ...]
+    english: tuple[Segment, ...]
+    chinese: tuple[Segment, ...]
 
     @cached_property
     def size(self) -> int:
@@ -77,8 +77,8 @@ class Pattern:
 
     def render(self, words: Sequence[Word]) -> tuple[str, str]:
         """Return the English and the Chinese sentence of `words`, one a slot."""
-        english = tidy("".join([piece.form(words) for piece in self.english]))
-        return english, "".join([piece.form(words) for piece in self.chinese])
+        english = tidy("".join([segment.form(words) for segment in self.english]))
+        return english, "".join([segment.form(words) for segment in self.chinese])
 
     @cached_property
     def clashing(self) -> tuple[tuple[Word, ...], ...]:
@@ -209,32 +209,34 @@ def _read_pattern(cells: Sequence[str], categories: Mapping[str, tuple[Word, ...
     topic, english, chinese = cells
     names = list(dict.fromkeys(match[1] for match in _SLOT.finditer(english)))
     slots = tuple(_category(name.rstrip("0123456789"), categories, "patterns.txt", number) for name in names)
-    pattern = Pattern(topic, english, slots, _pieces(english, names, "en"), _pieces(chinese, names, "zh"))
-    for piece in (*pattern.english, *pattern.chinese):
-        _check(piece, slots, number)
+    pattern = Pattern(topic, english, slots, _segments(english, names, "en"), _segments(chinese, names, "zh"))
+    for segment in (*pattern.english, *pattern.chinese):
+        _check(segment, slots, number)
     return pattern
 
 
-def _pieces(template: str, names: Sequence[str], column: str) -> tuple[Piece, ...]:
-    pieces, end = [], 0
+def _segments(template: str, names: Sequence[str], column: str) -> tuple[Segment, ...]:
+    segments, end = [], 0
     for match in _SLOT.finditer(template):
-        pieces.append(Piece(template[end : match.start()]))
+        segments.append(Segment(template[end : match.start()]))
         name, kind, detail = match.groups()
         place = names.index(name) if name in names else len(names)
         agrees = (names.index(detail) if detail in names else len(names)) if kind == "@" else -1
-        pieces.append(Piece(match[0], place, detail if kind == "." else column, agrees))
+        segments.append(Segment(match[0], place, detail if kind == "." else column, agrees))
         end = match.end()
-    return tuple(piece for piece in (*pieces, Piece(template[end:])) if piece.text)
+    return tuple(segment for segment in (*segments, Segment(template[end:])) if segment.text)
 
 
-def _check(piece: Piece, slots: Sequence[tuple[Word, ...]], number: int) -> None:
-    """Refuse a piece that names no slot of the English side, or a form that one of the slot's words lacks."""
-    if piece.slot < 0:
+def _check(segment: Segment, slots: Sequence[tuple[Word, ...]], number: int) -> None:
+    """Refuse a segment that names no slot of the English side, or a form that one of the slot's words lacks."""
+    if segment.slot < 0:
         return
-    if max(piece.slot, piece.agrees) >= len(slots):
-        raise DataError(f"{piece.text} names no slot of the English side.", "patterns.txt", number)
-    columns = {piece.column} if piece.agrees < 0 else {word.forms.get("agree", "agree") for word in slots[piece.agrees]}
-    for word in slots[piece.slot]:
+    if max(segment.slot, segment.agrees) >= len(slots):
+        raise DataError(f"{segment.text} names no slot of the English side.", "patterns.txt", number)
+    columns = (
+        {segment.column} if segment.agrees < 0 else {word.forms.get("agree", "agree") for word in slots[segment.agrees]}
+    )
+    for word in slots[segment.slot]:
         for column in columns - word.forms.keys():
-            message = f"{piece.text}: the word {word.forms.get('en', '')!r} has no column {column!r}."
+            message = f"{segment.text}: the word {word.forms.get('en', '')!r} has no column {column!r}."
             raise DataError(message, "patterns.txt", number)

@@ -121,7 +121,7 @@ def translate(english: str) -> str | None:
     """Return the Chinese of a sentence of the grammar, or None for any other sentence."""
     wanted = english.lower()
     for pattern in load_grammar().patterns:
-        if all(piece.text.strip().lower() in wanted for piece in pattern.english if piece.slot < 0):
+        if all(segment.text.strip().lower() in wanted for segment in pattern.english if segment.slot < 0):
             slots = [_possible(pattern, place, wanted) for place in range(len(pattern.slots))]
             for words in itertools.product(*slots):
                 if pattern.render(words)[0] == english:

@@ -25,7 +25,7 @@ FUNCTIONS = (None, torch.relu, nn.functional.gelu, gelu_tanh, nn.functional.silu
 NO_NORM, LAYER_NORM, RMS_NORM = range(3)
 SELF_ATTENTION, SSRU = range(2)
 Pointer, Int, Float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
-Side: TypeAlias = TransformerEncoder | TransformerDecoder
+TransformerPart: TypeAlias = TransformerEncoder | TransformerDecoder
 
 
 class Dense(ctypes.Structure):
@@ -40,7 +40,7 @@ class Norm(ctypes.Structure):
     _fields_ = (("kind", Int), ("epsilon", Float), ("weight", Pointer), ("bias", Pointer))
 
 
-class Layer(ctypes.Structure):
+class TransformerLayer(ctypes.Structure):
     """A layer of either side; what only a decoder has is empty in an encoder's."""
 
     _fields_ = (
@@ -65,7 +65,7 @@ class Stack(ctypes.Structure):
     )
 
 
-class Step(ctypes.Structure):
+class StepCall(ctypes.Structure):
     """What one step is given, and where it writes."""
 
     _fields_ = (
@@ -92,11 +92,13 @@ class Packing:
         self.columns, self.narrow = columns, narrow
         self.kept: list[object] = []
 
-    def stack(self, side: Side, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None) -> Stack:
+    def stack(
+        self, side: TransformerPart, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None
+    ) -> Stack:
         """Lay out the layers of one side, and the projection to the vocabulary where it has one."""
         network, mixer = layers[0].feed_forward, mixer_of(layers[0])
         heads = heads_of(layers[0])
-        laid = (Layer * len(layers))(*map(self._layer, layers))
+        laid = (TransformerLayer * len(layers))(*map(self._layer, layers))
         self.kept.append(laid)
         width = side.embedding.weight.shape[1]
         stack = Stack(len(layers), width, heads.heads, heads.groups, heads.head_width, network.inner.out_features)
@@ -123,8 +125,8 @@ class Packing:
         self.kept.append(owned)
         return owned.data_ptr()
 
-    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
-        made = Layer(units_norm=self._norm(layer.feed_forward_norm))
+    def _layer(self, layer: EncoderLayer | DecoderLayer) -> TransformerLayer:
+        made = TransformerLayer(units_norm=self._norm(layer.feed_forward_norm))
         made.own_norm = self._norm(layer.attention_norm if isinstance(layer, EncoderLayer) else layer.self_norm)
         mixer = mixer_of(layer)
         if isinstance(mixer, Ssru):
@@ -139,7 +141,7 @@ class Packing:
             made.gate = self._linear(network.gate)
         return made
 
-    def _add_memory(self, made: Layer, attention: MultiHeadAttention, norm: nn.Module) -> None:
+    def _add_memory(self, made: TransformerLayer, attention: MultiHeadAttention, norm: nn.Module) -> None:
         made.memory_norm = self._norm(norm)
         made.read_memory = self._linear(attention.key_value)
         made.query = self._dense(

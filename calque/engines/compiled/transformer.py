@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from calque.batch import Source
 from calque.engines import fused
 from calque.engines.compiled.compiler import compiled
-from calque.engines.compiled.layout import SSRU, Int, Narrow, Packing, Pointer, Step
+from calque.engines.compiled.layout import SSRU, Int, Narrow, Packing, Pointer, StepCall
 from calque.model import Seq2Seq
 from calque.nn.attention.multihead import SelfAttention
 from calque.nn.heads.softmax import SoftmaxHead
@@ -194,7 +194,7 @@ class CompiledTransformer:
         scores = state.scratch.scores(rows)
         room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
         token, told = token.contiguous(), self.positions.upto(time + 1)
-        step = Step(rows, time, num_sentences, places, token.data_ptr())
+        step = StepCall(rows, time, num_sentences, places, token.data_ptr())
         step.position, step.turn = (_address(part, 0) for part in told)
         step.born = None if state.born is None else state.born.data_ptr()
         step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()

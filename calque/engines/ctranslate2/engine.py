@@ -43,7 +43,7 @@ PLAIN = Setting()
 
 
 @dataclass(frozen=True)
-class Found:
+class Hypothesis:
     """An output: its tokens without </s>, the sum of its log-probabilities, and whether </s> ended it."""
 
     tokens: list[int]
@@ -108,7 +108,7 @@ class CTranslate2(Engine):
     def _is_too_long(self, lengths: Tensor, limits: Tensor) -> bool:
         return int(lengths.max()) > self.longest[0] or int(limits.max()) + 1 > self.longest[1]
 
-    def _search(self, rows: Ids, begun: Ids, longest: int, options: SearchConfig) -> list[list[Found]]:
+    def _search(self, rows: Ids, begun: Ids, longest: int, options: SearchConfig) -> list[list[Hypothesis]]:
         """Return the best outputs of each sentence, of `longest` tokens with </s> at most."""
         sources = [[self.source_names[token] for token in row] for row in rows]
         found = [self._read(result, options) for result in self._ask(sources, begun, longest, options)]
@@ -123,7 +123,7 @@ class CTranslate2(Engine):
         # What it forbids it takes away before it normalises, so that its numbers are not the model's.
         places = [(place, output) for place, outputs in enumerate(best) for output in outputs]
         scored = self.log_probs([sources[place] for place, _ in places], [output.tokens for _, output in places])
-        exact: list[list[Found]] = [[] for _ in best]
+        exact: list[list[Hypothesis]] = [[] for _ in best]
         for (place, output), values in zip(places, scored, strict=True):
             exact[place].append(replace(output, log_prob=sum(values)))
         return [_ranked(outputs, options) for outputs in exact]
@@ -153,7 +153,7 @@ class CTranslate2(Engine):
         )
         return results
 
-    def _read(self, result: Any, options: SearchConfig) -> list[Found]:
+    def _read(self, result: Any, options: SearchConfig) -> list[Hypothesis]:
         """Return the outputs of a sentence, its scores made sums again."""
         alpha = _exponent(options)
         outputs = []
@@ -162,7 +162,7 @@ class CTranslate2(Engine):
             ended = tokens[-1:] == [EOS]
             # A source of no text has an output of no token, not even </s>.
             log_prob = score * max(1, len(tokens)) ** alpha
-            outputs.append(Found(tokens[:-1] if ended else tokens, log_prob, ended))
+            outputs.append(Hypothesis(tokens[:-1] if ended else tokens, log_prob, ended))
         return outputs
 
     def log_probs(self, sources: list[list[str]], targets: Ids) -> list[list[float]]:
@@ -172,7 +172,7 @@ class CTranslate2(Engine):
         return [result.log_probs for result in results]
 
 
-def packed(best: list[list[Found]], options: SearchConfig, device: torch.device) -> Hypotheses:
+def packed(best: list[list[Hypothesis]], options: SearchConfig, device: torch.device) -> Hypotheses:
     """Return lists of outputs, best first, as a record."""
     size = len(best), options.n_best
     longest = max((len(output.tokens) for outputs in best for output in outputs), default=0)
@@ -211,12 +211,12 @@ def _exponent(options: SearchConfig) -> float:
     return options.length_penalty if options.normalisation == "average" else 1.0
 
 
-def _ranked(outputs: list[Found], options: SearchConfig) -> list[Found]:
+def _ranked(outputs: list[Hypothesis], options: SearchConfig) -> list[Hypothesis]:
     """Return the n best, of equals the shorter, which ended first."""
     return sorted(outputs, key=lambda output: (-output.score(options), len(output.tokens)))[: options.n_best]
 
 
-def _shifted(outputs: list[Found], change: float) -> list[Found]:
+def _shifted(outputs: list[Hypothesis], change: float) -> list[Hypothesis]:
     return [replace(output, log_prob=output.log_prob + change) for output in outputs]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from calque.errors import UsageError
 from calque.exchange.huggingface.families import FAMILIES, GATED_NAMES, PLAIN_NAMES, Family, family_of, has_one_table
-from calque.exchange.huggingface.options import Options
+from calque.exchange.huggingface.options import ModelOptions
 from calque.exchange.huggingface.sides import bart_sides, t5_sides
 from calque.ids import BOS, EOS, PAD
 from calque.model import ModelConfig
@@ -26,7 +26,7 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
     `tie_embeddings` is what the config says; `huggingface_weights.fit_tables` sets it to what weights and ids allow.
     """
     family = family_of(config)
-    options = Options(config, family.defaults)
+    options = ModelOptions(config, family.defaults)
     _refuse_other_models(options, family)
     read = t5_sides if family.model_type == "t5" else bart_sides
     encoder, decoder = read(options, family)
@@ -39,7 +39,7 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
     return ModelConfig.model_validate(sections)
 
 
-def _refuse_other_models(options: Options, family: Family) -> None:
+def _refuse_other_models(options: ModelOptions, family: Family) -> None:
     """Refuse what says that the folder holds something else than an encoder-decoder as the class is."""
     options.must_be("is_encoder_decoder", True, "only encoder-decoders can be read")
     options.must_be("tie_encoder_decoder", False, "calque has no layers shared by encoder and decoder")

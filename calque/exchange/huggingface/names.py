@@ -11,7 +11,7 @@ from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, Tran
 
 
 @dataclass(frozen=True)
-class Piece:
+class WeightMap:
     """Say that the tensor `ours` is `scale` × those called `theirs`, laid below each other from row `skip` on."""
 
     ours: str
@@ -21,7 +21,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightNames:
     """A class's names: of a side's layers and, in each, of what calque calls so; `kinds` a dense layer has.
 
     `positions` is the name of a learned table of a side, of whose rows the first `skip` stand before position 0.
@@ -38,7 +38,7 @@ class Layout:
 
 
 _FEED_FORWARD = {"feed_forward_norm": "final_layer_norm", "feed_forward.inner": "fc1", "feed_forward.outer": "fc2"}
-BART = Layout(
+BART = WeightNames(
     layers="layers",
     parts={
         "encoder": {"attention": "self_attn", "attention_norm": "self_attn_layer_norm", **_FEED_FORWARD},
@@ -67,9 +67,9 @@ def _t5_feed_forward(place: str, gated: bool) -> dict[str, str]:
     return {"feed_forward_norm": f"{place}.layer_norm", **inner, "feed_forward.outer": f"{dense}.wo"}
 
 
-def t5_layout(gated: bool) -> Layout:
+def t5_names(gated: bool) -> WeightNames:
     """Return T5's names, of version 1.1 where the feed-forward network is gated."""
-    return Layout(
+    return WeightNames(
         layers="block",
         parts={
             "encoder": {
@@ -93,36 +93,36 @@ def t5_layout(gated: bool) -> Layout:
     )
 
 
-def pieces(model: ModelConfig) -> Iterator[Piece]:
+def weight_maps(model: ModelConfig) -> Iterator[WeightMap]:
     """Yield every tensor of a model that a class fits, but for tables of embeddings and the head."""
     for side, config in (("encoder", model.encoder), ("decoder", model.decoder)):
         assert isinstance(config, TransformerEncoderConfig | TransformerDecoderConfig), config.kind
         t5 = config.positions.kind == "relative"
-        layout = t5_layout("glu" in config.activation) if t5 else BART
+        layout = t5_names("glu" in config.activation) if t5 else BART
         # T5 does not divide scores by √d: our queries are √d times as large as its.
         scale = (config.head_width or config.width // config.heads) ** 0.5 if t5 else 1.0
         for index in range(config.layers):
-            yield from _layer_pieces(side, index, layout, scale)
+            yield from _layer_maps(side, index, layout, scale)
         if config.norm_position == "pre":
-            yield from _norm_pieces(f"{side}.norm", f"{side}.{layout.norm}", layout)
+            yield from _norm_maps(f"{side}.norm", f"{side}.{layout.norm}", layout)
         if config.norm_embeddings:
-            yield from _norm_pieces(f"{side}.embedding_norm", f"{side}.{layout.embedding_norm}", layout)
+            yield from _norm_maps(f"{side}.embedding_norm", f"{side}.{layout.embedding_norm}", layout)
         if config.positions.kind != "sinusoidal":
-            yield Piece(f"{side}.positions.weight", (f"{side}.{layout.positions}.weight",), skip=layout.skip)
+            yield WeightMap(f"{side}.positions.weight", (f"{side}.{layout.positions}.weight",), skip=layout.skip)
 
 
-def _layer_pieces(side: str, index: int, layout: Layout, scale: float) -> Iterator[Piece]:
+def _layer_maps(side: str, index: int, layout: WeightNames, scale: float) -> Iterator[WeightMap]:
     for part, their_part in layout.parts[side].items():
         ours, theirs = f"{side}.layers.{index}.{part}", f"{side}.{layout.layers}.{index}.{their_part}"
         if not part.endswith("attention"):
-            yield from _norm_pieces(ours, theirs, layout)
+            yield from _norm_maps(ours, theirs, layout)
             continue
         for dense, names in layout.attention.items():
             for kind in layout.kinds:
                 packed = tuple(f"{theirs}.{name}.{kind}" for name in names)
-                yield Piece(f"{ours}.{dense}.{kind}", packed, scale if dense == "query" else 1.0)
+                yield WeightMap(f"{ours}.{dense}.{kind}", packed, scale if dense == "query" else 1.0)
 
 
-def _norm_pieces(ours: str, theirs: str, layout: Layout) -> Iterator[Piece]:
+def _norm_maps(ours: str, theirs: str, layout: WeightNames) -> Iterator[WeightMap]:
     for kind in layout.kinds:
-        yield Piece(f"{ours}.{kind}", (f"{theirs}.{kind}",))
+        yield WeightMap(f"{ours}.{kind}", (f"{theirs}.{kind}",))

@@ -12,7 +12,7 @@ MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True)
-class Options:
+class ModelOptions:
     """Read options; null is as good as absent, and then `defaults` come before the default of the call."""
 
     config: Mapping[str, Any]

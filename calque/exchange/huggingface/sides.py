@@ -4,12 +4,12 @@ from typing import Any
 
 from calque.errors import UsageError, did_you_mean
 from calque.exchange.huggingface.families import ACTIVATIONS, GATED, Family, scales_output
-from calque.exchange.huggingface.options import MOST_LAYERS, Options
+from calque.exchange.huggingface.options import MOST_LAYERS, ModelOptions
 
 Section = dict[str, Any]
 
 
-def bart_sides(options: Options, family: Family) -> tuple[Section, Section]:
+def bart_sides(options: ModelOptions, family: Family) -> tuple[Section, Section]:
     """Return both sides of Marian, Pegasus, BART, mBART or M2M-100."""
     width = options.whole("d_model", 1024, alias="hidden_size")
     shared = {
@@ -42,7 +42,7 @@ def bart_sides(options: Options, family: Family) -> tuple[Section, Section]:
     return side("encoder"), side("decoder")
 
 
-def _bart_positions(options: Options, family: Family) -> Section:
+def _bart_positions(options: ModelOptions, family: Family) -> Section:
     if family.positions == "learned":
         return {"kind": "learned", "limit": options.whole("max_position_embeddings", 1024)}
     if family.positions == "sinusoidal":
@@ -56,7 +56,7 @@ def _bart_positions(options: Options, family: Family) -> Section:
     return {"kind": "sinusoidal", "closed": True, "first": pad + 1}
 
 
-def t5_sides(options: Options, family: Family) -> tuple[Section, Section]:
+def t5_sides(options: ModelOptions, family: Family) -> tuple[Section, Section]:
     """Return both sides of T5; its one rate of dropout falls on the decoder's output too, where calque has none."""
     width = options.whole("d_model", 512, alias="hidden_size")
     heads = options.whole("num_heads", 8, alias="num_attention_heads")

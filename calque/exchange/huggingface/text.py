@@ -11,7 +11,7 @@ from typing import Any
 
 from calque.errors import UsageError
 from calque.exchange.huggingface import text_families as families
-from calque.exchange.huggingface.text_families import Cutting, Languages, Read
+from calque.exchange.huggingface.text_families import FolderText, FolderTokens, Languages
 from calque.exchange.huggingface.text_files import read_json
 from calque.exchange.huggingface.text_write import write_text, written_ids
 from calque.ids import BOS, NUM_SPECIALS
@@ -22,7 +22,7 @@ from calque.text.tokenizers.tokenizer import MAX_ENTRIES
 
 __all__ = ["ImportedText", "READERS", "read_text", "write_text", "written_ids"]
 
-READERS: dict[str, Callable[[Path, Mapping[str, Any], Languages], Read]] = {
+READERS: dict[str, Callable[[Path, Mapping[str, Any], Languages], FolderText]] = {
     "marian": families.read_marian,
     "t5": families.read_t5,
     "mt5": families.read_t5,
@@ -74,14 +74,14 @@ def read_text(folder: Path, config: Mapping[str, Any], languages: tuple[str, str
     return ImportedText(text, text_config, source_ids, source_ids if is_one_table else target_ids)
 
 
-def _is_one(read: Read) -> bool:
+def _is_one(read: FolderText) -> bool:
     """Return whether both sides cut text alike: they are one, or of the same model."""
     first, second = read.source.make, read.target.make
     return read.source is read.target or getattr(first, "args", 1) == getattr(second, "args", 2)
 
 
 def _tables(
-    folder: Path, config: Mapping[str, Any], read: Read, sizes: tuple[int, int]
+    folder: Path, config: Mapping[str, Any], read: FolderText, sizes: tuple[int, int]
 ) -> tuple[TokenTable, TokenTable]:
     """Return the tokens of both sides by calque's ids."""
     made = []
@@ -100,7 +100,7 @@ def _tables(
     return made[0], made[1]
 
 
-def _table(folder: Path, origin: Origin, side: Cutting, size: int, first: list[int]) -> TokenTable:
+def _table(folder: Path, origin: Origin, side: FolderTokens, size: int, first: list[int]) -> TokenTable:
     beyond = next((form for number, (form, is_text) in side.tokens.items() if is_text and number >= size), None)
     if beyond is not None or any(number >= size for number in first):
         raise UsageError(
@@ -120,7 +120,9 @@ def _table(folder: Path, origin: Origin, side: Cutting, size: int, first: list[i
     return TokenTable(origin, tuple(tokens))
 
 
-def _frame(read: Read, sources: TokenTable, targets: TokenTable, config: Mapping[str, Any], folder: Path) -> Frame:
+def _frame(
+    read: FolderText, sources: TokenTable, targets: TokenTable, config: Mapping[str, Any], folder: Path
+) -> Frame:
     forced = read.forced
     if not forced and read.start is None:
         number = _setting(folder, config, "forced_bos_token_id")
@@ -147,7 +149,7 @@ def _sizes(config: Mapping[str, Any], folder: Path) -> tuple[int, int]:
     return int(sizes[0] or 0), int(sizes[1] or 0)
 
 
-def _special(side: Cutting, config: Mapping[str, Any], key: str, form: str, folder: Path) -> int:
+def _special(side: FolderTokens, config: Mapping[str, Any], key: str, form: str, folder: Path) -> int:
     """Return an id by the config, or by how its token is written."""
     number = _whole(config, key, folder / "config.json")
     if number is not None:

@@ -45,7 +45,7 @@ Forms = list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
-class Cutting:
+class FolderTokens:
     """A tokenizer as a folder has it: how each id is written and whether it is text, the id of the unknown, and
     what makes the tokenizer from a table.
     """
@@ -56,7 +56,7 @@ class Cutting:
 
 
 @dataclass(frozen=True)
-class Read:
+class FolderText:
     """Both sides of a folder (one object where they are one) and, in Hugging Face's ids, the frame of a source.
 
     `closing`: what ends a source in place of </s>; `start`: what an answer starts with, where the languages say that;
@@ -64,8 +64,8 @@ class Read:
     """
 
     origin: Origin
-    source: Cutting
-    target: Cutting
+    source: FolderTokens
+    target: FolderTokens
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     forced: tuple[int, ...] = ()
@@ -75,7 +75,7 @@ class Read:
     apart: bool = False
 
 
-def read_marian(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_marian(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `source.spm`, `target.spm`, `vocab.json` and, for two vocabularies, `target_vocab.json`."""
     _no_languages(languages, "Its target language, if it has several, is a code before the text, such as >>deu<<.")
     own = read_vocabulary(folder / "vocab.json")
@@ -85,21 +85,21 @@ def read_marian(folder: Path, config: Mapping[str, Any], languages: Languages) -
     target_model = read_spm(folder / "target.spm")
     target = _marian_side(target_model, read_vocabulary(apart) if separate else own, apart)
     codes = {form: number for form, number in own.items() if _is_code(form)}
-    return Read(Origin(family="marian"), source, target, codes=codes, apart=separate)
+    return FolderText(Origin(family="marian"), source, target, codes=codes, apart=separate)
 
 
-def _marian_side(model: ForeignModel, vocabulary: dict[str, int], path: Path) -> Cutting:
+def _marian_side(model: ForeignModel, vocabulary: dict[str, int], path: Path) -> FolderTokens:
     if UNKNOWN_TOKEN not in vocabulary:
         raise UsageError(f"{path}: it has no {UNKNOWN_TOKEN}. Copy or download the file again.")
     tokens = {number: (form, form not in SPECIAL and not _is_code(form)) for form, number in vocabulary.items()}
-    return Cutting(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
+    return FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
 
 
 def _is_code(form: str) -> bool:
     return form.startswith(">>") and form.endswith("<<")
 
 
-def read_t5(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_t5(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `spiece.model`; ids for gaps stand behind its pieces, the last first."""
     _no_languages(languages, "A task is named in the text, as the model was trained.")
     settings = read_settings(folder)
@@ -108,14 +108,14 @@ def read_t5(folder: Path, config: Mapping[str, Any], languages: Languages) -> Re
     extra = max(0, min(extra, int(config["vocab_size"]) - len(model.pieces)))
     gaps: Forms = [(f"<extra_id_{number}>", False) for number in reversed(range(extra))]
     both = _spm_side(model, _forms(model.pieces) + gaps, model.unknown)
-    return Read(Origin(family="t5", extra_ids=extra, any_space=not model.settings.charsmap), both, both)
+    return FolderText(Origin(family="t5", extra_ids=extra, any_space=not model.settings.charsmap), both, both)
 
 
 def _is_gap(form: str) -> bool:
     return form.startswith("<extra_id_") and form.endswith(">")
 
 
-def read_pegasus(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_pegasus(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `spiece.model`, whose pieces but the first two come behind masks and reserved tokens."""
     _no_languages(languages, "Leave the languages out.")
     offset = _count(read_settings(folder), "offset", PEGASUS_OFFSET)
@@ -125,10 +125,10 @@ def read_pegasus(folder: Path, config: Mapping[str, Any], languages: Languages) 
     named = named[: offset + skipped]
     model = _spm_or_fast(folder, "spiece.model", lambda pieces: pieces[:skipped] + pieces[len(named) :])
     both = _spm_side(model, named + _forms(model.pieces[skipped:]), model.unknown + offset)
-    return Read(Origin(family="pegasus", offset=offset), both, both)
+    return FolderText(Origin(family="pegasus", offset=offset), both, both)
 
 
-def read_mbart(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_mbart(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `sentencepiece.bpe.model`, languages and a mask behind its pieces; mBART of 25 languages or of 50."""
     settings = read_settings(folder)
     family: Family = "mbart50" if _has_50_languages(folder, config, settings) else "mbart"
@@ -148,9 +148,9 @@ def read_mbart(folder: Path, config: Mapping[str, Any], languages: Languages) ->
     first = len(forms) - len(behind)
     source_id, target_id = (first + codes.index(code) for code in (source, target))
     if family == "mbart50":
-        return Read(origin, both, both, before=(source_id,), forced=(target_id,))
+        return FolderText(origin, both, both, before=(source_id,), forced=(target_id,))
     # Its sources end with </s> and the language, so that this one stands where others have </s>.
-    return Read(origin, both, both, after=(_FAIRSEQ.index(END),), closing=source_id, start=target_id)
+    return FolderText(origin, both, both, after=(_FAIRSEQ.index(END),), closing=source_id, start=target_id)
 
 
 def _has_50_languages(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
@@ -164,7 +164,7 @@ def _has_50_languages(folder: Path, config: Mapping[str, Any], settings: Mapping
     return (folder / FAST).is_file() and any(piece.text == codes[-1] for piece in read_unigrams(folder / FAST)[0])
 
 
-def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `sentencepiece.bpe.model` and `vocab.json`, behind whose tokens the languages are numbered."""
     settings = read_settings(folder)
     vocabulary = read_vocabulary(folder / "vocab.json")
@@ -178,13 +178,13 @@ def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) 
     # Numbered as the library does it: by the count of the tokens, not by the highest id.
     first = len(vocabulary)
     tokens |= {first + place: (f"__{code}__", False) for place, code in enumerate(codes)}
-    both = Cutting(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
+    both = FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
     origin = Origin(family="m2m_100", source=source, target=target, languages=name, offset=first)
     source_id, target_id = (first + codes.index(code) for code in (source, target))
-    return Read(origin, both, both, before=(source_id,), forced=(target_id,))
+    return FolderText(origin, both, both, before=(source_id,), forced=(target_id,))
 
 
-def read_bart(folder: Path, config: Mapping[str, Any], languages: Languages) -> Read:
+def read_bart(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; <s> stands before a source."""
     _no_languages(languages, "Leave the languages out.")
     settings = read_settings(folder)
@@ -206,8 +206,8 @@ def read_bart(folder: Path, config: Mapping[str, Any], languages: Languages) -> 
     tokens = {number: (form, form not in special) for form, number in vocabulary.items()}
     if not {START, UNKNOWN_TOKEN} <= vocabulary.keys():
         raise UsageError(f"{path}: the vocabulary has no {START} or no {UNKNOWN_TOKEN}, which BART has.")
-    both = Cutting(tokens, vocabulary[UNKNOWN_TOKEN], partial(_byte_pairs, merges, path))
-    return Read(Origin(family="bart", prefix_space=space), both, both, before=(vocabulary[START],))
+    both = FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(_byte_pairs, merges, path))
+    return FolderText(Origin(family="bart", prefix_space=space), both, both, before=(vocabulary[START],))
 
 
 def _byte_pairs(merges: list[Merge], path: Path, table: TokenTable) -> Tokenizer:
@@ -224,8 +224,8 @@ def _spm_or_fast(folder: Path, name: str, unframed: Callable[[list[Piece]], list
     return as_model(unframed(pieces), settings, folder / FAST)
 
 
-def _spm_side(model: ForeignModel, forms: Forms, unknown: int) -> Cutting:
-    return Cutting(dict(enumerate(forms)), unknown, partial(ImportedSentencePieceTokenizer, model.to_bytes()))
+def _spm_side(model: ForeignModel, forms: Forms, unknown: int) -> FolderTokens:
+    return FolderTokens(dict(enumerate(forms)), unknown, partial(ImportedSentencePieceTokenizer, model.to_bytes()))
 
 
 def _forms(pieces: list[Piece]) -> Forms:

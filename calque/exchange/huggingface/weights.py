@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calque.errors import UsageError
 from calque.exchange.huggingface.families import family_of, has_one_table, scales_output
-from calque.exchange.huggingface.names import Piece, pieces
+from calque.exchange.huggingface.names import WeightMap, weight_maps
 from calque.exchange.huggingface.tables import (
     SILENCED,
     fetched,
@@ -71,7 +71,7 @@ def to_calque(
     tables = _tables(theirs, config)
     shapes = _shapes(model, len(source_ids), len(target_ids))
     _require_tied(model, tables, source_ids, target_ids)
-    state = {piece.ours: _joined(theirs, piece, shapes[piece.ours]) for piece in pieces(model)}
+    state = {entry.ours: _joined(theirs, entry, shapes[entry.ours]) for entry in weight_maps(model)}
     embedding_scale, head_scale = _scales(model, config)
     fetched_rows = {
         "encoder.embedding.weight": (tables.source, source_ids, embedding_scale),
@@ -99,11 +99,11 @@ def to_huggingface(
     """
     family = family_of(config)
     result: dict[str, Tensor] = {}
-    for piece in pieces(model):
-        parts = (state[piece.ours] / piece.scale).chunk(len(piece.theirs))
-        for name, part in zip(piece.theirs, parts, strict=True):
-            before = part.new_zeros(piece.skip, *part.shape[1:])
-            result[name] = torch.cat([before, part]) if piece.skip else part.contiguous()
+    for entry in weight_maps(model):
+        parts = (state[entry.ours] / entry.scale).chunk(len(entry.theirs))
+        for name, part in zip(entry.theirs, parts, strict=True):
+            before = part.new_zeros(entry.skip, *part.shape[1:])
+            result[name] = torch.cat([before, part]) if entry.skip else part.contiguous()
     if family.positions == "sinusoidal":
         places = torch.arange(_whole(config, "max_position_embeddings"))
         for side in ("encoder", "decoder"):
@@ -192,17 +192,17 @@ def _require_tied(model: ModelConfig, tables: Tables, source_ids: Ids, target_id
         raise UsageError("model.tie_embeddings is all, but source and target embeddings are not one table: set target")
 
 
-def _joined(theirs: Weights, piece: Piece, shape: torch.Size) -> Tensor:
+def _joined(theirs: Weights, entry: WeightMap, shape: torch.Size) -> Tensor:
     """Return a tensor of `shape` from its parts."""
-    wanted = (piece.skip + shape[0] // len(piece.theirs), *shape[1:])
-    for name in piece.theirs:
+    wanted = (entry.skip + shape[0] // len(entry.theirs), *shape[1:])
+    for name in entry.theirs:
         if name not in theirs:
             raise UsageError(f"the weights have no {name}")
         if theirs[name].shape != wanted:
             raise UsageError(
                 f"{name} is of {_sizes(theirs[name].shape)}, by config.json it must be of {_sizes(wanted)}"
             )
-    return torch.cat([theirs[name][piece.skip :].float() for name in piece.theirs]) * piece.scale
+    return torch.cat([theirs[name][entry.skip :].float() for name in entry.theirs]) * entry.scale
 
 
 def _bias(theirs: Weights, config: Mapping[str, object], target_ids: Ids, size: int) -> Tensor:
@@ -221,7 +221,7 @@ def _bias(theirs: Weights, config: Mapping[str, object], target_ids: Ids, size: 
 def _refuse_the_rest(theirs: Weights, config: Mapping[str, object], model: ModelConfig) -> None:
     """Refuse tensors that nothing has read, and positions that are no sinusoids."""
     family = family_of(config)
-    known = {SOURCE, TARGET, SHARED, HEAD, *UNREAD, *(name for piece in pieces(model) for name in piece.theirs)}
+    known = {SOURCE, TARGET, SHARED, HEAD, *UNREAD, *(name for entry in weight_maps(model) for name in entry.theirs)}
     known |= {BIAS} if family.has_bias else set()
     for name, tensor in theirs.items():
         if family.positions == "sinusoidal" and name.endswith(".embed_positions.weight"):

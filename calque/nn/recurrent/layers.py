@@ -28,7 +28,7 @@ class SentenceMasks:
     hidden: Tensor
 
 
-class Layer(Protocol):
+class SingleLayer(Protocol):
     """A way to compute one layer; `keep` [R, D] is the dropout mask of the hidden state in its products."""
 
     def run(self, values: Tensor, parts: Parts, keep: Tensor | None) -> tuple[Tensor, Parts]:
@@ -175,7 +175,7 @@ class Unrolled:
         return torch.cat(outputs, dim=-1), tuple(torch.cat(part, dim=-1) for part in zip(*lasts, strict=True))
 
 
-def _way(kind: CellKind, layer: nn.Module) -> Layer:
+def _way(kind: CellKind, layer: nn.Module) -> SingleLayer:
     """Return what computes a layer of weights."""
     num_parts = 2 if kind == "lstm" else 1
     if isinstance(layer, NormedLayer):

@@ -14,7 +14,7 @@ from calque.errors import UsageError
 from calque.nn.attention.multihead import Heads
 from calque.nn.norms import Norm, NormPosition, build_norm
 from calque.nn.transformer.feed_forward import Activation, FeedForward, build_feed_forward
-from calque.nn.transformer.positions import Positions, PositionsConfig, Side, SinusoidalConfig
+from calque.nn.transformer.positions import PartShape, Positions, PositionsConfig, SinusoidalConfig
 
 
 class TransformerConfig(Config):
@@ -77,7 +77,7 @@ class TransformerConfig(Config):
         check_heads(name, self)
         spread = 1.0 if self.scale_embeddings else self.width**-0.5
         head_width = self.head_width or self.width // self.heads
-        return self.positions.build(Side(name, self.width, self.heads, head_width, spread, sees_ahead))
+        return self.positions.build(PartShape(name, self.width, self.heads, head_width, spread, sees_ahead))
 
 
 def check_heads(name: str, config: TransformerConfig) -> None:

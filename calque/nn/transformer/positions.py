@@ -21,7 +21,7 @@ Turn: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Side:
+class PartShape:
     """What a position module must know about its encoder or decoder: name in the recipe, widths, heads, direction.
 
     `spread` is the standard deviation with which vectors of tokens start.
@@ -68,7 +68,7 @@ class NoPositionsConfig(Config):
     kind: Literal["none"] = "none"
     """The kind of position information."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module."""
         return Positions()
 
@@ -83,22 +83,22 @@ class SinusoidalConfig(Config):
     closed: bool = False
     """Whether the lowest frequency is exactly 1/10000, as in fairseq, instead of slightly above."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module; UsageError for a width that sines and cosines cannot share."""
-        if side.width % 2:
+        if part.width % 2:
             raise UsageError(
-                f"{side.name}.width must be even to hold as many sines as cosines, it is {side.width};"
-                f" other {side.name}.positions take any"
+                f"{part.name}.width must be even to hold as many sines as cosines, it is {part.width};"
+                f" other {part.name}.positions take any"
             )
-        return Sinusoidal(self, side)
+        return Sinusoidal(self, part)
 
 
 class Sinusoidal(Positions):
     """Add sines and cosines of each position."""
 
-    def __init__(self, config: SinusoidalConfig, side: Side) -> None:
+    def __init__(self, config: SinusoidalConfig, part: PartShape) -> None:
         super().__init__()
-        self.width, self.first, self.closed = side.width, config.first, config.closed
+        self.width, self.first, self.closed = part.width, config.first, config.closed
 
     def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
         """Return the sum."""
@@ -113,18 +113,18 @@ class LearnedConfig(Config):
     limit: int = Field(default=1024, ge=1, le=1_000_000)
     """Number of positions; data.max_length must be within it."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module."""
-        return Learned(self, side)
+        return Learned(self, part)
 
 
 class Learned(Positions):
     """Add a row of a table `weight` [limit, D]."""
 
-    def __init__(self, config: LearnedConfig, side: Side) -> None:
+    def __init__(self, config: LearnedConfig, part: PartShape) -> None:
         super().__init__()
-        self.limit, self.field = config.limit, f"{side.name}.positions.limit"
-        self.weight = nn.Parameter(torch.randn(config.limit, side.width) * side.spread)
+        self.limit, self.field = config.limit, f"{part.name}.positions.limit"
+        self.weight = nn.Parameter(torch.randn(config.limit, part.width) * part.spread)
 
     def check(self, length: int) -> None:
         """Raise UsageError for a sequence longer than the table."""
@@ -146,9 +146,9 @@ class RelativeConfig(Config):
     distance: int = Field(default=128, ge=3, le=1_000_000)
     """From here on all distances are one."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module."""
-        return Relative(self, side)
+        return Relative(self, part)
 
     @model_validator(mode="after")
     def _reaches_beyond_the_exact(self) -> "RelativeConfig":
@@ -162,10 +162,10 @@ class Relative(Positions):
 
     acts_on_attention = biases_attention = True
 
-    def __init__(self, config: RelativeConfig, side: Side) -> None:
+    def __init__(self, config: RelativeConfig, part: PartShape) -> None:
         super().__init__()
-        self.sees_ahead, self.distance = side.sees_ahead, config.distance
-        self.weight = nn.Parameter(torch.randn(config.buckets, side.heads) * side.width**-0.5)
+        self.sees_ahead, self.distance = part.sees_ahead, config.distance
+        self.weight = nn.Parameter(torch.randn(config.buckets, part.heads) * part.width**-0.5)
 
     def bucket(self, ahead: Tensor) -> Tensor:
         """Return the bucket of each distance [..]: how far ahead the place lies of who looks."""
@@ -195,14 +195,14 @@ class RotaryConfig(Config):
     base: float = Field(default=10000.0, gt=1, le=1e12)
     """Angles are position · base^(−2i/d)."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module; UsageError for a head whose values do not come in pairs."""
-        if side.head_width % 2:
+        if part.head_width % 2:
             raise UsageError(
-                f"{side.name}.positions: rotary turns pairs of values, so a head must be of even width, it is"
-                f" {side.head_width}; change {side.name}.heads or {side.name}.head_width"
+                f"{part.name}.positions: rotary turns pairs of values, so a head must be of even width, it is"
+                f" {part.head_width}; change {part.name}.heads or {part.name}.head_width"
             )
-        return Rotary(self, side)
+        return Rotary(self, part)
 
 
 class Rotary(Positions):
@@ -210,9 +210,9 @@ class Rotary(Positions):
 
     acts_on_attention = True
 
-    def __init__(self, config: RotaryConfig, side: Side) -> None:
+    def __init__(self, config: RotaryConfig, part: PartShape) -> None:
         super().__init__()
-        self.base, self.head_width = config.base, side.head_width
+        self.base, self.head_width = config.base, part.head_width
 
     def turn(self, position: Tensor) -> Turn:
         """Return cosines and sines."""
@@ -236,9 +236,9 @@ class AlibiConfig(Config):
     kind: Literal["alibi"] = "alibi"
     """The kind of position information."""
 
-    def build(self, side: Side) -> Positions:
+    def build(self, part: PartShape) -> Positions:
         """Build the module."""
-        return Alibi(side)
+        return Alibi(part)
 
 
 class Alibi(Positions):
@@ -247,9 +247,9 @@ class Alibi(Positions):
     acts_on_attention = biases_attention = True
     slopes: Tensor
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, part: PartShape) -> None:
         super().__init__()
-        self.register_buffer("slopes", torch.tensor(slopes(side.heads))[:, None, None], persistent=False)
+        self.register_buffer("slopes", torch.tensor(slopes(part.heads))[:, None, None], persistent=False)
 
     def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
         """Return the sum."""

@@ -10,7 +10,7 @@ from random_models import narrow, words, write_random
 
 from calque.config import Config
 from calque.engines.ctranslate2 import spec as ctranslate2_spec
-from calque.engines.ctranslate2.engine import Found, packed, replaced
+from calque.engines.ctranslate2.engine import Hypothesis, packed, replaced
 from calque.engines.ctranslate2.spec import DECODER_POSITIONS, FUNCTIONS, can_take, numbered
 from calque.errors import UsageError
 from calque.exchange.ctranslate2.files import export_ctranslate2, require_expressible
@@ -149,13 +149,13 @@ def test_names_are_how_the_tokenizer_writes_its_tokens() -> None:
 
 def test_outputs_are_packed_as_search_gives_them() -> None:
     options = SearchConfig(beam=2, n_best=2, length_penalty=1.0)
-    best = [[Found([5, 6], -3.0, True), Found([], -2.0, True)], [Found([7], -1.0, True)]]
+    best = [[Hypothesis([5, 6], -3.0, True), Hypothesis([], -2.0, True)], [Hypothesis([7], -1.0, True)]]
     record = packed(best, options, torch.device("cpu"))
     assert record.tokens.tolist() == [[[5, 6], [0, 0]], [[7, 0], [0, 0]]]
     assert record.lengths.tolist() == [[2, 0], [1, 0]]
     assert record.scores.tolist() == [[-1.0, -2.0], [-0.5, float("-inf")]]
     assert record.log_probs.tolist() == [[-3.0, -2.0], [-1.0, float("-inf")]]
-    longer = packed([[Found([8, 9, 4], -4.0, True), Found([8], -5.0, True)]], options, torch.device("cpu"))
+    longer = packed([[Hypothesis([8, 9, 4], -4.0, True), Hypothesis([8], -5.0, True)]], options, torch.device("cpu"))
     both = replaced(record, torch.tensor([1]), longer)
     assert both.tokens.tolist() == [[[5, 6, 0], [0, 0, 0]], [[8, 9, 4], [8, 0, 0]]]
     assert both.scores.tolist() == [[-1.0, -2.0], [-1.0, -2.5]]

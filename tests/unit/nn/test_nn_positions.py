@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calque.errors import UsageError
 from calque.nn.embedding import sinusoids
-from calque.nn.transformer.positions import Positions, PositionsConfig, Side, rotate, slopes
+from calque.nn.transformer.positions import PartShape, Positions, PositionsConfig, rotate, slopes
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 WIDTH, HEADS, HEAD_WIDTH = 12, 3, 4
@@ -19,7 +19,7 @@ KINDS = ("sinusoidal", "learned", "relative", "rotary", "alibi", "none")
 def built(kind: str, sees_ahead: bool = True, **fields: object) -> Positions:
     torch.manual_seed(0)
     config = TypeAdapter(PositionsConfig).validate_python({"kind": kind, **fields})
-    return config.build(Side("model.encoder", WIDTH, HEADS, HEAD_WIDTH, 0.3, sees_ahead))
+    return config.build(PartShape("model.encoder", WIDTH, HEADS, HEAD_WIDTH, 0.3, sees_ahead))
 
 
 def bias(positions: Positions, num_looking: int, num_places: int) -> torch.Tensor:
@@ -165,15 +165,15 @@ def test_rotary_keeps_the_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "side", "words"),
+    ("kind", "part", "words"),
     [
-        ("sinusoidal", Side("model.decoder", 9, 3, 3, 1.0, False), ["model.decoder.width", "even", "9"]),
-        ("rotary", Side("model.encoder", 9, 3, 3, 1.0, True), ["model.encoder.positions", "rotary", "even", "3"]),
+        ("sinusoidal", PartShape("model.decoder", 9, 3, 3, 1.0, False), ["model.decoder.width", "even", "9"]),
+        ("rotary", PartShape("model.encoder", 9, 3, 3, 1.0, True), ["model.encoder.positions", "rotary", "even", "3"]),
     ],
 )
-def test_widths_that_do_not_fit_are_named(kind: str, side: Side, words: list[str]) -> None:
+def test_widths_that_do_not_fit_are_named(kind: str, part: PartShape, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        TypeAdapter(PositionsConfig).validate_python({"kind": kind}).build(side)
+        TypeAdapter(PositionsConfig).validate_python({"kind": kind}).build(part)
     for word in words:
         assert word in str(caught.value)
 
