@@ -57,7 +57,7 @@ class WeightsWatch:
         )
 
     def _ids_now(self) -> list[int]:
-        return list(map(id, chain.from_iterable(part.values() for part in self._members)))
+        return list(map(id, chain.from_iterable(map(dict.values, self._members))))
 
 
 class Following(Engine):

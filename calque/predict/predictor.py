@@ -138,10 +138,11 @@ class Predictor:
         parts = [part for own in read for part in own]
         found: list[list[Answer]] = [[] for _ in parts]
         batches = list(batches_of([len(part) + 1 for part in parts], batch_size))
-        with self._searching() as processes:
+        device = self.device
+        with self._searching(device) as processes:
             start = time.monotonic()
             for number, batch in enumerate(batches, start=1):
-                batch_of = self.reader.collate([parts[place] for place in batch], self.device)
+                batch_of = self.reader.collate([parts[place] for place in batch], device)
                 hypotheses = self.engine(batch_of.record, batch_of.lengths, batch_of.prefixes, self.options)
                 for place, answers in zip(batch, self.writer.write(hypotheses, batch_of.sources), strict=True):
                     found[place] = answers
@@ -213,9 +214,9 @@ class Predictor:
         return f"<Predictor: {what}, engine {engine}, beam {self.options.beam}, n_best {self.options.n_best}>"
 
     @contextmanager
-    def _searching(self) -> Iterator[int]:
+    def _searching(self, device: torch.device) -> Iterator[int]:
         """Enter evaluation, and one thread where a process gets one; give the number of processes to use at most."""
-        is_alone = self.processes == 1 or self.device.type != "cpu" or self.engine.owns_threads or not in_main_thread()
+        is_alone = self.processes == 1 or device.type != "cpu" or self.engine.owns_threads or not in_main_thread()
         processes = 1 if is_alone or not can_fork() else self.processes or torch.get_num_threads()
         with _evaluation(self.network), nullcontext() if is_alone else one_thread():
             yield processes

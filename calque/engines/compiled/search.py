@@ -4,7 +4,7 @@ Outputs are those of `calque.search.steps`, which searches with any scorer and d
 """
 
 import ctypes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -42,9 +42,9 @@ class Compiled(Engine):
     def branch(self, options: SearchConfig) -> Branch:
         """Return the compiled search."""
 
-        @torch.no_grad()
         def whole(source: Any, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
-            return search(self._scorer, source, max_lengths(lengths, options), options)
+            with torch.no_grad():
+                return search(self._scorer, source, max_lengths(lengths, options), options)
 
         return whole
 
@@ -62,11 +62,12 @@ def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: Se
     choice.point(beam)
     context, state = scorer.start(source)
     token = torch.full_like(limits, BOS)
+    choice.next_divisor = divisor(1.0, options)
     for time in count():
-        choice.divisor, choice.next_divisor = divisor(float(time + 1), options), divisor(float(time + 2), options)
+        choice.divisor, choice.next_divisor = choice.next_divisor, divisor(float(time + 2), options)
         grown = torch.empty(len(beam.rows) * width, time + 1, dtype=torch.int32)
         choice.grown = grown.data_ptr()
-        state = scorer.step_with(scorer.library.decoder_branch, token, state, context, ctypes.byref(choice))
+        block = scorer.step_with(scorer.library.decoder_branch, token, state, context, ctypes.byref(choice))
         sentence = state.sentence if time else state.sentence.repeat_interleave(width)
         if choice.num_finished:
             gone, keep = (part.nonzero()[:, 0] for part in (beam.finished, ~beam.finished))
@@ -78,7 +79,7 @@ def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: Se
             places = (keep[:, None] * width + torch.arange(width)).flatten()
             grown, sentence = grown[places], sentence[places]
         choice.width = width
-        state, token = replace(state, ancestors=grown, sentence=sentence), beam.tokens.flatten()
+        state, token = state.after(block, grown, sentence), beam.tokens.flatten()
     raise AssertionError("unreachable: at its limit every sentence is finished")
 
 

@@ -105,10 +105,17 @@ class CompiledState:
         """Return the step at which each row began [R]."""
         return torch.zeros_like(self.sentence) if self.born is None else self.born
 
-    def grown(self) -> "CompiledState":
-        """Return the state in which each row has grown from itself in the last step."""
+    def after(self, block: Tensor, ancestors: Tensor, sentence: Tensor) -> "CompiledState":
+        """Return the state after a step that wrote `block`, with the rows that go on [R]."""
+        # Not dataclasses.replace, which takes as long as a small product, at every step.
+        return CompiledState(
+            (*self.blocks, block), ancestors, sentence, self.num_sentences, self.born, self.scratch
+        )
+
+    def grown(self, block: Tensor) -> "CompiledState":
+        """Return the state after a step that wrote `block`, in which each row grew from itself."""
         own = torch.arange(len(self.ancestors), dtype=torch.int32).unsqueeze(1)
-        return replace(self, ancestors=torch.cat([self.ancestors, own], dim=1))
+        return self.after(block, torch.cat([self.ancestors, own], dim=1), self.sentence)
 
 
 class Scratch:
@@ -119,13 +126,15 @@ class Scratch:
 
     def scores(self, rows: int) -> Tensor:
         """Return room for scores [rows, V]."""
-        if len(self._scores) < rows:
+        if self._scores.shape[0] != rows:
+            self._scores = self._scores[:rows]
+        if self._scores.shape[0] < rows:
             self._scores = torch.empty(rows, self._scores.shape[1])
-        return self._scores[:rows]
+        return self._scores
 
     def room(self, count: int) -> Tensor:
         """Return at least `count` floats."""
-        if len(self._room) < count:
+        if self._room.numel() < count:
             self._room = torch.empty(count)
         return self._room
 
@@ -180,29 +189,30 @@ class CompiledTransformer:
     def step(self, token: Tensor, state: CompiledState, context: CompiledMemory) -> tuple[Tensor, CompiledState]:
         """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
         scores = state.scratch.scores(len(token))
-        return scores, self.step_with(self.library.decoder_step, token, state, context).grown()
+        return scores, state.grown(self.step_with(self.library.decoder_step, token, state, context))
 
     def step_with(
         self, function: Any, token: Tensor, state: CompiledState, context: CompiledMemory, *others: Any
-    ) -> CompiledState:
-        """Have a function of the library make one step; return the state without its rows' ancestors now."""
+    ) -> Tensor:
+        """Have a function of the library make one step; return the block [L, R, …] that it wrote."""
         rows, time = state.ancestors.shape
         num_sentences, places = context.mask.shape
-        blocks = (*state.blocks, torch.empty(self.stack.layers, rows, self.block_width))
-        numbers = (Int * len(blocks))(*(block.shape[1] for block in blocks))
-        addresses = (Pointer * len(blocks))(*(block.data_ptr() for block in blocks))
+        block = torch.empty(self.stack.layers, rows, self.block_width)
+        blocks = (*state.blocks, block)
+        numbers = (Int * len(blocks))(*[each.shape[1] for each in blocks])
+        addresses = (Pointer * len(blocks))(*map(Tensor.data_ptr, blocks))
         scores = state.scratch.scores(rows)
         room = state.scratch.room(self.library.room_needed(ctypes.byref(self.stack), rows, max(time + 1, places)))
         token, told = token.contiguous(), self.positions.upto(time + 1)
         step = StepCall(rows, time, num_sentences, places, token.data_ptr())
-        step.position, step.turn = (_address(part, 0) for part in told)
+        step.position, step.turn = told[0].data_ptr(), told[1].data_ptr()
         step.born = None if state.born is None else state.born.data_ptr()
         step.ancestors, step.sentence = state.ancestors.data_ptr(), state.sentence.data_ptr()
         step.blocks, step.block_rows = ctypes.addressof(addresses), ctypes.addressof(numbers)
         step.memory, step.mask = context.memory.data_ptr(), context.mask.data_ptr()
         step.log_probs, step.room = scores.data_ptr(), room.data_ptr()
         function(ctypes.byref(self.stack), ctypes.byref(step), *others)
-        return replace(state, blocks=blocks)
+        return block
 
 
 class _Encoder:
@@ -236,8 +246,8 @@ class _CompiledEncoder:
         memory, own = torch.empty(num_sentences, places, self.stack.width), torch.empty(rows, self.own_width)
         stack = ctypes.byref(self.stack)
         room = scratch.room(self.library.room_needed(stack, rows, places))
-        addresses = (_address(part, 0) for part in (tokens, *told, mask, memory, own, room))
-        self.library.encode(stack, num_sentences, places, *map(Pointer, addresses))
+        addresses = [Pointer(part.data_ptr()) for part in (tokens, *told, mask, memory, own, room)]
+        self.library.encode(stack, num_sentences, places, *addresses)
         return memory, mask
 
 
@@ -251,7 +261,7 @@ class _PositionRows:
     def upto(self, count: int) -> tuple[Tensor, Tensor]:
         """Return at least `count` rows of both, none of the latter where nothing is turned."""
         rows, turns = self.told
-        if len(rows) < count:
+        if rows.shape[0] < count:
             places = torch.arange(2 * count)
             rows = self.positions.add_to(torch.zeros(len(places), rows.shape[1]), places).contiguous()
             turn = self.positions.turn(places)
@@ -259,11 +269,6 @@ class _PositionRows:
             turns = turns if turn is None else torch.cat(turn, dim=-1)[0].contiguous()
             self.told = rows, turns
         return rows, turns
-
-
-def _address(rows: Tensor, number: int) -> int:
-    """Return where a row lies; 0 where there are none."""
-    return rows[number].data_ptr() if len(rows) else 0
 
 
 def _fits(encoder: Encoder) -> bool:
