@@ -108,9 +108,7 @@ class CompiledState:
     def after(self, block: Tensor, ancestors: Tensor, sentence: Tensor) -> "CompiledState":
         """Return the state after a step that wrote `block`, with the rows that go on [R]."""
         # Not dataclasses.replace, which takes as long as a small product, at every step.
-        return CompiledState(
-            (*self.blocks, block), ancestors, sentence, self.num_sentences, self.born, self.scratch
-        )
+        return CompiledState((*self.blocks, block), ancestors, sentence, self.num_sentences, self.born, self.scratch)
 
     def grown(self, block: Tensor) -> "CompiledState":
         """Return the state after a step that wrote `block`, in which each row grew from itself."""
