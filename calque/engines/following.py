@@ -7,6 +7,7 @@ import copy
 import ctypes
 from collections.abc import Callable, Sequence
 from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class WeightsWatch:
         )
 
     def _ids_now(self) -> list[int]:
-        return list(map(id, chain.from_iterable(map(dict.values, self._members))))
+        return list(map(id, chain.from_iterable(map(methodcaller("values"), self._members))))
 
 
 class Following(Engine):
