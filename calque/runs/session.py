@@ -45,44 +45,46 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
     with RunLock(request.out), Interruption() as interruption:
         try:
             with interruption.raising():
-                return _trained(request, fresh, display, verbose, interruption)
+                prepared = prepare(request, fresh, display)
+                if prepared.is_finished:
+                    _finished(request.out, prepared, display)
+                    return None
+                run = _started(request.out, prepared, display, verbose)
+                with interruption.deferring():
+                    outcome = run.train(interruption)
+                if not outcome.signal:
+                    display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
+                    write_record(request.out, {"seconds": run.elapsed.seconds})
+                    _complete(request.out, prepared, display)
+                return outcome
         except Interrupted as interrupted:
             return Outcome("interrupted", 0, 0, None, interrupted.number)
 
 
-def _trained(
-    request: Request, fresh: bool, display: Display, verbose: bool, interruption: Interruption
-) -> Outcome | None:
-    prepared = prepare(request, fresh, display)
+def _finished(folder: Path, prepared: Prepared, display: Display) -> None:
+    """Check the model of a run that has ended, and write again what is missing beside it."""
+    check_recorded(folder, "weights", WEIGHTS)
+    if is_complete(folder):
+        check_weights(folder)
+        limits = limits_of(prepared.recipe.train)
+        display.note(f"{folder} is finished. Raise a limit ({limits}) to continue, or start again with --fresh")
+    else:
+        check_recorded(folder, "metrics", "metrics.jsonl")
+        _complete(folder, prepared, display)
+
+
+def _started(folder: Path, prepared: Prepared, display: Display, verbose: bool) -> Run:
+    """Return the run at its last checkpoint, or at its start."""
     recipe = prepared.recipe
-    if prepared.is_finished:
-        check_recorded(request.out, "weights", WEIGHTS)
-        if is_complete(request.out):
-            check_weights(request.out)
-            limits = limits_of(recipe.train)
-            display.note(
-                f"{request.out} is finished. Raise a limit ({limits}) to continue, or start again with --fresh"
-            )
-        else:
-            check_recorded(request.out, "metrics", "metrics.jsonl")
-            _complete(request.out, recipe, prepared, display)
-        return None
     for key, value in flatten(recipe.model_dump(mode="json")).items() if verbose else ():
         display.note(f"{key} = {value}")
     # Until the run is complete again, its weights are not those of the manifest.
     for name in COMPLETION:
-        (request.out / name).unlink(missing_ok=True)
-    run = _run(request.out, prepared, display)
+        (folder / name).unlink(missing_ok=True)
+    run = _run(folder, prepared, display)
     if not run.resume():
         _start(recipe, prepared, run, display)
-    with interruption.deferring():
-        outcome = run.train(interruption)
-    if outcome.signal:
-        return outcome
-    display.note(f"{outcome.reason}; best at step {outcome.best_step:,}")
-    write_record(request.out, {"seconds": run.elapsed.seconds})
-    _complete(request.out, recipe, prepared, display)
-    return outcome
+    return run
 
 
 def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
@@ -109,11 +111,12 @@ def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> No
     start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
 
 
-def _complete(folder: Path, recipe: Recipe, prepared: Prepared, display: Display) -> None:
+def _complete(folder: Path, prepared: Prepared, display: Display) -> None:
     """Score the best weights with the whole search, on the device where they were trained, and write what stays.
 
     The status "finished" is written last: whatever is interrupted here, the same command completes.
     """
+    recipe = prepared.recipe
     predictor = load(folder, device=recipe.train.device)
     metrics = task_metrics(recipe.task)
     display.note(f"scoring the best model with beam {recipe.search.beam}")

@@ -131,33 +131,33 @@ class Run:
             gradients_shared(self.learner, self.config) as own,
         ):
             gradients = over_ranks(own, self.optimized, self.ranks)
+            mark = saved = time.monotonic()
             try:
-                outcome = self._train(gradients, metrics, timing, interruption)
+                outcome = self._validated_before(metrics, interruption)
+                for update in () if outcome else self._updates(gradients, interruption):
+                    self._log(update, metrics, timing)
+                    if update.step % self.config.validate_every == 0:
+                        self._validate(metrics, interruption)
+                    now = time.monotonic()
+                    self.elapsed.seconds += now - mark
+                    mark = now
+                    if outcome := self._stop_here(interruption, metrics):
+                        break
+                    if update.step % self.config.save_every == 0 or now - saved >= 60 * self.config.save_minutes:
+                        self._save_or_retry(metrics)
+                        saved = time.monotonic()
+                outcome = outcome or self._complete(f"reached {self.config.max_epochs} epochs", metrics, interruption)
             except Interrupted as interrupted:
                 outcome = self._stopped("interrupted", interrupted.number)
             self._save(metrics)
         return outcome
 
-    def _train(self, gradients: Gradients, metrics: Journal, timing: Journal, interruption: Interruption) -> Outcome:
-        """Train until the run ends; the caller saves. Raises Interrupted where a signal ends a long computation."""
-        if self.is_unvalidated:
-            self._validate(metrics, interruption)
-            if outcome := self._stop_here(interruption, metrics):
-                return outcome
-        mark = saved = time.monotonic()
-        for update in self._updates(gradients, interruption):
-            self._log(update, metrics, timing)
-            if update.step % self.config.validate_every == 0:
-                self._validate(metrics, interruption)
-            now = time.monotonic()
-            self.elapsed.seconds += now - mark
-            mark = now
-            if outcome := self._stop_here(interruption, metrics):
-                return outcome
-            if update.step % self.config.save_every == 0 or now - saved >= 60 * self.config.save_minutes:
-                self._save_or_retry(metrics)
-                saved = time.monotonic()
-        return self._complete(f"reached {self.config.max_epochs} epochs", metrics, interruption)
+    def _validated_before(self, metrics: Journal, interruption: Interruption) -> Outcome | None:
+        """Make up for a validation that a signal ended; return the outcome if the run ends with it."""
+        if not self.is_unvalidated:
+            return None
+        self._validate(metrics, interruption)
+        return self._stop_here(interruption, metrics)
 
     @property
     def optimized(self) -> list[nn.Parameter]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,7 +18,7 @@ from calque.errors import Diverged
 from calque.model import Seq2Seq
 from calque.system.signals import Interrupted, Interruption
 from calque.training.config import TrainConfig
-from calque.training.gradients.here import Gradients
+from calque.training.gradients.here import Gradients, count_tokens
 from calque.training.state import Position, RandomState
 
 
@@ -57,7 +58,9 @@ def updates(
         lr = rate(position.step)
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("multiplier", 1.0)
-        loss, tokens = _computed(gradients, micro_batches, optimizer, position, interruption or Interruption())
+        tokens = count_tokens(micro_batches)
+        with _undone_if_interrupted(interruption or Interruption(), optimizer, position):
+            loss = gradients.accumulate(micro_batches, tokens)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
@@ -69,19 +72,16 @@ def updates(
         yield Update(position.step, position.epoch + 1, loss, lr, norm, tokens, time.perf_counter() - start)
 
 
-def _computed(
-    gradients: Gradients,
-    micro_batches: list[Batch],
-    optimizer: torch.optim.Optimizer,
-    position: Position,
-    interruption: Interruption,
-) -> tuple[float, int]:
-    """Compute the gradients of an update; where a signal ends this half-way, undo what it has changed so far."""
+@contextmanager
+def _undone_if_interrupted(
+    interruption: Interruption, optimizer: torch.optim.Optimizer, position: Position
+) -> Iterator[None]:
+    """Let a signal end the computation of an update; if it does, undo what the update has changed so far."""
     random = RandomState()
     before = random.tensors()
     try:
         with interruption.raising():
-            return gradients(micro_batches)
+            yield
     except Interrupted:
         random.restore(before, {})
         optimizer.zero_grad(set_to_none=True)

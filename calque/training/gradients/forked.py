@@ -21,7 +21,7 @@ from calque.batch import Batch
 from calque.errors import ResourceError, UsageError
 from calque.system.processes import begin, can_fork, forking, one_thread
 from calque.training.config import TrainConfig
-from calque.training.gradients.here import Gradients, GradientsHere, accumulate
+from calque.training.gradients.here import Gradients, GradientsHere
 from calque.training.objectives.objective import Learner
 
 # What one more micro-batch costs, however short, in cells of either side: 150 to 175 in a Transformer 128 wide, 115 in
@@ -58,7 +58,7 @@ class Team(Gradients):
     """
 
     def __init__(self, learner: Learner, config: TrainConfig) -> None:
-        self.learner, self.config = learner, config
+        self.own, self.threads = GradientsHere(learner, config), config.threads
         self.parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
         self.helpers: list[Helper] = []
 
@@ -67,7 +67,7 @@ class Team(Gradients):
         for parameter in self.parameters:
             parameter.data = shared(parameter.data.shape).copy_(parameter.data)
         try:
-            for _ in range(self.config.threads - 1):
+            for _ in range(self.threads - 1):
                 self.helpers.append(Helper(self))
         except BaseException:
             self._stop()
@@ -98,7 +98,7 @@ class Team(Gradients):
         for helper, share, seed in zip(self.helpers, others, seeds, strict=True):
             helper.ask(share, tokens, seed)
         with one_thread():
-            loss = accumulate(self.learner, own, tokens, self.config)
+            loss = self.own.accumulate(own, tokens)
         for helper in self.helpers:
             loss += helper.answer()
             add_gradients(self.parameters, helper.gradients)
@@ -210,6 +210,6 @@ def _answer(team: Team, gradients: Sequence[Tensor], asked: bytes) -> float | st
         for gradient in gradients:
             gradient.zero_()
         torch.manual_seed(seed)
-        return accumulate(team.learner, share, tokens, team.config)
+        return team.own.accumulate(share, tokens)
     except Exception:
         return traceback.format_exc()

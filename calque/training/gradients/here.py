@@ -18,11 +18,6 @@ from calque.training.objectives.objective import Learner
 class Gradients(ABC):
     """What computes the gradients of an update; they are added to those that the parameters have."""
 
-    def __call__(self, micro_batches: Sequence[Batch]) -> tuple[float, int]:
-        """Compute the gradients of a whole update; return its mean loss a target token, and its target tokens."""
-        tokens = count_tokens(micro_batches)
-        return self.accumulate(micro_batches, tokens), tokens
-
     @abstractmethod
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
         """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
@@ -36,24 +31,19 @@ class GradientsHere(Gradients):
 
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
         """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
-        return accumulate(self.learner, micro_batches, tokens, self.config)
+        self.learner.train()
+        total = 0.0
+        for micro_batch in micro_batches:
+            with arithmetic(self.config):
+                loss = self.learner(rows.to(micro_batch, self.config.device)).sum() / tokens
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
 
 def count_tokens(micro_batches: Sequence[Batch]) -> int:
-    """Return the target tokens of all micro-batches, padding not counted."""
+    """Return the target tokens of all micro-batches, without padding."""
     return sum(int(micro_batch.target.mask.sum()) for micro_batch in micro_batches)
-
-
-def accumulate(learner: Learner, micro_batches: Sequence[Batch], tokens: int, config: TrainConfig) -> float:
-    """Add the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
-    learner.train()
-    total = 0.0
-    for micro_batch in micro_batches:
-        with arithmetic(config):
-            loss = learner(rows.to(micro_batch, config.device)).sum() / tokens
-        loss.backward()
-        total += float(loss.detach())
-    return total
 
 
 def arithmetic(config: TrainConfig) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from whole_update import whole_update
 
 from calque.batch import Batch
 from calque.catalog import architecture
@@ -68,8 +69,8 @@ def gradients_of(learner: Learner) -> list[Tensor]:
 
 def test_two_passes_fit_and_train() -> None:
     learner = Learner(model_of(dropout=0.3), RDrop())
-    loss, tokens = GradientsHere(learner, TrainConfig(threads=1))(batches())
-    plain, _ = GradientsHere(Learner(learner.model, Likelihood()), TrainConfig(threads=1))(batches())
+    loss, tokens = whole_update(GradientsHere(learner, TrainConfig(threads=1)), batches())
+    plain, _ = whole_update(GradientsHere(Learner(learner.model, Likelihood()), TrainConfig(threads=1)), batches())
     assert tokens == sum(int(batch.target.mask.sum()) for batch in batches())
     assert loss > plain * 0.8
     assert all(gradient.isfinite().all() for gradient in gradients_of(learner))
@@ -82,19 +83,19 @@ def test_two_passes_are_one_without_dropout() -> None:
 
 def test_two_passes_fit_processes_that_share_an_update() -> None:
     learner = Learner(model_of(), RDrop())
-    alone, tokens = GradientsHere(learner, TrainConfig(threads=1))(batches())
+    alone, tokens = whole_update(GradientsHere(learner, TrainConfig(threads=1)), batches())
     with Team(learner, TrainConfig(threads=2, parallel="processes")) as team:
-        assert team(batches()) == (pytest.approx(alone, rel=1e-5), tokens)
+        assert whole_update(team, batches()) == (pytest.approx(alone, rel=1e-5), tokens)
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
 def test_a_loop_over_steps_fits_and_has_the_likelihoods_gradients(name: str) -> None:
     learner = Learner(model_of(name), StepByStep())
-    found, _ = GradientsHere(learner, TrainConfig(threads=1))(batches())
+    found, _ = whole_update(GradientsHere(learner, TrainConfig(threads=1)), batches())
     gradients = [gradient.clone() for gradient in gradients_of(learner)]
     learner.zero_grad()
     learner.objective = Likelihood()
-    expected, _ = GradientsHere(learner, TrainConfig(threads=1))(batches())
+    expected, _ = whole_update(GradientsHere(learner, TrainConfig(threads=1)), batches())
     assert found == pytest.approx(expected, rel=1e-5)
     for own, other in zip(gradients, gradients_of(learner), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)

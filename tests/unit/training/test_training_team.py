@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import is_running
 from torch import nn
+from whole_update import whole_update
 
 from calque.batch import Batch
 from calque.catalog import architecture
@@ -94,9 +95,9 @@ def test_a_team_has_the_gradients_of_one_process(name: str, threads: int) -> Non
     with Team(learner, of_team(threads)) as team:
         # Twice, since a helper must forget the gradients of the update before; one pair leaves helpers without work.
         for given in (micro_batches([7, 4, 9]), micro_batches([1], seed=2), micro_batches([5, 5], seed=3)):
-            expected_loss, expected_tokens = alone(given)
+            expected_loss, expected_tokens = whole_update(alone, given)
             expected = gradients_of(learner)
-            loss, tokens = team(given)
+            loss, tokens = whole_update(team, given)
             assert tokens == expected_tokens
             assert loss == pytest.approx(expected_loss, rel=1e-5)
             for own, other in zip(gradients_of(learner), expected, strict=True):
@@ -106,12 +107,14 @@ def test_a_team_has_the_gradients_of_one_process(name: str, threads: int) -> Non
 def test_helpers_read_weights_that_changed() -> None:
     learner = learner_of("lstm", 0.0)
     with Team(learner, of_team(2)) as team:
-        before, _ = team(micro_batches([8]))
+        before, _ = whole_update(team, micro_batches([8]))
         with torch.no_grad():
             for parameter in learner.parameters():
                 parameter.mul_(0.5)
-        after, _ = team(micro_batches([8]))
-    assert after == pytest.approx(GradientsHere(learner, TrainConfig(threads=1))(micro_batches([8]))[0], rel=1e-5)
+        after, _ = whole_update(team, micro_batches([8]))
+    assert after == pytest.approx(
+        whole_update(GradientsHere(learner, TrainConfig(threads=1)), micro_batches([8]))[0], rel=1e-5
+    )
     assert abs(after - before) > 1e-3
 
 
@@ -121,11 +124,11 @@ def test_dropout_follows_from_the_generator_here() -> None:
     with Team(learner, of_team(2)) as team:
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
-            found.append(team(given)[0])
+            found.append(whole_update(team, given)[0])
     # Another team, as after a resumption.
     with Team(learner, of_team(2)) as team:
         torch.manual_seed(2)
-        found.append(team(given)[0])
+        found.append(whole_update(team, given)[0])
     assert found[0] == found[1]
     assert found[2] == found[3]
     assert found[1] != found[2]
@@ -150,7 +153,7 @@ def test_processes_are_asked_for_by_the_recipe() -> None:
     with gradients_shared(learner, of_team(3)) as gradients:
         assert isinstance(gradients, Team)
         assert len(gradients.helpers) == 2
-        gradients(micro_batches([4]))
+        whole_update(gradients, micro_batches([4]))
         assert torch.get_num_threads() == before
 
 
@@ -175,19 +178,19 @@ def test_what_no_process_reached_stays_without_a_gradient() -> None:
 
 def test_a_killed_helper_is_told() -> None:
     with Team(learner_of("lstm", 0.0), of_team(3)) as team:
-        team(micro_batches([6]))
+        whole_update(team, micro_batches([6]))
         os.kill(team.helpers[1].process.pid, signal.SIGKILL)
         with pytest.raises(ResourceError, match=r"train\.parallel=threads"):
-            team(micro_batches([6]))
+            whole_update(team, micro_batches([6]))
 
 
 def test_an_interruption_is_not_a_helpers_to_answer() -> None:
     """Ctrl-C reaches every process of a terminal, and a service's end every process of a service."""
     with Team(learner_of("lstm", 0.0), of_team(2)) as team:
-        expected = team(micro_batches([6]))
+        expected = whole_update(team, micro_batches([6]))
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(team.helpers[0].process.pid, number)
-        assert team(micro_batches([6])) == expected
+        assert whole_update(team, micro_batches([6])) == expected
 
 
 def test_a_fault_in_a_helper_comes_here() -> None:
@@ -215,7 +218,7 @@ def test_helpers_do_not_outlive_a_killed_parent() -> None:
     code = (
         "import os, signal, test_training_team as own\n"
         "with own.Team(own.learner_of('lstm', 0.0), own.of_team(3)) as team:\n"
-        "    team(own.micro_batches([6]))\n"
+        "    team.accumulate(own.micro_batches([6]), 6)\n"
         "    print(*(helper.process.pid for helper in team.helpers), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
