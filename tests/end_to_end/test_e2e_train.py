@@ -3,13 +3,17 @@
 import gzip
 import json
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_language import BRIEF, LEARNING, Finished, pairs, settings, train_command, write_pairs
 
+import calque
 from calque import api
+from calque.model import Seq2Seq
 from calque.recipe.stored import search_options
 
 Command = Callable[..., Finished]
@@ -302,3 +306,25 @@ def test_the_toy_model_has_learned(toy_model: Path, toy_data: Path, command: Com
     assert "<svg" in (toy_model / "report.html").read_text()
     again = command(*train_command(toy_data, toy_model, LEARNING), *settings(()))
     assert "is finished" in again.err
+
+
+def test_few_functions_stand_between_the_command_and_the_model(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of the code follows `train` to the model's forward through at most six functions."""
+    package = str(Path(calque.__file__).parent)
+    stacks: list[list[str]] = []
+    forward = Seq2Seq.forward
+
+    def watched(self: Seq2Seq, *batch: Any) -> Any:
+        frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(package)]
+        own = [frame.name for frame in frames if frame.filename != str(Path(package) / "model.py")]
+        # Between `train` of the command line and the model: neither is counted.
+        stacks.append(own[own.index("train") + 1 :])
+        return forward(self, *batch)
+
+    monkeypatch.setattr(Seq2Seq, "forward", watched)
+    data = write_pairs(tmp_path / "digits.en-zh.tsv")
+    assert command(*train_command(data, tmp_path / "run"), "--threads", 1).code == 0
+    assert stacks
+    assert max(map(len, stacks)) <= 6, " ".join(stacks[0])
