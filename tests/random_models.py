@@ -27,7 +27,7 @@ GREEDY = SearchConfig(beam=1, max_length_ratio=1.0, max_length_extra=4)
 
 @torch.no_grad()
 def redrawn(config: ModelConfig, source_size: int, target_size: int, seed: int = 5) -> Seq2Seq:
-    """Build a model and draw every weight anew; </s> is the likeliest after one prefix in seven."""
+    """Build a model and draw every weight again; </s> is the likeliest after one prefix in seven."""
     torch.manual_seed(seed)
     model = build(config, source_size, target_size)
     for name, parameter in model.named_parameters():
@@ -66,7 +66,7 @@ def narrow(name: str, width: int = 12) -> dict[str, Any]:
 
 
 def sentences(count: int, size: int, seed: int = 3, longest: int = 9) -> list[list[int]]:
-    """Return ids of sentences of unlike lengths."""
+    """Return ids of sentences of different lengths."""
     draw = random.Random(seed)
     return [[draw.randrange(4, size) for _ in range(draw.randint(1, longest))] for _ in range(count)]
 

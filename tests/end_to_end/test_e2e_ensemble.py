@@ -1,4 +1,4 @@
-"""Ensembles from the command line and in Python: unlike models, copied words, and members that do not go together."""
+"""Ensembles from the command line and in Python: different models, copied words, and members that do not fit."""
 
 import json
 from collections.abc import Callable

@@ -123,7 +123,7 @@ def test_lines_with_tabs_are_counted_for_a_model_of_one_text(toy_model: Path, co
 
 
 def test_jsonl_holds_every_answer(toy_model: Path, command: Command) -> None:
-    """Write one object a line of input, with the source as it was."""
+    """Write one object per line of input, with the unchanged source."""
     rows = [json.loads(line) for line in answers(command, toy_model, LINES, "--format", "jsonl", "--n-best", 2)]
     assert [row["source"] for row in rows] == LINES
     assert [row["answers"][0]["text"] for row in rows] == answers(command, toy_model, LINES)

@@ -38,7 +38,7 @@ def whole(data: Path) -> Path:
 
 
 def once(call: Callable[..., Any], at: int, after: bool) -> Callable[..., Any]:
-    """Return `call`, during whose call number `at` the process gets SIGTERM and would then go on for long."""
+    """Return `call`, during whose call number `at` the process gets SIGTERM and would then work on for long."""
     calls = 0
 
     def interrupted(*arguments: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ LARGE, SMALL, PART = (64, 0), (1, 7), 2_000
 
 
 def lines_with_blanks(count: int, seed: int = 5) -> list[str]:
-    """Return lines of unlike lengths, 24 % of them blank in one of the ways in which a line can be."""
+    """Return lines of different lengths, 24 % of them empty or with white space of some kind only."""
     draw = random.Random(seed)
     blanks = ["", " ", "\t", "\u3000", "  \u00a0"]
     words = list(DIGITS)

@@ -1,4 +1,4 @@
-"""A user's mistakes: what, where, how to mend it, in at most six lines, with the promised exit code."""
+"""A user's mistakes: an error of at most six lines with what, where and the fix, and the promised exit code."""
 
 import gzip
 import json
@@ -172,7 +172,7 @@ def subword_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("damage", sorted(DAMAGES))
 @pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "text/text.json", "text/source.model"])
 def test_a_damaged_file_is_named(name: str, damage: str, subword_model: Path, command: Command, tmp_path: Path) -> None:
-    """Name the file in one line, whatever was done to it."""
+    """Name the file in one line, for every kind of damage."""
     folder = Path(shutil.copytree(subword_model, tmp_path / "model"))
     (folder / name).write_bytes(DAMAGES[damage]((folder / name).read_bytes()))
     done = command("generate", folder, "one two", "--threads", 1)
@@ -237,7 +237,7 @@ BAD_DATA = {
 @pytest.mark.parametrize("case", sorted(BAD_DATA))
 @pytest.mark.parametrize("verb", ["train", "eval"])
 def test_bad_data_name_file_and_line(case: str, verb: str, toy_model: Path, command: Command, tmp_path: Path) -> None:
-    """Exit 3 with the place and the mend, whichever command reads the file."""
+    """Every command that reads the file exits with 3 and names the place and the fix."""
     content, place = BAD_DATA[case]
     (tmp_path / "bad.tsv").write_bytes(content)
     arguments = ["train", tmp_path / "bad.tsv", "--out", tmp_path / "run"]

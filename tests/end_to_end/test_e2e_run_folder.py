@@ -286,7 +286,7 @@ def test_a_start_killed_before_its_record_is_completed(
 def test_files_that_calque_did_not_write_are_never_replaced(
     tmp_path: Path, command: Command, option: tuple[str, ...]
 ) -> None:
-    """A folder of the user's own is no folder of a run, whatever its files are called."""
+    """A folder of the user's own is no folder of a run, even if its files have the names of a run's files."""
     project = tmp_path / "project"
     for name in ("data", "text", "checkpoints"):
         (project / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Signals and kills in the middle of training: what was saved goes on, what was written stays readable."""
+"""Signals and kills in the middle of training: the run continues from its checkpoint, and files stay readable."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_an_uninterrupted_run(
     tmp_path: Path,
     command: Callable[..., Finished],
 ) -> None:
-    """Exit with the signal's code after saving; go on from there to the same bytes."""
+    """Exit with the signal's code after saving; continue from there to the same bytes."""
     arguments = whole.arguments(tmp_path / "run")
     process, said = started(arguments)
     process.send_signal(number)

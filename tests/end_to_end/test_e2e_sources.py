@@ -1,4 +1,4 @@
-"""Several sources and tags on real files: both are read, asked for by the same columns, and missed with a mend."""
+"""Several sources and tags on real files: all commands read the same columns, and an error names a missing one."""
 
 import json
 import random
@@ -194,7 +194,7 @@ def test_a_tag_says_how_to_write(command: Command, tagged: Path) -> None:
         assert model({"words": lines[0], "to": tag}) == answers[0]
 
 
-def test_a_blank_line_stays_blank_whatever_its_tag(command: Command, tagged: Path) -> None:
+def test_an_empty_line_gives_an_empty_line_with_any_tag(command: Command, tagged: Path) -> None:
     assert command("generate", tagged, stdin=b"zh\t\n\nzh\tone\n").out.split("\n")[:2] == ["", ""]
     assert command("generate", tagged, "--tag", "zh", stdin=b"\none\n").out.split("\n")[0] == ""
 

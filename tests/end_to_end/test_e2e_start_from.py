@@ -98,7 +98,7 @@ def test_what_cannot_go_together_is_refused(command: Command, origin: Path, othe
     assert (flipped.code, "is damaged" in flipped.err) == (2, True)
 
 
-def test_what_the_new_data_are_is_found_anew(command: Command, origin: Path, other: Path, tmp_path: Path) -> None:
+def test_facts_about_the_new_data_are_found_again(command: Command, origin: Path, other: Path, tmp_path: Path) -> None:
     """A model without languages, as imports are, must not hide what the data or the user say of them."""
     copied = Path(shutil.copytree(origin, tmp_path / "copied"))
     recipe = json.loads((copied / "recipe.json").read_text())

@@ -73,7 +73,7 @@ def write_forms(folder: Path, form: str) -> list[str]:
 def test_every_form_of_data_trains_the_same_model(
     form: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Find the form by itself, say it, and train on the same pairs whatever the form."""
+    """Detect the form, print it, and train on the same pairs from every form."""
     monkeypatch.chdir(tmp_path)
     names = write_forms(tmp_path, form)
     options = train_command(names[0], Path("run"))[2:]
@@ -113,7 +113,7 @@ def test_the_default_folder_is_named_after_the_file(
 
 
 def test_the_same_command_on_a_finished_run_says_so(copied: tuple[Path, Path], command: Command) -> None:
-    """Exit 0 and leave every byte of the model as it was."""
+    """Exit 0 and change no byte of the model."""
     data, run = copied
     before = (run / "model.safetensors").read_bytes()
     done = command(*train_command(data, run))
@@ -137,7 +137,7 @@ def test_differing_settings_are_refused_with_the_ways_out(copied: tuple[Path, Pa
 
 
 def test_other_data_are_refused(copied: tuple[Path, Path], command: Command, tmp_path: Path) -> None:
-    """Tell data by their content: a moved file goes on, a changed one does not."""
+    """Recognise data by their content: a run continues with a moved file, but not with a changed one."""
     data, run = copied
     moved = tmp_path / "elsewhere.en-zh.tsv"
     moved.write_bytes(data.read_bytes())
@@ -197,7 +197,7 @@ def test_other_threads_leave_a_finished_run_finished(copied: tuple[Path, Path], 
 def test_an_update_may_be_shared_otherwise_from_now_on(
     change: list[str], said: str, copied: tuple[Path, Path], command: Command
 ) -> None:
-    """Whoever lacks memory for processes, or the cores of before, goes on with what there is, on the same batches."""
+    """A run continues on the same batches with fewer cores, or without the memory for processes."""
     data, run = copied
     done = command(*train_command(data, run, (*BRIEF, "train.max_updates=6")), *change)
     assert done.code == 0, done.err
@@ -217,7 +217,7 @@ def test_an_update_may_be_shared_otherwise_from_now_on(
     assert len(set(expected)) > 1
 
 
-def test_fresh_starts_anew_and_spares_other_files(copied: tuple[Path, Path], command: Command) -> None:
+def test_fresh_starts_again_and_keeps_other_files(copied: tuple[Path, Path], command: Command) -> None:
     """Take other settings in the same folder with --fresh; what calque did not write stays."""
     data, run = copied
     (run / "notes.txt").write_text("mine")
@@ -273,7 +273,7 @@ def test_run_json_says_how_to_repeat_the_run(copied: tuple[Path, Path], command:
 
 
 def test_a_validation_scores_the_weights_of_its_moment(tmp_path: Path, command: Command) -> None:
-    """Find the score of the best validation again in the model that it left, whatever engine searched then."""
+    """The saved model has the score of the best validation, with every engine."""
     data, valid = write_pairs(tmp_path / "digits.en-zh.tsv", 400), write_pairs(tmp_path / "valid.tsv", 50, seed=9)
     changed = ("train.max_updates=60", "train.validate_every=20", "train.validation_sentences=50", "train.lr=0.003")
     values = (*BRIEF, *changed, 'task.metrics=["chrf"]')

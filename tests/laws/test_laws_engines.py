@@ -1,4 +1,4 @@
-"""Engines are held to the model: the same outputs and scores, whatever the combination, the beam and the batch."""
+"""Engines give the outputs and scores of the model, for every combination of parts, beam and batch."""
 
 from collections.abc import Callable, Generator
 from typing import Any
@@ -115,7 +115,7 @@ def test_engines_find_what_the_model_finds(case: Case, engine: Callable[[Seq2Seq
     net, data = model(case, seed=4), batch(case, seed=14, num_rows=6)
     options = SearchConfig(beam=beam, n_best=beam, max_length_ratio=1.0, max_length_extra=40)
     lengths = data.source.mask.sum(1)
-    # More than FIRST_CAPACITY steps, and sentences that finish at unlike times.
+    # More than FIRST_CAPACITY steps, and sentences that finish at different times.
     prefixes = torch.randint(4, 13, [6, 3], generator=torch.Generator().manual_seed(5))
     for begun in (prefixes[:, :0], prefixes):
         expected = Eager(net)(data.source, lengths, begun, options)
@@ -147,7 +147,7 @@ def test_engines_score_forced_tokens_as_the_model_does(case: Case, engine: Calla
             states = [rows.select(state, torch.tensor([0, 1, 4, 5])) for state in states]
         count = len(origins) if time < 5 else 4
         token = torch.randint(4, 13, [count], generator=draw)
-        # Any of a sentence's two hypotheses may go on as either.
+        # Either of a sentence's two hypotheses may continue as either.
         origins = torch.arange(count) // 2 * 2 + torch.randint(2, [count], generator=draw)
 
 
@@ -213,7 +213,7 @@ def test_what_a_row_gets_does_not_depend_on_how_many_there_are(case: Case, is_na
 
 @pytest.mark.parametrize("case", SAMPLE, ids=str)
 @torch.no_grad()
-def test_dense_layers_laid_out_anew_say_the_same(case: Case) -> None:
+def test_dense_layers_laid_out_again_give_the_same(case: Case) -> None:
     net, data = model(case, seed=6), batch(case, seed=16)
     other = laid_out(net, transposed)
     expected, found = (

@@ -1,4 +1,4 @@
-"""Laws 3, 4, 5, 6 and 8 over ensembles of unlike models: they read with other tokens, and write with the same."""
+"""Laws 3, 4, 5, 6 and 8 over ensembles of different models: other source tokens, the same target tokens."""
 
 import itertools
 import math

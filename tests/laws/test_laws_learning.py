@@ -58,7 +58,7 @@ def transformer(both: dict[str, Any], **decoder: Any) -> dict[str, Any]:
 
 
 def positions(kind: str) -> dict[str, Any]:
-    """Return a Transformer that is told positions in this way."""
+    """Return a Transformer with these positions."""
     return transformer({"positions": {"kind": kind}})
 
 

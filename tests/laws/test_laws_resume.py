@@ -81,7 +81,7 @@ def pairs(tmp_path_factory) -> Path:
 
 
 def run(folder: Path, pairs: Path, part: str, display: SilentDisplay | None = None, **changes: str) -> None:
-    """Start a run, or go on with it."""
+    """Start a run, or continue it."""
     values = {
         f"model.{side}.{key}": json.dumps(value)
         for side in ("encoder", "decoder")

@@ -67,7 +67,7 @@ def listed(axis: dict[str, dict[str, Any]], kind: str) -> str:
 
 
 def encoder_section(kind: str) -> dict[str, Any]:
-    """Return an encoder's defaults, and what it must be told of the data that it reads."""
+    """Return an encoder's defaults, and the fields that depend on the data."""
     given = parts.ENCODERS[listed(parts.ENCODERS, kind)]
     return {"kind": kind} | {key: given[key] for key in ("encoders", "edge_kinds") if key in given}
 

@@ -76,7 +76,7 @@ def onnx() -> Iterator[None]:
         wanted(name)
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    # Each export reads the same table of operators anew, for two seconds.
+    # Each export reads the same table of operators again, which takes two seconds.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield

@@ -143,7 +143,7 @@ def imported(theirs: Any, source_ids: list[int], target_ids: list[int]) -> Pair:
 
 
 def pairs_of_ids(pair: Pair) -> Batch:
-    """Return sentences of unlike lengths, padded, in calque's ids."""
+    """Return sentences of different lengths, padded, in calque's ids."""
 
     def drawn(ids: Sequence[int], lengths: list[int]) -> list[list[int]]:
         return [torch.randint(4, len(ids) - 1, (length,)).tolist() for length in lengths]

@@ -79,7 +79,7 @@ def made(config: ModelConfig, joint: bool) -> Seq2Seq:
             if parameter.requires_grad:
                 parameter.copy_(torch.randn_like(parameter) * 0.3)
         if config.encoder.positions.kind == "relative":
-            # T5 has one table for both sides, whatever its head.
+            # T5 has one table for both sides, with every head.
             ours.encoder.embedding.weight.copy_(ours.decoder.embedding.weight)
     return ours
 
@@ -98,7 +98,7 @@ def ids_of(name: str, joint: bool) -> tuple[list[int], list[int], SpecialIds]:
 
 
 def batch_of(joint: bool) -> Batch:
-    """Return pairs of unlike lengths."""
+    """Return pairs of different lengths."""
     size = TARGET_SIZE if joint else SOURCE_SIZE
     sources = [torch.randint(4, size, (length,)).tolist() for length in (7, 2, 4)]
     targets = [torch.randint(4, TARGET_SIZE, (length,)).tolist() for length in (3, 8, 0)]
@@ -142,7 +142,7 @@ def test_what_calque_made_is_the_same_there(name: str, transformers: ModuleType,
     mask = batch.target.mask
     found = their_log_probs(theirs.eval(), batch, source_ids, target_ids)
     torch.testing.assert_close(found[mask], expected[mask], **CLOSE)
-    # T5 of this version ties its head whatever the config says, unless a folder has another.
+    # T5 of this version ties its head even if the config forbids it, unless a folder has another.
     if name != "t5-untied":
         again = kind(kind.config_class.from_dict(written)).eval()
         again.load_state_dict(weights, strict=True)

@@ -170,7 +170,7 @@ def test_what_they_save_is_read(family: str, folder: Folder, transformers: Modul
     theirs = opened(transformers, family, tmp_path)
     imported = read_text(tmp_path, folder.config, CASES[family].languages)
     assert imported.source_ids == folder.imported.source_ids
-    # Saved anew, mBART has lost its normalisation table: then all texts are as theirs.
+    # When mBART is saved again, it loses its normalisation table: then all texts equal theirs.
     for text in folders.TEXTS if family == "mbart" else texts(family):
         assert source_ids(imported, text) == theirs(text).input_ids, text
 

@@ -41,7 +41,7 @@ def _seed() -> None:
 
 
 def redrawn(part: nn.Module) -> nn.Module:
-    """Draw every weight anew, so that no bias is 0."""
+    """Draw every weight again, so that no bias is 0."""
     with torch.no_grad():
         for parameter in part.parameters():
             parameter.uniform_(-0.6, 0.6)

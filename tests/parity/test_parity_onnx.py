@@ -142,7 +142,7 @@ def both_paths(model: Seq2Seq, runtime: Runtime, source: Source, sizes: Sizes) -
         expected, state = model.step(token, state, context)
         log_probs, own = runtime.step(token.numpy(), own, arrays)
         found.append((log_probs, expected.numpy()))
-        # Any hypothesis of a sentence may go on from any other.
+        # Any hypothesis of a sentence may continue any other.
         parents = torch.randint(sizes.beam, (sizes.batch, sizes.beam), generator=generator)
         order = (torch.arange(sizes.batch)[:, None] * sizes.beam + parents).flatten()
         token = torch.randint(expected.shape[1], order.shape, generator=generator)

@@ -91,7 +91,7 @@ def test_search_options_change_only_what_was_asked(toy_model: Path) -> None:
 
 
 def test_evaluate_takes_a_folder_or_an_open_model(toy_model: Path, tmp_path: Path) -> None:
-    """Score alike, whatever is given; `metrics` choose, in their order."""
+    """Every form of input gives the same scores; `metrics` chooses them and their order."""
     data = write_pairs(tmp_path / "x.tsv", 20)
     by_folder = api.evaluate(toy_model, data, ["exact", "chrf"])
     assert by_folder == api.evaluate(api.load(toy_model), [data], ["exact", "chrf"])

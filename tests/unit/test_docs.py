@@ -199,7 +199,7 @@ def test_recipes_hold() -> None:
 
 
 def test_versions_agree() -> None:
-    """Pin in constraints.txt whatever pyproject.toml asks for, and torch as the README says."""
+    """constraints.txt pins every requirement of pyproject.toml, and torch as the README does."""
     lines = [line for line in read(ROOT / "constraints.txt").splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     pinned = dict(line.lower().replace("_", "-").split("==") for line in lines)

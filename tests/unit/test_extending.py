@@ -99,7 +99,7 @@ def test_a_part_is_one_small_file_that_keeps_the_rules_of_the_house(name: str, t
     module = name.removesuffix(".py").replace("/", ".")
     assert len(text.splitlines()) <= MAX_LINES
     assert check_budgets(module, text) == []
-    # The linter sees the file where it would lie, so that its imports are told apart rightly.
+    # The linter sees the file at its place in the package, so that it sorts the imports correctly.
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--no-cache", "--stdin-filename", name, "-"],

@@ -1,4 +1,4 @@
-"""A folder from elsewhere that is damaged, hostile, or not whole: one error that names the file and the mend."""
+"""A foreign folder that is damaged, hostile or incomplete: one error that names the file and the fix."""
 
 import base64
 import json

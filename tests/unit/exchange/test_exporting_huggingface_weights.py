@@ -239,7 +239,7 @@ def test_what_a_class_does_not_read_is_let_be() -> None:
 def test_of_ids_that_are_one_there_one_counts() -> None:
     assert [PAD, UNK, BOS, EOS] == [0, 1, 2, 3]
     assert is_silenced([7, 8, 9, 1, 2, -1]) == [False, False, False, False, False, True]
-    # <s> gives way to whatever comes before it or after it.
+    # Any token before or after <s> replaces it.
     assert is_silenced([7, 8, 7, 1, 2]) == [False, False, True, False, False]
     assert is_silenced([7, 8, 1, 1, 2]) == [False, False, True, False, False]
     assert is_silenced([7, 7, 9, 1, 9, -1, -1]) == [False, True, True, False, False, True, True]

@@ -1,4 +1,4 @@
-"""A checkpoint is the old one or the new one, whole: whatever byte is changed and wherever a save is cut off."""
+"""A checkpoint is the old one or the new one, complete: for every changed byte and every interrupted save."""
 
 import random
 import resource

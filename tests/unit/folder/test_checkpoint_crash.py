@@ -96,7 +96,7 @@ def test_an_error_of_the_disk_anywhere_is_reported_and_harmless(tmp_path, kind):
         assert not [name for name in checkpoints if "tmp" in name]
         if disk.count < fail_at:
             break
-        # Making the folder of checkpoints again fails without harm; everything else must be told.
+        # A failure to make the folder of checkpoints does no harm; every other failure must be reported.
         assert (kind, fail_at) == ("mkdir", 1) or ("No space left" in message and "free there" in message)
     assert fail_at > 1
     assert (name, message) == ("step-000400", "")

@@ -1,4 +1,4 @@
-"""A model folder may come from anybody: whatever is in it, opening it ends in an answer or in one line."""
+"""A model folder may come from anybody: opening it gives a model or an error of one line, for any content."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One trainer per folder: the second is told who holds it, and no lock outlives its process."""
+"""One trainer per folder: the second gets an error that names the first, and no lock outlives its process."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Options of attentions that make no sense: an error names the field, what holds and the mend."""
+"""Options of attentions that make no sense: an error names the field, the rule and the fix."""
 
 import pytest
 

@@ -142,7 +142,7 @@ def test_no_positions_change_nothing() -> None:
 @pytest.mark.parametrize("sees_ahead", [True, False])
 @torch.no_grad()
 def test_rows_in_a_step_stand_where_they_stand(kind: str, sees_ahead: bool) -> None:
-    """What rows at positions 6, 0 and 3 are told in a step is what these positions are told in a whole sequence."""
+    """A step gives rows at positions 6, 0 and 3 what a whole sequence gives these positions."""
     positions = built(kind, sees_ahead)
     place, rows = torch.arange(8), torch.tensor([[6], [0], [3]])
     vectors, queries = torch.randn(3, 8, WIDTH), torch.randn(3, HEADS, 8, HEAD_WIDTH)

@@ -149,7 +149,7 @@ def test_steps_of_a_decoder_equal_the_kernel(kind: str) -> None:
 
 
 def test_what_is_computed_does_not_change_the_names_of_weights() -> None:
-    """A model goes on with or without residual connections and dropout; only the norms are weights of their own."""
+    """Weights load with or without residual connections and dropout; only the norms add weights."""
     plain = RecurrentLayers("gru", [4, 4, 4], True, 0.1)
     deep = RecurrentLayers("gru", [4, 4, 4], True, 0.1, residual=True, variational_dropout=0.5)
     assert plain.state_dict().keys() == deep.state_dict().keys()

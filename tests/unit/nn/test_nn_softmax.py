@@ -1,4 +1,4 @@
-"""Softmax by hand is PyTorch's, and so is its gradient, whatever is hidden and however long rows are."""
+"""Softmax by hand is PyTorch's, and so is its gradient, for every mask and every length of rows."""
 
 import pytest
 import torch

@@ -27,7 +27,7 @@ TRANSFORMER = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed
 
 
 def text_of(inputs: Inputs, kind: str = "word") -> TextPair:
-    """Learn a pair whose target is the same whatever the source's kind."""
+    """Learn text pairs whose target side is the same for every kind of source."""
     config = TextConfig.model_validate({"source": {"kind": kind}, "target": {"kind": "word"}})
     lines = ["\t".join([word] * len(inputs.names)) for word in WORDS]
     return train_text(config, lambda: iter(lines), lambda: iter(WORDS), inputs)
@@ -134,7 +134,7 @@ def other_tags() -> Predictor:
 
 
 def test_training_state_comes_back() -> None:
-    """Evaluate every member without dropout, and leave it as it was."""
+    """Evaluate every member without dropout, and restore its mode."""
     model = ensemble(ONE_TEXT)
     model.network.train()
     first = model(["mill river"])

@@ -162,7 +162,7 @@ def test_a_killed_process_is_an_error_with_advice(predictor: Predictor, tmp_path
         killer.join()
     assert not any(map(is_running, set(engine.processes) - {os.getpid()}))
     assert torch.get_num_threads() == 2
-    # The next call starts anew.
+    # The next call starts again.
     assert len(many.answers(LINES, batch_size=5)) == len(LINES)
 
 

@@ -48,7 +48,7 @@ def test_every_choice_gives_a_valid_recipe_with_reasons(survey: Survey, name: st
             what, _, why = reason.partition(": ")
             assert what.strip()
             assert why.strip()
-        # What is decided by the data is told with its number.
+        # A choice that depends on the data is printed with its number.
         assert any(f"{survey.num_pairs:,} pairs" in reason for reason in made.reasons)
         assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 

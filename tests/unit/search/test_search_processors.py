@@ -1,4 +1,4 @@
-"""Constraints hold in the output, leave the scores alone and give way in the order that is promised."""
+"""Constraints hold in the output, do not change the scores, and are lifted in the documented order."""
 
 import pytest
 import torch
@@ -133,6 +133,6 @@ def test_each_row_has_its_own_position() -> None:
     ends = MinimumLength(2).apply(scores.clone(), history, None)[:, EOS]
     assert torch.isinf(ends).tolist() == [False, False, True]
     repeated = torch.isinf(NoRepeat(2).apply(scores.clone(), history, None))[:, 4:].nonzero().tolist()
-    assert repeated == [[0, 2]]  # 5 6 5 may not go on with 6
+    assert repeated == [[0, 2]]  # 6 may not follow 5 6 5
     prefix = ForcedPrefix(torch.tensor([[4, 4, 4, 7], [4, 4, 6, PAD], [4, PAD, PAD, PAD]]))
     assert prefix.apply(scores.clone(), history, prefix.tokens).argmax(1).tolist() == [7, 6, 4]

@@ -1,4 +1,4 @@
-"""Embeddings that start from word vectors: the right rows, at the right scale, told with a count."""
+"""Embeddings that start from word vectors: the right rows, at the right scale, and the count is printed."""
 
 from pathlib import Path
 
