@@ -1,56 +1,70 @@
-"""Records of rows: frozen dataclasses of tensors whose dimension 0 is the row (a sentence, later a hypothesis).
+"""Records of rows: frozen dataclasses of tensors whose dimension 0 is the row (a sentence or a hypothesis).
 
-`select` is all that beam search, dropping finished sentences and n-best need; `join` lets rows come in later.
-A record that moves less than everything (a half-filled cache), or that is padded otherwise, has its own `select_rows`
+Beam search, dropping finished sentences and n-best lists all use `select`; `join` adds rows to a running search.
+A record that copies only part of itself (a half-filled cache), or that is padded differently, defines `select_rows`
 and `join_rows`.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 R = TypeVar("R")
+Record: TypeAlias = Any
+"""A record of rows, a tensor, a tuple of records or None, of a type that only the part which made it knows.
+
+Any: a decoder's state, for example, is passed through the search back to the same decoder, which declares its type.
+"""
 
 
 def select(record: R, index: Tensor) -> R:
-    """Return the same rows of every tensor of `record`, in the order of `index` [N] (repeats allowed)."""
+    """Return the rows `index` [N] of every tensor of `record`, in that order; a row may be repeated."""
     own = getattr(record, "select_rows", None)
+    selected: R
     if own is not None:
-        return own(index)  # type: ignore[no-any-return]
-    return _map(record, lambda tensor: tensor.index_select(0, index), lambda part: select(part, index))
+        selected = own(index)
+    else:
+        selected = _map(record, lambda tensor: tensor.index_select(0, index), lambda part: select(part, index))
+    return selected
 
 
 def to(record: R, device: torch.device | str) -> R:
     """Return `record` with every tensor on `device`."""
-    return _map(record, lambda tensor: tensor.to(device), lambda part: to(part, device))
+    moved: R = _map(record, lambda tensor: tensor.to(device), lambda part: to(part, device))
+    return moved
 
 
 def join(records: Sequence[R]) -> R:
-    """Return the rows of all records in one; dimensions after the first are padded with zeros to the longest."""
+    """Return one record with the rows of all; dimensions after the first are padded with zeros to the longest."""
+    joined: R = _join(records)
+    return joined
+
+
+def _join(records: Sequence[Record]) -> Record:
     first = records[0]
     own = getattr(first, "join_rows", None)
     if own is not None:
-        return own(records[1:])  # type: ignore[no-any-return]
+        return own(records[1:])
     if isinstance(first, Tensor):
-        return _join_tensors(records)  # type: ignore[arg-type, return-value]
+        return _join_tensors(records)
     if isinstance(first, tuple):
-        return tuple(join(parts) for parts in zip(*records, strict=True))  # type: ignore[return-value]
-    if dataclasses.is_dataclass(first):
+        return tuple(join(parts) for parts in zip(*records, strict=True))
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
         names = [field.name for field in dataclasses.fields(first)]
         parts = {name: join([getattr(record, name) for record in records]) for name in names}
-        return dataclasses.replace(first, **parts)  # type: ignore[type-var]
-    # What is no tensor is an extent (a filled length) or nothing: the largest covers all rows.
-    return first if first is None else max(records)  # type: ignore[type-var]
+        return dataclasses.replace(first, **parts)
+    # The other fields are None or a number that all rows share (a filled length), of which the largest fits all.
+    return first if first is None else max(records)
 
 
-def _map(record: R, leaf: Callable[[Tensor], Tensor], nested: Callable[[Any], Any]) -> R:
+def _map(record: Record, leaf: Callable[[Tensor], Tensor], nested: Callable[[Record], Record]) -> Record:
     if isinstance(record, Tensor):
-        return leaf(record)  # type: ignore[return-value]
+        return leaf(record)
     if isinstance(record, tuple):
-        return tuple(nested(part) for part in record)  # type: ignore[return-value]
+        return tuple(nested(part) for part in record)
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         parts = {field.name: nested(getattr(record, field.name)) for field in dataclasses.fields(record)}
         return dataclasses.replace(record, **parts)

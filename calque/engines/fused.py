@@ -38,7 +38,7 @@ class FusedTransformer:
         assert isinstance(decoder, TransformerDecoder)
         assert isinstance(head, SoftmaxHead)
         self.encoder, self.decoder = encoder, decoder
-        self.layers = [_Layer(layer, layout) for layer in decoder.layers]  # type: ignore[arg-type]
+        self.layers = [_Layer(layer, layout) for layer in decoder.layers]
         self.norm = _norm(decoder.norm)
         self.project = layout(head.projection.weight, head.projection.bias)
 

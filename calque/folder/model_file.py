@@ -17,6 +17,7 @@ from calque.folder.recipe_file import first_line
 from calque.folder.weights import TensorHeader, load_weights, read_headers, require_finite_weights
 from calque.model import ModelConfig, Seq2Seq, build
 from calque.system.files import sha256_of
+from calque.system.memory import limit_kernel_cache
 
 WEIGHTS = "model.safetensors"
 Shape = tuple[int, ...]
@@ -29,6 +30,7 @@ def open_model(folder: Path, config: ModelConfig, source_vocab_size: int, target
 
     Builds within the memory that the header of the weights justifies; see `Budget`.
     """
+    limit_kernel_cache()
     path = folder / WEIGHTS
     headers = read_headers(path)
     check_weights(folder)

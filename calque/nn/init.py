@@ -1,10 +1,10 @@
-"""How the weights of new layers are drawn."""
+"""Initial weights of layers."""
 
 from torch import nn
 
 
 def glorot(linear: nn.Linear, num_blocks: int = 1) -> None:
-    """Draw the weights by Glorot & Bengio 2010, each of the stacked blocks on its own; zero the bias, if any."""
+    """Draw the weights as in Glorot & Bengio 2010, separately for each of the stacked blocks; set the bias to 0."""
     for block in linear.weight.data.chunk(num_blocks):
         nn.init.xavier_uniform_(block)
     if linear.bias is not None:

@@ -1,12 +1,12 @@
-"""What an encoder, a decoder and a head promise each other, so that any of them goes with any other.
+"""The interfaces of encoder, decoder and head, by which any of them can be combined with any other.
 
-Context is fixed per source sentence (B rows); state changes with each step (R = B·K rows under a beam of K).
+A context is fixed per source sentence (B rows); a state changes with each step (R = B·K rows with a beam of K).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,18 @@ from torch.utils.checkpoint import checkpoint
 from calque.batch import Source
 from calque.nn.embedding import Embedding
 from calque.nn.heads.likelihood import smoothed_likelihood
-from calque.rows import select
+from calque.rows import Record, select
 
-# Scores [positions, vocabulary] held at once in training; more are cut in chunks and recomputed in backward.
+# Most scores [positions, vocabulary] in memory in training; more are computed in chunks, and again in backward.
 SCORES_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What an encoder leaves of B sentences.
+    """The encoded form of B sentences.
 
-    `states` [B, S, D], `mask` [B, S]; `summary`: final states for a bridge, each [B, L, D'] (hidden and, from
-    an LSTM, cell), L layers; `segment` [B, S] tells which of several sources a position belongs to.
+    `states` [B, S, D] and `mask` [B, S] by position; `summary`: final states of L layers for a bridge, each [B, L, D']
+    (hidden and, from an LSTM, cell); `segment` [B, S]: with several sources, the number of each position's source.
     """
 
     states: Tensor
@@ -36,14 +36,18 @@ class Memory:
 
 
 def as_memory(states: Tensor, mask: Tensor) -> Memory:
-    """Return states [B, S, D] as a memory whose summary is their mean where `mask` [B, S] is true."""
-    total = (states * mask.unsqueeze(-1)).sum(dim=1, keepdim=True)
-    return Memory(states, mask, (total / mask.sum(dim=1)[:, None, None],))
+    """Return states [B, S, D] as a memory whose summary is their mean over the positions of `mask` [B, S]."""
+    return Memory(states, mask, (mean_state(states, mask).unsqueeze(1),))
+
+
+def mean_state(states: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean [B, D] of states [B, S, D] over the positions where `mask` [B, S] is true."""
+    return (states * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a decoder says: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""
+    """The output of a decoder: `hidden` [.., D], `attention` [.., S] or None, `penalty` [..] or None."""
 
     hidden: Tensor
     attention: Tensor | None = None
@@ -52,9 +56,10 @@ class Output:
 
 @dataclass(frozen=True)
 class MemoryShape:
-    """Tell a decoder, before any tensor exists, what memory it will read: widths, and whether cells come along.
+    """The shape of the memories of an encoder, for which a decoder is built.
 
-    `num_layers` counts the layers of the summary; `has_cell` is true for an LSTM's.
+    `width`: of the states; `summary_width` and `num_layers`: of the summary; `has_cell`: whether the summary contains
+    the cells of an LSTM.
     """
 
     width: int
@@ -64,7 +69,7 @@ class MemoryShape:
 
 
 class Encoder(nn.Module, ABC):
-    """An encoder: from a source to a memory."""
+    """Base of encoders, which map a source to a memory."""
 
     shape: MemoryShape
 
@@ -72,53 +77,58 @@ class Encoder(nn.Module, ABC):
     def forward(self, source: Source) -> Memory:
         """Encode B sentences."""
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class Decoder(nn.Module, ABC):
-    """A decoder: from target tokens and a memory to hidden vectors, all at once or step by step."""
+    """Base of decoders, which map target tokens and a memory to hidden vectors, all at once or step by step."""
 
     width: int
     embedding: Embedding
     has_attention: bool
-    """Whether outputs say where the decoder looked, as copying needs."""
+    """Whether outputs have an `attention`, which copying needs."""
 
     @abstractmethod
-    def start(self, memory: Memory) -> tuple[Any, Any]:
-        """Return (context, state), B rows each."""
+    def start(self, memory: Memory) -> tuple[Record, Record]:
+        """Return context and state, of B rows each."""
 
     @abstractmethod
-    def step(self, token: Tensor, state: Any, context: Any) -> tuple[Output, Any]:
-        """Read one token a row [R] and return (output with hidden [R, D], next state)."""
+    def step(self, token: Tensor, state: Record, context: Record) -> tuple[Output, Record]:
+        """Read one token per row [R]; return the output, whose hidden is [R, D], and the next state."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, memory: Memory) -> Output:
-        """Read tokens [B, T] and return hidden [B, T, D]: equal to the scan of `step`."""
+        """Read tokens [B, T] and return hidden [B, T, D], equal to those of `step` called for each position."""
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class Head(nn.Module, ABC):
-    """A head: from the output of a decoder to log-probabilities."""
+    """Base of heads, which map the output of a decoder to log-probabilities."""
 
     vocab_size: int
-    """Size of the vocabulary, V."""
+    """V, the size of the vocabulary."""
     reads_attention: bool = False
     """Whether `log_probs` needs the output's attention."""
 
     @abstractmethod
-    def start(self, source: Source, memory: Memory) -> Any:
-        """Return the context, B rows or None."""
+    def start(self, source: Source, memory: Memory) -> Record:
+        """Return the context: None, or a record of B rows."""
 
     @abstractmethod
-    def log_probs(self, output: Output, context: Any) -> Tensor:
-        """Return log-probabilities [R, V + X], normalised, of an output of R rows; X: copied forms outside V.
+    def log_probs(self, output: Output, context: Record) -> Tensor:
+        """Return normalised log-probabilities [R, V + X] of an output of R rows; X: copied forms outside V.
 
-        The context has as many rows, or B where R = B·K.
+        The context has R rows, or B rows if R = B·K.
         """
 
-    def losses(self, output: Output, context: Any, sentences: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        """Return the smoothed negative log-likelihood [N] of labels [N]; `smoothing` 0 gives the plain one.
+    def losses(self, output: Output, context: Record, sentences: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Return the negative log-likelihood [N] of labels [N], smoothed unless `smoothing` is 0.
 
-        Position n of the output belongs to row `sentences[n]` of the context. The scores of all positions never exist
-        at once: they are computed in chunks of positions, and again in backward. A head that has a faster way
-        overrides this method.
+        Position n of the output belongs to row `sentences[n]` of the context. To save memory, scores are computed for
+        some positions at a time, and again in backward. A head with a faster method overrides this one.
         """
 
         def chunk_losses(output: Output, labels: Tensor, sentences: Tensor) -> Tensor:
@@ -145,7 +155,7 @@ class Head(nn.Module, ABC):
 
 
 def stack_outputs(outputs: Sequence[Output]) -> Output:
-    """Return the outputs of T steps, R rows each, as one of [R, T, ..]."""
+    """Return the outputs of T steps, of R rows each, as one output of [R, T, ..]."""
 
     def stacked(parts: list[Tensor | None]) -> Tensor | None:
         given = [part for part in parts if part is not None]
@@ -159,5 +169,5 @@ def stack_outputs(outputs: Sequence[Output]) -> Output:
 
 
 def fold(rows: Tensor, num_sentences: int) -> Tensor:
-    """Fold the beam into the query axis: [B·K, ..] -> [B, K, ..], so that a sentence's keys serve its K rows."""
+    """Move the beam to the query axis, [B·K, ..] -> [B, K, ..], so that the K rows of a sentence share its keys."""
     return rows.reshape(num_sentences, -1, *rows.shape[1:])

@@ -25,6 +25,7 @@ from calque.runs.integrity import COMPLETION, check_recorded, is_complete
 from calque.runs.prepare import Prepared, prepare
 from calque.runs.request import Request
 from calque.system.files import remove_temporaries, sha256_of
+from calque.system.memory import limit_kernel_cache
 from calque.system.signals import Interrupted, Interruption
 from calque.tasks.kinds import task_metrics
 from calque.training.run import Outcome, Run
@@ -38,6 +39,7 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
 
     `verbose` tells every field of the recipe, not only those that were chosen.
     """
+    limit_kernel_cache()
     for path in request.data:
         # Before the lock makes the folder: a misspelt name must not leave one behind.
         if path != "-" and not Path(path).exists():

@@ -165,7 +165,7 @@ class CompiledTransformer:
             if _fits(model.encoder)
             else _Encoder(model.encoder)
         )
-        self.stack = self.packing.stack(decoder, list(decoder.layers), head.projection)  # type: ignore[arg-type]
+        self.stack = self.packing.stack(decoder, list(decoder.layers), head.projection)
         attended = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
         self.block_width = self.stack.width if self.stack.mixer == SSRU else attended
         self.read_width = 2 * self.stack.groups * self.stack.head_width
@@ -231,7 +231,7 @@ class _CompiledEncoder:
     def __init__(self, encoder: Encoder, packing: Packing, library: ctypes.CDLL) -> None:
         assert isinstance(encoder, TransformerEncoder)
         self.library, self.checked = library, encoder.positions
-        self.stack = packing.stack(encoder, list(encoder.layers))  # type: ignore[arg-type]
+        self.stack = packing.stack(encoder, list(encoder.layers))
         self.own_width = (self.stack.heads + 2 * self.stack.groups) * self.stack.head_width
         self.positions = _PositionRows(encoder.positions, self.stack.width, self.stack.head_width)
 

@@ -118,7 +118,8 @@ class PackedSeveral(Encoder):
     def forward(self, source: Source) -> Memory:
         """Encode B sources."""
         assert source.segment is not None
-        states, memories = 0.0, []
+        memories: list[Memory] = []
+        states: Tensor | float = 0.0
         for number, encoder in enumerate(self.original.encoders):
             inside = source.mask & (source.segment == number)
             # Where a token stands within its segment [B, S]; what is not inside adds 0 to the first place.
@@ -129,4 +130,5 @@ class PackedSeveral(Encoder):
             back = memories[-1].states.gather(1, place.unsqueeze(-1).expand_as(memories[-1].states))
             states = states + back * inside.unsqueeze(-1)
         summary = self.original._summary(memories)
-        return Memory(cast(Tensor, states), source.mask, summary, source.segment)
+        assert isinstance(states, Tensor)
+        return Memory(states, source.mask, summary, source.segment)

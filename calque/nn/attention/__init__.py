@@ -1,1 +1,1 @@
-"""Attention over a memory: every way to score, to normalise and to mix."""
+"""Attention over a memory: kinds of scores and normalisers."""

@@ -3,32 +3,33 @@
 import math
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from calque.errors import UsageError
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, CoverageScore, History
+from calque.nn.typed import Linear
 
 
 class DotAttentionConfig(AttentionOptions):
-    """Score by the product of query and memory; both must be of one width."""
+    """Score by the product of query and memory, whose widths must be equal."""
 
     kind: Literal["dot"] = "dot"
     """The attention."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
-        """Build the attention; UsageError where the widths differ."""
+        """Build the attention; UsageError if the widths differ."""
         _check_widths(self.kind, query_width, memory_width)
         return DotAttention(self)
 
 
 class ScaledDotAttentionConfig(AttentionOptions):
-    """Score by the product of query and memory over the root of their width, which must be one."""
+    """Score by the product of query and memory, whose widths must be equal, divided by √width."""
 
     kind: Literal["scaled_dot"] = "scaled_dot"
     """The attention."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
-        """Build the attention; UsageError where the widths differ."""
+        """Build the attention; UsageError if the widths differ."""
         _check_widths(self.kind, query_width, memory_width)
         return ScaledDotAttention(self)
 
@@ -61,7 +62,7 @@ class ScaledDotAttention(DotAttention):
     """Score by query · memory / √D."""
 
     def keys(self, states: Tensor) -> Tensor:
-        """Scale memory states once for all queries."""
+        """Return the memory states divided by √D."""
         return states / math.sqrt(states.shape[-1])
 
 
@@ -70,16 +71,16 @@ class GeneralAttention(DotAttention):
 
     def __init__(self, options: AttentionOptions, query_width: int, memory_width: int) -> None:
         super().__init__(options)
-        self.key = nn.Linear(memory_width, query_width, bias=False)
+        self.key = Linear(memory_width, query_width, bias=False)
 
     def keys(self, states: Tensor) -> Tensor:
         """Project memory states to the query's width."""
-        return self.key(states)  # type: ignore[no-any-return]
+        return self.key(states)
 
 
 def _check_widths(kind: str, query_width: int, memory_width: int) -> None:
     if query_width != memory_width:
         raise UsageError(
-            f"model.decoder.attention: {kind} needs one width on both sides, the memory has {memory_width}"
-            f" and the decoder {query_width}; set them equal or take kind = general"
+            f"model.decoder.attention: {kind} needs equal widths, but the memory has {memory_width} and the decoder"
+            f" {query_width}; make them equal or set kind = general"
         )

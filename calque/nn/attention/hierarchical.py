@@ -1,6 +1,6 @@
 """Hierarchical attention over several sources (Libovický & Helcl 2017): within each source, then over the sources.
 
-Each source gives a vector of its own; a second attention says how much each of them counts at this step.
+The first attention computes a vector for each source, the second one weights these vectors.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from calque.nn.attention.additive import AdditiveAttentionConfig
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, History
 from calque.nn.attention.dot import DotAttentionConfig, GeneralAttentionConfig, ScaledDotAttentionConfig
 from calque.nn.parts import Memory
+from calque.nn.typed import Linear, ModuleList
 
 WITHIN = {
     "dot": DotAttentionConfig,
@@ -31,11 +32,11 @@ class HierarchicalAttentionConfig(AttentionOptions):
     kind: Literal["hierarchical"] = "hierarchical"
     """The attention."""
     within: Literal["dot", "scaled_dot", "general", "additive"] = "general"
-    """How a position is scored within its source."""
+    """Attention within a source."""
     sources: int = Field(default=2, ge=2, le=64)
     """Number of sources."""
     width: WidthOrAuto = 0
-    """Units of the network that scores the sources; 0 takes the decoder's width."""
+    """Units of the network that scores the sources; 0: the decoder's width."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention."""
@@ -44,7 +45,7 @@ class HierarchicalAttentionConfig(AttentionOptions):
 
 @dataclass(frozen=True)
 class HierarchicalContext(AttentionContext):
-    """Also which source each position of the memory belongs to: `segment` [B, S]."""
+    """A context with the number of each position's source: `segment` [B, S]."""
 
     segment: Tensor
 
@@ -57,29 +58,28 @@ class HierarchicalAttention(Attention):
         options = config.model_dump(include=set(AttentionOptions.model_fields))
         self.within = WITHIN[config.within].model_validate(options).build(query_width, memory_width)
         width = config.width or query_width
-        self.query = nn.Linear(query_width, width)
-        self.source_keys = nn.ModuleList(nn.Linear(memory_width, width, bias=False) for _ in range(config.sources))
-        self.source_values = nn.ModuleList(
-            nn.Linear(memory_width, memory_width, bias=False) for _ in range(config.sources)
-        )
+        self.query = Linear(query_width, width)
+        self.source_keys = ModuleList(Linear(memory_width, width, bias=False) for _ in range(config.sources))
+        self.source_values = ModuleList(Linear(memory_width, memory_width, bias=False) for _ in range(config.sources))
         self.energy = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
 
     def start(self, memory: Memory) -> HierarchicalContext:
-        """Project the memory once; UsageError where it is of one source."""
+        """Return the projected memory; UsageError for a memory of one source."""
         if memory.segment is None:
             raise UsageError(
-                "model.decoder.attention: hierarchical attends source by source, and the encoder does not tell them"
-                " apart; set model.encoder.kind = several, or take kind = general"
+                "model.decoder.attention: hierarchical needs an encoder for each of several sources; set"
+                " model.encoder.kind = several, or model.decoder.attention.kind = general"
             )
         return HierarchicalContext(self.within.keys(memory.states), memory.states, memory.mask, memory.segment)
 
     def forward(
         self, query: Tensor, context: AttentionContext, history: History | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return (mixed memory [B, Q, D], weights [B, Q, S]); the weights of source k add up to β_k."""
+        """Return (mixed memory [B, Q, D], weights [B, Q, S]); the weights of source k sum to β_k."""
         assert isinstance(context, HierarchicalContext)
         scores = self.within.score(query, context, history)
-        units, weights, mixed, energies = self.query(query), [], [], []
+        units = self.query(query)
+        weights, mixed, energies = [], [], []
         for number, (key, value) in enumerate(zip(self.source_keys, self.source_values, strict=True)):
             inside = context.mask & (context.segment == number)
             weights.append(self.normalise(scores.masked_fill(~inside.unsqueeze(1), float("-inf"))))

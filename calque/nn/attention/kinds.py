@@ -1,6 +1,6 @@
-"""The attentions that a recurrent decoder can have: a new one joins by one line here, beside its import."""
+"""The attentions that a recurrent decoder can have; a new one is added to the union here."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,19 +15,19 @@ from calque.nn.attention.multihead_memory import MultiHeadAttentionConfig
 
 
 class NoAttentionConfig(Config):
-    """Attend to nothing: the decoder sees the source through its first state alone."""
+    """Use no attention: the decoder sees the source only by its first state."""
 
     kind: Literal["none"] = "none"
     """The attention."""
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_options(cls, values: Any) -> Any:
-        """Return what coverage and the like would need, rather than that there is no such key."""
+    def _refuse_options(cls, values: object) -> object:
+        """Raise an error that names the kind, in place of the one for an unknown key."""
         given = [name for name in AttentionOptions.model_fields if isinstance(values, dict) and name in values]
         if given:
             raise ValueError(
-                f"{' and '.join(given)} cannot be had without attention, and kind is none; leave out"
+                f"{' and '.join(given)} cannot be set without attention (the kind is none); remove"
                 f" model.decoder.attention.{given[0]}, or set another kind, such as additive"
             )
         return values

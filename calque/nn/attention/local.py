@@ -1,16 +1,17 @@
-"""Local attention with a predicted position (Luong et al. 2015, local-p): a window of the memory, moved at each step.
+"""Local attention with a predicted position (Luong et al. 2015, local-p): a window of the memory for each query.
 
-Inside the window it is the general attention, times a Gaussian around the position.
+Weights in the window are those of general attention, multiplied by a Gaussian around the position.
 """
 
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from calque.nn.attention.attention import Attention, AttentionContext, AttentionOptions, History
 from calque.nn.attention.dot import GeneralAttention
+from calque.nn.typed import Linear
 
 
 class LocalAttentionConfig(AttentionOptions):
@@ -19,7 +20,7 @@ class LocalAttentionConfig(AttentionOptions):
     kind: Literal["local"] = "local"
     """The attention."""
     window: int = Field(default=10, ge=1, le=100_000)
-    """Positions on each side of the predicted one that can be attended; half of it is the Gaussian's deviation."""
+    """Positions in the window on each side of the predicted one; twice the standard deviation of the Gaussian."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention."""
@@ -27,20 +28,20 @@ class LocalAttentionConfig(AttentionOptions):
 
 
 class LocalAttention(GeneralAttention):
-    """Weigh by the general score within p ± D, times exp(−(s − p)² / 2σ²) with σ = D / 2, for positions s from 0.
+    """Multiply general attention within p ± D by exp(−(s − p)² / 2σ²), where σ = D / 2, for positions s from 0.
 
-    The weights add up to less than one, as in the paper.
+    The weights sum to less than one, as in the paper.
     """
 
     def __init__(self, config: LocalAttentionConfig, query_width: int, memory_width: int) -> None:
         super().__init__(config, query_width, memory_width)
         self.window = config.window
-        self.inner = nn.Linear(query_width, query_width, bias=False)
-        self.position = nn.Linear(query_width, 1, bias=False)
+        self.inner = Linear(query_width, query_width, bias=False)
+        self.position = Linear(query_width, 1, bias=False)
 
     def centre(self, query: Tensor, mask: Tensor) -> Tensor:
-        """Return the position p = length · sigmoid(v · tanh(W query)) [B, Q, 1] that each query looks at."""
-        # In fp32: half precision could not tell positions of a long sentence apart.
+        """Return the position p = length · sigmoid(v · tanh(W query)) [B, Q, 1] for each query."""
+        # In fp32: half precision cannot distinguish the positions of a long sentence.
         share = torch.sigmoid(self.position(torch.tanh(self.inner(query))).float())
         return mask.sum(dim=1)[:, None, None] * share
 
@@ -48,7 +49,7 @@ class LocalAttention(GeneralAttention):
         """Return weights [B, Q, S], exactly 0 outside the window."""
         # [S] - [B, Q, 1] -> [B, Q, S]
         distance = torch.arange(context.mask.shape[1], device=query.device) - self.centre(query, context.mask)
-        # As the length bounds p and the window is at least 1, some position lies within.
+        # Since p is at most the length and the window at least 1, the window is never empty.
         within = context.mask.unsqueeze(1) & (distance.abs() <= self.window)
         scores = self.score(query, context, history).masked_fill(~within, float("-inf"))
         return self.normalise(scores) * torch.exp(-2 * (distance / self.window).square())

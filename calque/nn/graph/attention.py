@@ -1,6 +1,6 @@
-"""Graph attention (Veličković et al. 2018): each position attends, with several heads, to those that edges join to it.
+"""Graph attention (Veličković et al. 2018): each position attends, with several heads, to its neighbours.
 
-Where the original knows one kind of edge, each kind here adds a number of its own to the score of each head.
+The paper has one kind of edge; here each kind adds a learned number to the score of each head.
 """
 
 from typing import Literal
@@ -12,7 +12,8 @@ from calque.batch import Source
 from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
 from calque.nn.graph.edges import num_relations, relations
-from calque.nn.graph.layers import GraphLayersConfig, GraphLayersEncoder
+from calque.nn.graph.layers import GraphLayersConfig, GraphLayersEncoder, GraphMixing
+from calque.nn.typed import Linear
 
 SLOPE = 0.2
 
@@ -35,28 +36,28 @@ class GraphAttentionEncoder(GraphLayersEncoder):
         super().__init__(config, embedding, lambda: GraphAttention(config))
 
     def relate(self, source: Source) -> tuple[Tensor, Tensor]:
-        """Return the edges, and hide what no edge joins."""
+        """Return the edges, and hide positions that are not neighbours."""
         joined = relations(source, self.edge_kinds)
         return joined, ~joined.any(dim=1, keepdim=True)
 
 
-class GraphAttention(nn.Module):
+class GraphAttention(GraphMixing):
     """Attend to neighbours: softmax over LeakyReLU(a · [W x to, W x from] + b of the kind), then ELU."""
 
     def __init__(self, config: GraphAttentionEncoderConfig) -> None:
         super().__init__()
         self.heads = config.heads
         per_head = config.width // config.heads
-        self.project = nn.Linear(config.width, config.width, bias=False)
+        self.project = Linear(config.width, config.width, bias=False)
         self.row = nn.Parameter(torch.empty(config.heads, per_head))
         self.column = nn.Parameter(torch.empty(config.heads, per_head))
-        self.kinds = nn.Linear(num_relations(config.edge_kinds), config.heads, bias=False)
+        self.kinds = Linear(num_relations(config.edge_kinds), config.heads, bias=False)
         self.dropout = Dropout(config.attention_dropout)
         for weight in (self.project.weight, self.row, self.column, self.kinds.weight):
             nn.init.xavier_uniform_(weight)
 
     def forward(self, values: Tensor, joined: Tensor, bias: Tensor) -> Tensor:
-        """Map [B, S, D] to [B, S, D]; `joined` [B, K, S, S] is 1 where an edge leads, `bias` hides the rest."""
+        """Map [B, S, D] to [B, S, D]; `joined` [B, K, S, S] is 1 where there is an edge, `bias` hides the rest."""
         # [B, S, D] -> [B, S, H, D/H]
         projected = self.project(values).unflatten(-1, (self.heads, -1))
         # [B, S, H] -> [B, H, S, 1] and [B, H, 1, S]

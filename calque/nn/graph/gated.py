@@ -1,8 +1,8 @@
-"""The gated graph network of Beck et al. 2018 (after Li et al. 2016): a gated step, repeated, with weights for each
-kind of edge, so that a position comes to know what lies further and further along the edges.
+"""The gated graph network of Beck et al. 2018 (after Li et al. 2016): a repeated gated step along the edges, with
+weights for each kind of edge. Each step carries information two edges further.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from calque.nn.dropout import Dropout
 from calque.nn.embedding import Embedding
 from calque.nn.graph.edges import num_relations, relations
 from calque.nn.parts import Encoder, Memory, MemoryShape, as_memory
+from calque.nn.typed import Linear
 
 
 class GatedGraphEncoderConfig(Config):
@@ -21,13 +22,13 @@ class GatedGraphEncoderConfig(Config):
     kind: Literal["ggnn"] = "ggnn"
     """The kind of part."""
     layers: Layers = 6
-    """Number of steps, which share their weights; with each a position sees two edges further."""
+    """Number of steps, which share weights; with each step a position sees two edges further."""
     width: Width = 256
     """Width of embeddings and memory."""
     dropout: DropoutRate = 0.2
     """Dropout on embeddings and memory."""
     edge_kinds: NumEdgeKinds = 2
-    """Number of kinds of edges; training takes it from text.layout."""
+    """Number of kinds of edges; training derives it from text.layout."""
 
     def build(self, embedding: Embedding) -> "GatedGraphEncoder":
         """Build the encoder."""
@@ -59,21 +60,24 @@ class GatedGraphEncoder(Encoder):
 
 
 class KindwiseLinear(nn.Module):
-    """Average over a position's edges what a dense layer of the edge's kind makes of the position at its other end."""
+    """Average a dense layer of the neighbours over the edges of a position, with weights for each kind of edge."""
 
     def __init__(self, kinds: int, width: int, outputs: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(kinds * width, outputs, bias=False)
-        self.bias = nn.Linear(kinds, outputs, bias=False)
+        self.dense = Linear(kinds * width, outputs, bias=False)
+        self.bias = Linear(kinds, outputs, bias=False)
         for kind in self.dense.weight.data.split(width, dim=1):
             nn.init.xavier_uniform_(kind)
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, values: Tensor, joined: Tensor) -> Tensor:
-        """Map values [B, S, D] to [B, S, outputs]; `joined` [B, K, S, S] is 1 where an edge of a kind leads."""
+        """Map values [B, S, D] to [B, S, outputs]; `joined` [B, K, S, S] is 1 where there is an edge of a kind."""
         # [B, K · S, S] @ [B, S, D] -> [B, K, S, D] -> [B, S, K · D]
         collected = (joined.flatten(1, 2) @ values).unflatten(1, joined.shape[1:3]).transpose(1, 2).flatten(2)
         # [B, K, S, S] -> [B, S, K]
         counts = joined.sum(dim=3).transpose(1, 2)
-        total: Tensor = self.dense(collected) + self.bias(counts)
+        total = self.dense(collected) + self.bias(counts)
         return total / counts.sum(dim=2, keepdim=True)
+
+    if TYPE_CHECKING:
+        __call__ = forward

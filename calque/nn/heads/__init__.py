@@ -1,1 +1,1 @@
-"""Heads: from the decoder's output to log-probabilities of the next token."""
+"""Heads, which map a decoder's output to log-probabilities of the next token."""

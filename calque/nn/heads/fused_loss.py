@@ -1,22 +1,23 @@
-"""Projection on a vocabulary and smoothed likelihood as one function, a chunk of positions at a time: scores of all
-positions never exist at once (Hsu et al. 2024, "Liger kernel"; Wijmans et al. 2025, "Cut your losses").
+"""Projection to a vocabulary and smoothed likelihood as one function that computes some positions at a time, to save
+memory (Hsu et al. 2024, "Liger kernel"; Wijmans et al. 2025, "Cut your losses").
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# Positions whose scores exist at once: enough to keep the products efficient.
+from calque.nn.typed import Saved, apply
+
+# Positions that are computed at once: enough for efficient products.
 ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What the scores of positions are made of: `hidden` [N, D], `weight` [V, D], `bias` [V]."""
+    """The operands of the scores: `hidden` [N, D], `weight` [V, D], `bias` [V]."""
 
     hidden: Tensor
     weight: Tensor
@@ -24,11 +25,16 @@ class Projection:
 
 
 def projected_losses(projection: Projection, labels: Tensor, smoothing: float) -> Tensor:
-    """Return the smoothed negative log-likelihood [N] in fp32 of each of `labels` [N]; products as autocast has it."""
+    """Return the smoothed negative log-likelihood [N] of `labels` [N] in fp32; products follow autocast."""
     device = projection.hidden.device.type
     low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else projection.hidden.dtype
     parts = (projection.hidden, projection.weight, projection.bias)
-    return _ProjectedLosses.apply(*parts, labels, smoothing, low, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
+    return apply(_ProjectedLosses, *parts, labels, smoothing, low, torch.is_grad_enabled())
+
+
+class _ProjectionSaved(Saved):
+    types: tuple[torch.dtype, ...]
+    smoothing: float
 
 
 class _ProjectedLosses(Function):
@@ -36,7 +42,7 @@ class _ProjectedLosses(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _ProjectionSaved,
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -57,11 +63,11 @@ class _ProjectedLosses(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _ProjectionSaved, upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, labels, *gradients = ctx.saved_tensors
         first = upstream[:1]
         if bool((upstream == first).all()):
-            # All positions weigh the same, as in a mean.
+            # All positions have the same weight, as in a mean.
             gradients = [gradient * first for gradient in gradients]
         else:
             scores = _Scores(Projection(hidden, weight, bias), labels, ctx.smoothing)
@@ -70,11 +76,11 @@ class _ProjectedLosses(Function):
 
 
 class _Scores:
-    """Go through the scores of all positions, some rows at a time."""
+    """Losses and gradients of the scores of all positions, some rows at a time."""
 
     def __init__(self, projection: Projection, labels: Tensor, smoothing: float) -> None:
         self.projection, self.labels, self.smoothing = projection, labels, smoothing
-        # Sums need more digits than half precision has.
+        # Half precision is too coarse for sums.
         self.precise = torch.promote_types(projection.hidden.dtype, torch.float32)
         # The mean score of a position is its product with the mean row.
         self.mean_row = projection.weight.to(self.precise).mean(dim=0)
@@ -95,7 +101,7 @@ class _Scores:
         for rows in self._chunks():
             loss, shares = self._judge(rows)
             losses.append(loss)
-            # The likelihood's gradient: probabilities, less what each label should have.
+            # The gradient of the likelihood: probabilities minus the target probability of each label.
             peak = self.labels[rows].unsqueeze(1)
             shares.scatter_add_(1, peak, torch.full_like(peak, self.smoothing - 1, dtype=shares.dtype))
             if upstream is not None:
@@ -108,7 +114,7 @@ class _Scores:
         return torch.cat(losses), (by_hidden, by_weight, by_bias)
 
     def _take_spread(self, by_hidden: Tensor, by_weight: Tensor, by_bias: Tensor, upstream: Tensor | None) -> None:
-        """Take away what every column should have: the same for all, so sums do."""
+        """Subtract the share of smoothing; it is the same for all columns, so sums suffice."""
         hidden, size = self.projection.hidden.to(self.precise), by_bias.shape[0]
         if self.smoothing == 0:
             return
@@ -133,7 +139,7 @@ class _Scores:
         at_label = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
         highest = scores.amax(dim=1)
         shares = torch.softmax(scores, dim=1, out=scores)
-        # Of the probabilities the highest has a logarithm without loss.
+        # The highest probability has the most accurate logarithm.
         normaliser = highest - shares.amax(dim=1).log()
         wanted = at_label * (1 - self.smoothing)
         if self.smoothing:
@@ -142,7 +148,7 @@ class _Scores:
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return total + left @ right, in place; products of half precision are summed in the total's."""
+    """Add left @ right to total, in place; products in half precision are added in the type of total."""
     if left.dtype == total.dtype:
         return total.addmm_(left, right)
     return total.add_(left @ right)

@@ -1,13 +1,13 @@
-"""The likelihood of labels under log-probabilities, plain and smoothed.
+"""The negative log-likelihood of labels, plain and smoothed.
 
-Log-probabilities are [N, V + X]: V is the vocabulary, X the forms that a sentence can copy.
+Log-probabilities are [N, V + X], where V is the vocabulary and X the forms that a sentence can copy.
 """
-
-from typing import Any
 
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from calque.nn.typed import Saved, apply
 
 
 def likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
@@ -16,27 +16,33 @@ def likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def smoothed_likelihood(log_probs: Tensor, labels: Tensor, smoothing: float, vocab_size: int) -> Tensor:
-    """Return the negative log-likelihood [N], a share of it spread over V, never over copied forms.
+    """Return the negative log-likelihood [N], of which a share of `smoothing` is spread over V (Szegedy et al. 2016).
 
-    Szegedy et al. 2016. With a `smoothing` of 0 it is the plain likelihood.
+    Copied forms have no share. With a `smoothing` of 0 the result is the plain likelihood.
     """
     if smoothing == 0:
         return likelihood(log_probs, labels)
-    return _SmoothedLikelihood.apply(log_probs, labels, smoothing, vocab_size)  # type: ignore[no-any-return, no-untyped-call]
+    return apply(_SmoothedLikelihood, log_probs, labels, smoothing, vocab_size)
+
+
+class _SmoothingSaved(Saved):
+    smoothing: float
+    size: int
+    columns: int
 
 
 class _SmoothedLikelihood(Function):
-    """Write the gradient [N, V + X] in one pass; composed from library calls it takes three."""
+    """Compute the gradient [N, V + X] in one pass; torch's functions would need three."""
 
     @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, labels: Tensor, smoothing: float, size: int) -> Tensor:
+    def forward(ctx: _SmoothingSaved, log_probs: Tensor, labels: Tensor, smoothing: float, size: int) -> Tensor:
         ctx.save_for_backward(labels)
         ctx.smoothing, ctx.size, ctx.columns = smoothing, size, log_probs.shape[1]
         return (1 - smoothing) * likelihood(log_probs, labels) - smoothing * log_probs[:, :size].mean(dim=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: _SmoothingSaved, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (labels,) = ctx.saved_tensors
         spread = (grad * (-ctx.smoothing / ctx.size)).unsqueeze(1).repeat(1, ctx.columns)
         spread[:, ctx.size :] = 0

@@ -1,6 +1,6 @@
 """The pointer-generator of See et al. 2017: a softmax over the vocabulary mixed with copying from the source.
 
-A source token that the vocabulary lacks gets a column of its own after V, so that it can be produced.
+Each form of a source token that is not in the vocabulary has a column after V, so that it can be generated.
 """
 
 from dataclasses import dataclass
@@ -15,34 +15,37 @@ from calque.errors import UsageError
 from calque.nn.embedding import Embedding
 from calque.nn.heads.softmax import SoftmaxHead
 from calque.nn.parts import Decoder, Head, Memory, Output, fold
+from calque.nn.typed import Linear
 
-# Below this a probability has no logarithm worth following: the gradient stops there.
+# Smaller probabilities are raised to this one, where the gradient is 0.
 LEAST = 1e-30
 
 
 class PointerHeadConfig(Config):
-    """Mix the vocabulary with copies of the source's own tokens."""
+    """Mix the probabilities of the vocabulary with those of copying a source token."""
 
     kind: Literal["pointer"] = "pointer"
     """The head."""
 
     def build(self, decoder: Decoder, tied: Embedding | None) -> "PointerHead":
-        """Build the head; UsageError for a decoder that looks nowhere."""
+        """Build the head; UsageError for a decoder without attention."""
         if not decoder.has_attention:
-            raise UsageError("model.head: pointer copies what the decoder attends to; model.decoder.attention is none")
+            raise UsageError(
+                "model.head: pointer copies the tokens that the decoder attends to, but model.decoder.attention is none"
+            )
         return PointerHead(decoder.width, decoder.embedding.vocab_size, tied)
 
 
 @dataclass(frozen=True)
 class PointerContext:
-    """Hold `copy_ids` [B, S] and `forms` [B, X] of the source (`calque.batch.Source`)."""
+    """`copy_ids` [B, S] and `forms` [B, X] of the source (see `calque.batch.Source`)."""
 
     copy_ids: Tensor
     forms: Tensor
 
 
 class PointerHead(Head):
-    """Mix p · softmax over V with (1 − p) · attention over what can be copied; p is learned from the hidden vector."""
+    """Mix p · softmax over V with (1 − p) · attention over copyable tokens; p depends on the hidden vector."""
 
     reads_attention = True
 
@@ -50,16 +53,16 @@ class PointerHead(Head):
         super().__init__()
         self.vocab_size = vocab_size
         self.vocabulary = SoftmaxHead(width, vocab_size, tied)
-        self.gate = nn.Linear(width, 1)
+        self.gate = Linear(width, 1)
 
     @property
-    def projection(self) -> nn.Linear:
-        """Return the projection on the vocabulary."""
+    def projection(self) -> Linear:
+        """Return the projection to the vocabulary."""
         return self.vocabulary.projection
 
     def start(self, source: Source, memory: Memory) -> PointerContext:
-        """Take what can be copied from where."""
-        assert source.copy_ids is not None, "a pointer needs copy_ids: the source was not encoded for copying"
+        """Return the ids of the tokens that can be copied."""
+        assert source.copy_ids is not None, "a pointer needs copy_ids, which the source does not have"
         assert source.forms is not None
         return PointerContext(source.copy_ids, source.forms)
 
@@ -73,7 +76,7 @@ class PointerHead(Head):
         weights = fold(output.attention.float(), num_sentences) * copyable
         total = weights.sum(dim=-1, keepdim=True)
         copied = fold(torch.sigmoid(-self.gate(output.hidden).float()), num_sentences)
-        # Where nothing that is attended to can be copied, all is generated.
+        # Without attention to tokens that can be copied, all tokens come from the vocabulary.
         share = torch.where(total > LEAST, copied, 0.0)
         weights = weights * (share / total.clamp_min(LEAST))
         mixed = fold(generated, num_sentences) * (1 - share)

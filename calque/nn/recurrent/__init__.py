@@ -1,1 +1,1 @@
-"""Recurrent encoders and decoders: cells, layers and the bridge between the two sides."""
+"""Recurrent encoders and decoders: cells, layers and the bridges between the two."""

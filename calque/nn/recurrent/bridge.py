@@ -1,22 +1,23 @@
-"""Bridges: from what an encoder leaves of a sentence to the first states of a recurrent decoder.
+"""Bridges from an encoder's memory to the first states of a recurrent decoder.
 
-Final states as in Sutskever et al. 2014, a dense layer on them as in Bahdanau et al. 2015, the mean of the memory as in
-Sennrich et al. 2017.
+Final states as in Sutskever et al. 2014, a dense layer on them as in Bahdanau et al. 2015, or on the mean of the memory
+as in Sennrich et al. 2017.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from calque.errors import UsageError
-from calque.nn.parts import Memory, MemoryShape
+from calque.nn.parts import Memory, MemoryShape, mean_state
+from calque.nn.typed import Linear, ModuleList
 
 BridgeKind = Literal["dense", "final", "mean", "zero"]
 
 
 class Bridge(nn.Module):
-    """From an encoder's memory to a decoder's first states: `num_parts` (2 in an LSTM), each [B, L, D]."""
+    """Map an encoder's memory to a decoder's first states: `num_parts` of them (2 in an LSTM), each [B, L, D]."""
 
     def __init__(self, shape: MemoryShape, num_layers: int, width: int, num_parts: int) -> None:
         super().__init__()
@@ -26,9 +27,12 @@ class Bridge(nn.Module):
         """Return hidden and, for an LSTM, cell."""
         raise NotImplementedError
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class ZeroBridge(Bridge):
-    """Start from nothing: what the decoder knows of the source it has from its attention."""
+    """Start from zeros: the decoder sees the source by its attention only."""
 
     def forward(self, memory: Memory) -> tuple[Tensor, ...]:
         """Return zeros."""
@@ -37,7 +41,7 @@ class ZeroBridge(Bridge):
 
 
 class FinalBridge(Bridge):
-    """Hand the encoder's final states over as they are; UsageError where they do not fit."""
+    """Use the encoder's final states unchanged; UsageError if their shapes differ from the decoder's."""
 
     def __init__(self, shape: MemoryShape, num_layers: int, width: int, num_parts: int) -> None:
         super().__init__(shape, num_layers, width, num_parts)
@@ -45,8 +49,8 @@ class FinalBridge(Bridge):
         want = (num_layers, width, num_parts)
         if have != want:
             raise UsageError(
-                f"model.decoder.bridge: final hands states over as they are, but the encoder has (layers, width,"
-                f" parts) {have} and the decoder wants {want}; make them equal or set bridge = dense"
+                f"model.decoder.bridge: final needs an encoder and a decoder of equal shapes, but (layers, width,"
+                f" states) are {have} in the encoder and {want} in the decoder; make them equal or set bridge = dense"
             )
 
     def forward(self, memory: Memory) -> tuple[Tensor, ...]:
@@ -55,22 +59,22 @@ class FinalBridge(Bridge):
 
 
 class DenseBridge(Bridge):
-    """Send the final states of the encoder's top layer through a dense layer and tanh."""
+    """Apply a dense layer and tanh to the final states of the encoder's top layer."""
 
     def __init__(self, shape: MemoryShape, num_layers: int, width: int, num_parts: int) -> None:
         super().__init__(shape, num_layers, width, num_parts)
-        self.dense = nn.ModuleList(nn.Linear(self.inputs(shape), width * num_layers) for _ in range(num_parts))
+        self.dense = ModuleList(Linear(self.inputs(shape), width * num_layers) for _ in range(num_parts))
 
     def inputs(self, shape: MemoryShape) -> int:
-        """Return the width of what is read."""
+        """Return the width of the vectors that `read` returns."""
         return shape.summary_width
 
     def read(self, memory: Memory, part: int) -> Tensor:
-        """Return what part number `part` is made of [B, D']; an encoder without a cell gives its hidden state twice."""
+        """Return the vectors [B, D'] for part number `part`; without a cell, the hidden state serves for both parts."""
         return memory.summary[min(part, len(memory.summary) - 1)][:, -1]
 
     def forward(self, memory: Memory) -> tuple[Tensor, ...]:
-        """Return a projection for each part and layer."""
+        """Return one projection for each part and layer."""
         return tuple(
             torch.tanh(dense(self.read(memory, part))).unflatten(-1, (self.num_layers, self.width))
             for part, dense in enumerate(self.dense)
@@ -78,16 +82,15 @@ class DenseBridge(Bridge):
 
 
 class MeanBridge(DenseBridge):
-    """Send the mean of the memory's states through a dense layer and tanh."""
+    """Apply a dense layer and tanh to the mean of the memory's states."""
 
     def inputs(self, shape: MemoryShape) -> int:
         """Return the width of the memory."""
         return shape.width
 
     def read(self, memory: Memory, part: int) -> Tensor:
-        """Return the mean over what is no padding, the same for each part."""
-        total = (memory.states * memory.mask.unsqueeze(-1)).sum(dim=1)
-        return total / memory.mask.sum(dim=1, keepdim=True)
+        """Return the mean of the states without padding, the same for each part."""
+        return mean_state(memory.states, memory.mask)
 
 
 BRIDGES: dict[BridgeKind, type[Bridge]] = {

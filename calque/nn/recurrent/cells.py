@@ -1,6 +1,6 @@
-"""Recurrent cells step by step, for what the library's kernels cannot: normalisation and dropout inside the cell.
+"""Recurrent cells that run step by step, for normalisation and dropout inside the cell, which torch's kernels lack.
 
-Tanh (Elman 1990), LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014, resetting after the product).
+Tanh (Elman 1990), LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014, with the reset after the product).
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ Parts = tuple[Tensor, ...]
 
 
 class Cell(Protocol):
-    """One layer in one direction: the contribution of its inputs, and its states after one more position."""
+    """One layer in one direction."""
 
     def project(self, values: Tensor) -> Tensor:
-        """Return what inputs [B, T, D'] contribute to the gates [B, T, G], all positions at once."""
+        """Return the contributions [B, T, G] of inputs [B, T, D'] to the gates, for all positions at once."""
 
     def step(self, inputs: Tensor, hidden: Tensor, parts: Parts) -> Parts:
-        """Return the states after contributions [B, G]; `hidden` [B, D] is the hidden state as the products see it."""
+        """Return the states after contributions [B, G]; `hidden` [B, D] is the hidden state after dropout."""
 
 
 def tanh_states(inputs: Tensor, recurrent: Tensor, parts: Parts) -> Parts:
@@ -31,14 +31,14 @@ def tanh_states(inputs: Tensor, recurrent: Tensor, parts: Parts) -> Parts:
 
 
 def lstm_states(inputs: Tensor, recurrent: Tensor, parts: Parts) -> Parts:
-    """Return hidden and cell; the gates stand as input, forget, candidate, output."""
+    """Return hidden and cell; the order of the gates is input, forget, candidate, output."""
     gates = inputs + recurrent
     cell = next_cell(gates, parts[1])
     return torch.sigmoid(gates.chunk(4, dim=-1)[3]) * torch.tanh(cell), cell
 
 
 def gru_states(inputs: Tensor, recurrent: Tensor, parts: Parts) -> Parts:
-    """Return the hidden state; the gates stand as reset, update, candidate."""
+    """Return the hidden state; the order of the gates is reset, update, candidate."""
     width = parts[0].shape[-1]
     reset, update = torch.sigmoid(inputs[:, : 2 * width] + recurrent[:, : 2 * width]).chunk(2, dim=-1)
     candidate = torch.tanh(inputs[:, 2 * width :] + reset * recurrent[:, 2 * width :])
@@ -59,7 +59,7 @@ STATES: dict[str, Callable[[Tensor, Tensor, Parts], Parts]] = {
 
 
 class LibraryCell:
-    """One direction of a library layer, computed step by step with the layer's own weights."""
+    """One direction of a torch layer, computed step by step with the weights of the layer."""
 
     def __init__(self, kind: CellKind, layer: nn.RNNBase, direction: Literal["", "_reverse"]) -> None:
         self.layer = layer
@@ -67,7 +67,7 @@ class LibraryCell:
         self.states = STATES[kind]
 
     def project(self, values: Tensor) -> Tensor:
-        """Return what inputs contribute."""
+        """Return the contributions of inputs to the gates."""
         return linear(values, self._weight("weight_ih"), self._weight("bias_ih"))
 
     def step(self, inputs: Tensor, hidden: Tensor, parts: Parts) -> Parts:
@@ -75,13 +75,14 @@ class LibraryCell:
         return self.states(inputs, linear(hidden, self._weight("weight_hh"), self._weight("bias_hh")), parts)
 
     def _weight(self, name: str) -> Tensor:
-        return getattr(self.layer, name + self.ending)  # type: ignore[no-any-return]
+        weight: Tensor = getattr(self.layer, name + self.ending)
+        return weight
 
 
 def unroll(cell: Cell, values: Tensor, parts: Parts, keep: Tensor | None) -> tuple[Tensor, Parts]:
     """Run values [B, T, D'] from states `parts`; return hidden states [B, T, D] and the last states.
 
-    `keep` [B, D], one for all positions, is what dropout leaves of the hidden state in the products.
+    `keep` [B, D], the same for all positions, is the dropout mask of the hidden state in the products.
     """
     hidden = []
     for inputs in cell.project(values).unbind(dim=1):
@@ -93,9 +94,9 @@ def unroll(cell: Cell, values: Tensor, parts: Parts, keep: Tensor | None) -> tup
 def unroll_padded(
     cell: Cell, values: Tensor, mask: Tensor, parts: Parts, keep: Tensor | None, *, backward: bool
 ) -> tuple[Tensor, Parts]:
-    """Run padded values [B, S, D'] as `unroll`; where `mask` [B, S] is false states stand still and hidden is 0.
+    """Run padded values [B, S, D'] like `unroll`; where `mask` [B, S] is false, states do not change and hidden is 0.
 
-    Backwards a sentence therefore starts at its last token, with the states that were given.
+    Backward, a sentence therefore starts at its last token with the states `parts`.
     """
     order = -1 if backward else 1
     positions = zip(cell.project(values).unbind(dim=1), mask.unbind(dim=1), mask.all(dim=0).tolist(), strict=True)

@@ -1,6 +1,6 @@
 """Layer normalisation inside recurrent cells (Ba, Kiros & Hinton 2016, equation 4 and the supplementary formulas).
 
-What is normalised has gain and shift of its own, so that the products need no biases.
+Norms have a gain and a shift, so the products need no biases.
 """
 
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from calque.nn.recurrent.cells import Cell, CellKind, Parts, gru_states, next_cell
+from calque.nn.typed import LayerNorm
 
 
 class NormedCell(nn.Module):
-    """The two matrices of a cell of G gates, stacked as the library stacks them."""
+    """The two matrices of a cell of G gates, stacked as in torch."""
 
     def __init__(self, size: int, width: int, num_gates: int) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class NormedTanhCell(NormedCell):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__(size, width, 1)
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
 
     def project(self, values: Tensor) -> Tensor:
         """Return W x."""
@@ -44,15 +45,15 @@ class NormedLSTMCell(NormedCell):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__(size, width, 4)
-        self.input_norm = nn.LayerNorm(4 * width)
-        self.hidden_norm = nn.LayerNorm(4 * width)
-        self.cell_norm = nn.LayerNorm(width)
-        # An open forget gate lets gradients through from the first update (Jozefowicz et al. 2015).
+        self.input_norm = LayerNorm(4 * width)
+        self.hidden_norm = LayerNorm(4 * width)
+        self.cell_norm = LayerNorm(width)
+        # With open forget gates, gradients pass from the first update on (Jozefowicz et al. 2015).
         nn.init.ones_(self.input_norm.bias.data[width : 2 * width])
 
     def project(self, values: Tensor) -> Tensor:
         """Return LN(W x)."""
-        return self.input_norm(linear(values, self.weight_ih))  # type: ignore[no-any-return]
+        return self.input_norm(linear(values, self.weight_ih))
 
     def step(self, inputs: Tensor, hidden: Tensor, parts: Parts) -> Parts:
         """Return the states after one more position."""
@@ -66,10 +67,10 @@ class NormedGRUCell(NormedCell):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__(size, width, 3)
-        self.input_gates_norm = nn.LayerNorm(2 * width)
-        self.input_candidate_norm = nn.LayerNorm(width)
-        self.hidden_gates_norm = nn.LayerNorm(2 * width)
-        self.hidden_candidate_norm = nn.LayerNorm(width)
+        self.input_gates_norm = LayerNorm(2 * width)
+        self.input_candidate_norm = LayerNorm(width)
+        self.hidden_gates_norm = LayerNorm(2 * width)
+        self.hidden_candidate_norm = LayerNorm(width)
 
     def project(self, values: Tensor) -> Tensor:
         """Return LN(W x) and LN(V x), side by side."""
@@ -88,7 +89,7 @@ NORMED: dict[CellKind, type[NormedCells]] = {"rnn": NormedTanhCell, "lstm": Norm
 
 
 class NormedLayer(nn.Module):
-    """The cells of a layer: `ahead`, and `back` where the layer reads in both directions."""
+    """The cells of a layer: `ahead`, and `back` if the layer is bidirectional."""
 
     def __init__(self, kind: CellKind, size: int, width: int, bidirectional: bool) -> None:
         super().__init__()
@@ -97,5 +98,5 @@ class NormedLayer(nn.Module):
 
     @property
     def cells(self) -> list[Cell]:
-        """Return one cell a direction."""
+        """Return the cell of each direction."""
         return [self.ahead] if self.back is None else [self.ahead, self.back]

@@ -1,14 +1,13 @@
 """Recurrent encoders and decoders: tanh (Elman 1990), LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014).
 
-The decoder follows Luong et al. 2015: state, attention over the memory, then an attentional vector, which input
-feeding hands to the next step.
+The decoder follows Luong et al. 2015: state, attention over the memory, then an attentional vector, which with input
+feeding is an input of the next step.
 """
 
-import os
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from calque.batch import Source
 from calque.config import Config, DropoutRate, Layers, Width
@@ -22,14 +21,11 @@ from calque.nn.parts import Decoder, Encoder, Memory, MemoryShape, Output, fold,
 from calque.nn.recurrent.bridge import BRIDGES, BridgeKind
 from calque.nn.recurrent.cells import CellKind
 from calque.nn.recurrent.layers import RecurrentLayers, SentenceMasks
-
-# oneDNN, which computes LSTMs on a CPU, compiles code for every shape of a batch and keeps up to 1,024 such pieces:
-# hundreds of megabytes in a long training. An update needs a few; the next one has other shapes. Read at the first use.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+from calque.nn.typed import Linear
 
 
 class RecurrentConfig(Config):
-    """What encoder and decoder have in common."""
+    """Base of the configs of encoder and decoder."""
 
     kind: CellKind = "lstm"
     """The cell: rnn (tanh), lstm or gru."""
@@ -40,12 +36,12 @@ class RecurrentConfig(Config):
     dropout: DropoutRate = 0.2
     """Dropout on embeddings, between layers and on the output."""
     residual: bool = False
-    """Add what went into a layer to what comes out, from the second layer on (Wu et al. 2016)."""
+    """Add the input of a layer to its output, from the second layer on (Wu et al. 2016)."""
     layer_norm: bool = False
-    """Normalise inside the cell (Ba et al. 2016); trains position by position, so slower."""
+    """Normalise inside the cell (Ba et al. 2016); this trains position by position, which is slower."""
     variational_dropout: DropoutRate = 0.0
-    """Dropout by one mask a sentence, on each layer's inputs and on the hidden state that each position hands to the
-    next (Gal & Ghahramani 2016), beside `dropout`; trains position by position, so slower."""
+    """Dropout with one mask per sentence (Gal & Ghahramani 2016), on each layer's inputs and hidden states, in addition
+    to `dropout`; this trains position by position, which is slower."""
 
     def stack(self, first: int, *, bidirectional: bool) -> RecurrentLayers:
         """Build the layers for inputs of width `first`."""
@@ -64,7 +60,7 @@ class RecurrentEncoderConfig(RecurrentConfig):
     """Read the source with recurrent layers."""
 
     width: Width = 256
-    """Width of embeddings and memory; a bidirectional layer gives half of it to each direction."""
+    """Width of embeddings and memory; in a bidirectional layer, each direction has half of it."""
     dropout: DropoutRate = 0.2
     """Dropout on embeddings and between layers."""
     bidirectional: bool = True
@@ -79,12 +75,12 @@ class RecurrentDecoderConfig(RecurrentConfig):
     """Write the target with recurrent layers."""
 
     attention: AttentionConfig = GeneralAttentionConfig()
-    """How the decoder looks at the memory."""
+    """Attention over the memory."""
     input_feeding: bool = False
-    """Hand the attentional vector to the next step; trains step by step, so slower."""
+    """Use the attentional vector as an input of the next step; this trains step by step, which is slower."""
     bridge: BridgeKind = "dense"
-    """From encoder to first states: a dense layer on its final states (dense) or on the mean of the memory (mean), its
-    final states as they are (final), or nothing (zero)."""
+    """First states of the decoder: a dense layer of the encoder's final states (dense) or of the mean of the memory
+    (mean), the final states themselves (final), or zeros (zero)."""
 
     def build(self, embedding: Embedding, shape: MemoryShape) -> "RecurrentDecoder":
         """Build the decoder for memories of `shape`."""
@@ -93,9 +89,9 @@ class RecurrentDecoderConfig(RecurrentConfig):
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """Hold `parts` (hidden and, in an LSTM, cell), each [R, L, D]; the fed vector [R, D]; what was attended to.
+    """`parts` (hidden and, in an LSTM, cell), each [R, L, D]; `fed`, the vector of input feeding [R, D]; `history`.
 
-    In training also the `masks` of variational dropout, drawn once a sentence.
+    `masks` are those of variational dropout in training, drawn once per sentence.
     """
 
     parts: tuple[Tensor, ...]
@@ -110,7 +106,7 @@ class RecurrentEncoder(Encoder):
     def __init__(self, config: RecurrentEncoderConfig, embedding: Embedding) -> None:
         super().__init__()
         if config.bidirectional and config.width % 2:
-            raise UsageError(f"model.encoder.width must be even to be shared by two directions, it is {config.width}")
+            raise UsageError(f"model.encoder.width must be even for two directions, it is {config.width}")
         self.embedding = embedding
         self.dropout = Dropout(config.dropout)
         self.layers = config.stack(config.width, bidirectional=config.bidirectional)
@@ -135,11 +131,11 @@ class RecurrentDecoder(Decoder):
         self.attention = config.attention.build(config.width, shape.width)
         if self.attention is None and config.bridge == "zero":
             raise UsageError(
-                "model.decoder.bridge: zero hands nothing over, and model.decoder.attention is none, so the decoder"
-                " would see nothing of the source; choose another bridge or an attention"
+                "model.decoder.bridge is zero and model.decoder.attention is none, so the decoder would see nothing of"
+                " the source; set another bridge or an attention"
             )
         self.has_attention = self.attention is not None
-        self.combine = nn.Linear(config.width + shape.width, config.width) if self.attention else None
+        self.combine = Linear(config.width + shape.width, config.width) if self.attention else None
         if config.input_feeding and self.attention is None:
             raise UsageError("model.decoder.input_feeding needs an attention; model.decoder.attention.kind is none")
         self.input_feeding = config.input_feeding
@@ -147,7 +143,7 @@ class RecurrentDecoder(Decoder):
         self.dropout = Dropout(config.dropout)
 
     def start(self, memory: Memory) -> tuple[AttentionContext | None, RecurrentState]:
-        """Project the memory's keys and bridge its summary."""
+        """Return the projected memory and the first state, which the bridge computes."""
         parts = self.bridge(memory)
         masks = self.layers.draw(parts[0])
         if self.attention is None:
@@ -159,7 +155,7 @@ class RecurrentDecoder(Decoder):
     def step(
         self, token: Tensor, state: RecurrentState, context: AttentionContext | None
     ) -> tuple[Output, RecurrentState]:
-        """Read one token a row."""
+        """Read one token per row."""
         values = self.dropout(self.embedding(token))
         if state.fed is not None:
             values = torch.cat([values, state.fed], dim=-1)
@@ -171,7 +167,7 @@ class RecurrentDecoder(Decoder):
         return output, RecurrentState(parts, output.hidden if self.input_feeding else None, history, state.masks)
 
     def forward(self, tokens: Tensor, memory: Memory) -> Output:
-        """Read tokens [B, T]; step by step with input feeding, as the attention where scores see a history."""
+        """Read tokens [B, T], step by step with input feeding; attention with a history runs step by step too."""
         context, state = self.start(memory)
         if self.input_feeding:
             return self._scan(tokens, state, context)
@@ -198,7 +194,7 @@ class RecurrentDecoder(Decoder):
     def _attend_step(
         self, hidden: Tensor, history: History | None, context: AttentionContext
     ) -> tuple[Output, History | None]:
-        """Attend from hidden [R, D] with the history of each row, and give the history after it."""
+        """Attend from hidden [R, D] with the history of each row; also return the next history."""
         assert self.attention is not None
         num_sentences = context.mask.shape[0]
         # [B·K, ..] -> [B, K, ..]
@@ -219,7 +215,7 @@ class RecurrentDecoder(Decoder):
         return stack_outputs(outputs)
 
     def _scan_attention(self, values: Tensor, state: RecurrentState, context: AttentionContext) -> Output:
-        """Attend from values [B, T, D] one position after the other: the layers below did not need to wait."""
+        """Attend from values [B, T, D] position by position."""
         outputs, history = [], state.history
         for hidden in values.unbind(dim=1):
             output, history = self._attend_step(hidden, history, context)

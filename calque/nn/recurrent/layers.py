@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,24 +22,24 @@ LIBRARY: dict[CellKind, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm
 
 @dataclass(frozen=True)
 class SentenceMasks:
-    """What variational dropout leaves of one layer, scaled: of inputs [R, D'] and of hidden states [R, D]."""
+    """Scaled masks of variational dropout for one layer: of inputs [R, D'] and of hidden states [R, D]."""
 
     inputs: Tensor
     hidden: Tensor
 
 
 class SingleLayer(Protocol):
-    """A way to compute one layer; `keep` [R, D] is the dropout mask of the hidden state in its products."""
+    """A method of computing one layer; `keep` [R, D] is the dropout mask of the hidden state in its products."""
 
     def run(self, values: Tensor, parts: Parts, keep: Tensor | None) -> tuple[Tensor, Parts]:
         """Run values [B, T, D'] from states [B, D] each; return outputs [B, T, D] and the last states."""
 
     def read(self, values: Tensor, mask: Tensor, keep: Tensor | None) -> tuple[Tensor, Parts]:
-        """Run padded values [B, S, D'] from zero states; the last states are forward and backward side by side."""
+        """Run padded values [B, S, D'] from zero states; the last states concatenate both directions."""
 
 
 class RecurrentLayers(nn.Module):
-    """Stack single layers of one cell with dropout between them, batch first."""
+    """A stack of layers of one kind of cell, with dropout between them; the batch is the first dimension."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class RecurrentLayers(nn.Module):
             else LIBRARY[kind](size, width // directions, batch_first=True, bidirectional=bidirectional)
             for size, width in self.extents
         )
-        # What computes a layer holds no weights of its own, so their names do not depend on it.
+        # The methods own no weights, so the names of weights do not depend on them.
         self.ways = [_way(kind, layer) for layer in self.layers]
         if not layer_norm:
             for name, parameter in self.named_parameters():
                 _initialise(name, parameter, kind == "lstm")
 
     def draw(self, like: Tensor) -> tuple[SentenceMasks, ...] | None:
-        """Draw the masks of variational dropout for the rows of `like` [R, ..]; None where nothing is dropped."""
+        """Draw masks of variational dropout for the rows of `like` [R, ..]; return None if there is no such dropout."""
         if not self.training or self.masks.threshold == 0:
             return None
         return tuple(
@@ -91,10 +91,13 @@ class RecurrentLayers(nn.Module):
             finals.append(last)
         return values, _stack_layers(finals)
 
-    def read(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Parts]:
-        """Run values [B, S, D] from zero states; what `mask` [B, S] hides, at the end, takes no part.
+    if TYPE_CHECKING:
+        __call__ = forward
 
-        Returns outputs [B, S, D] and the last states, each [B, L, D]: forward and backward side by side.
+    def read(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Parts]:
+        """Run values [B, S, D], padded at the end where `mask` [B, S] is false, from zero states.
+
+        Returns outputs [B, S, D] and the last states, each [B, L, D], which concatenate both directions.
         """
         finals = []
         masks = self.draw(values)
@@ -115,7 +118,7 @@ class RecurrentLayers(nn.Module):
 
 
 class Kernel:
-    """Compute a layer by the library's kernel, or position by position where the hidden state is dropped."""
+    """Compute a layer with torch's kernel, or position by position if the hidden state has dropout."""
 
     def __init__(self, library: nn.RNN | nn.LSTM | nn.GRU, unrolled: "Unrolled") -> None:
         self.library, self.unrolled = library, unrolled
@@ -125,7 +128,7 @@ class Kernel:
         if keep is not None:
             return self.unrolled.run(values, parts, keep)
         with _arithmetic(values):
-            # [B, D] -> [1, B, D], as the library's layers want it
+            # [B, D] -> [1, B, D], as torch's layers require
             first = tuple(self._read(part).unsqueeze(0).contiguous() for part in parts)
             outputs, last = self.library(self._read(values), first if self.unrolled.num_parts == 2 else first[0])
         return outputs, tuple(part.squeeze(0) for part in self._parts(last))
@@ -143,7 +146,7 @@ class Kernel:
         return outputs, tuple(part.transpose(0, 1).flatten(1) for part in self._parts(last))
 
     def _read(self, values: Tensor) -> Tensor:
-        """Return values in the type that the kernel takes: that of its weights, where nothing else is in force."""
+        """Return values in the type of the weights, which the kernel requires without autocast."""
         if torch.is_autocast_enabled(values.device.type):
             return values
         return values.to(next(self.library.parameters()).dtype)
@@ -176,7 +179,7 @@ class Unrolled:
 
 
 def _way(kind: CellKind, layer: nn.Module) -> SingleLayer:
-    """Return what computes a layer of weights."""
+    """Return the method of computing a layer."""
     num_parts = 2 if kind == "lstm" else 1
     if isinstance(layer, NormedLayer):
         return Unrolled(layer.cells, layer.ahead.width, num_parts)
@@ -188,7 +191,7 @@ def _way(kind: CellKind, layer: nn.Module) -> SingleLayer:
 
 
 def _arithmetic(values: Tensor) -> AbstractContextManager[object]:
-    """Return the context in which the library's kernels run: in fp32 where a CPU has none of them in bf16."""
+    """Return the context in which torch's kernels run: without autocast on a CPU that has no bf16 kernels."""
     if values.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_kernels():
         return nullcontext()
     return torch.autocast("cpu", enabled=False)
@@ -196,7 +199,7 @@ def _arithmetic(values: Tensor) -> AbstractContextManager[object]:
 
 @cache
 def has_bf16_kernels() -> bool:
-    """Return whether oneDNN has bf16 on this processor (it needs AVX-512): PyTorch's LSTM asks it all the same."""
+    """Return whether oneDNN supports bf16 on this processor, which PyTorch's LSTM uses without a check."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -214,6 +217,6 @@ def _initialise(name: str, parameter: Tensor, has_cell: bool) -> None:
     else:
         nn.init.zeros_(parameter)
         if has_cell and "bias_ih" in name:
-            # An open forget gate lets gradients through from the first update (Jozefowicz et al. 2015).
+            # With open forget gates, gradients pass from the first update on (Jozefowicz et al. 2015).
             width = parameter.shape[0] // 4
             nn.init.ones_(parameter.data[width : 2 * width])

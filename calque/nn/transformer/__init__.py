@@ -1,1 +1,1 @@
-"""Transformer encoders and decoders: layers, positions and the mixers of a decoder."""
+"""Transformer encoders and decoders: layers, positions and a decoder's mixers."""

@@ -1,6 +1,6 @@
-"""The layers of the Transformer's encoder and decoder, with the norm before or after each sublayer."""
+"""The layers of a Transformer's encoder and decoder, with a norm before or after each sublayer."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from calque.nn.parts import fold
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.mixer import Mixer, Sight
 from calque.nn.transformer.positions import Turn
+from calque.rows import Record
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each added to what went in."""
+    """Self-attention and a feed-forward network, each added to its input."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -27,20 +28,23 @@ class EncoderLayer(nn.Module):
         self.before, self.after = RESIDUALS[config.norm_position]
 
     def forward(self, values: Tensor, bias: Tensor, turn: Turn | None = None) -> Tensor:
-        """Map [B, S, D] to [B, S, D]; `bias` [B, 1 or H, 1 or S, S] hides padding and may tell distances."""
+        """Map [B, S, D] to [B, S, D]; `bias` [B, 1 or H, 1 or S, S] hides padding and may depend on distances."""
         mixed = self.attention.attend(self.before(self.attention_norm, values), bias, turn)
         values = self.after(self.attention_norm, self.add(values, mixed))
         change = self.feed_forward(self.before(self.feed_forward_norm, values))
         return self.after(self.feed_forward_norm, self.add(values, change))
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class DecoderLayer(nn.Module):
-    """A mixer of the target's positions, attention to the memory and feed-forward, each added to what went in."""
+    """A mixer of target positions, attention to the memory and a feed-forward network, each added to its input."""
 
     def __init__(self, config: TransformerConfig, mixer: Mixer, memory_width: int) -> None:
         super().__init__()
         self.self_norm = config.build_norm()
-        # Whatever its kind, stored weights know it by this name.
+        # Stored weights have this name for every kind of mixer.
         self.self_attention = mixer
         self.memory_norm = config.build_norm()
         self.memory_attention = MultiHeadAttention(
@@ -54,17 +58,20 @@ class DecoderLayer(nn.Module):
     def forward(
         self, values: Tensor, sight: Sight, memory: tuple[Tensor, Tensor], bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Map [B, T, D] to [B, T, D] and say where the memory was read [B, H, T, S]; `bias` hides its padding."""
+        """Map [B, T, D] to [B, T, D]; also return the attention [B, H, T, S]; `bias` hides padding of the memory."""
         mixed = self.self_attention.mix(self.before(self.self_norm, values), sight)
         values = self.after(self.self_norm, self.add(values, mixed))
         query = self.memory_attention.project_query(self.before(self.memory_norm, values))
         mixed, weights = self.memory_attention(query, *memory, bias)
         return self._finish(values, mixed), weights
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def step(
-        self, values: Tensor, state: Any, sight: Sight, memory: tuple[Tensor, Tensor], bias: Tensor
-    ) -> tuple[Tensor, Tensor, Any]:
-        """Map one position a row [R, 1, D]; `state` is the mixer's, and the next is given."""
+        self, values: Tensor, state: Record, sight: Sight, memory: tuple[Tensor, Tensor], bias: Tensor
+    ) -> tuple[Tensor, Tensor, Record]:
+        """Map one position per row [R, 1, D]; also return the attention and the mixer's next state."""
         mixed, state = self.self_attention.step(self.before(self.self_norm, values), state, sight)
         values = self.after(self.self_norm, self.add(values, mixed))
         # [B·K, 1, D] -> [B, K, D]: the K rows of a sentence are queries over one set of keys
@@ -79,9 +86,9 @@ class DecoderLayer(nn.Module):
 
 
 def kept_layers(count: int, drop: float, training: bool) -> list[int]:
-    """Return which of `count` layers run: in training each but the last falls out by chance (Fan et al. 2019).
+    """Return which of `count` layers run: in training each but the last is dropped at random (Fan et al. 2019).
 
-    The last stays, since its attention is what a pointer and the coverage loss read. Drawn from torch's generator.
+    The last one always runs: a pointer and the coverage loss read its attention. Drawn from torch's generator.
     """
     if not (training and drop):
         return list(range(count))

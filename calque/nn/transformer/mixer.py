@@ -1,23 +1,23 @@
-"""What mixes the target's own positions in a decoder layer: self-attention, or something cheaper in its place.
+"""The interface of mixers, which mix target positions in a decoder layer: self-attention, or a faster substitute.
 
-All positions at once in training, with a state a row in search.
+In training a mixer computes all positions at once; in search it has a state per row.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from calque.nn.transformer.positions import Turn
+from calque.rows import Record
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What all layers of a side are told in one pass, of tokens at `position` [T], or [R, 1] of R rows in a step.
+    """What all layers read in one pass: the `position` [T] of the tokens, or [R, 1] for R rows in a step.
 
-    `bias` [.., 1 or H, T, C] hides places and tells distances, `turn` is what queries and keys are turned by; both
-    None where nothing attends.
+    `bias` [.., 1 or H, T, C] is added to scores: it hides places and may depend on distances. `turn` rotates queries
+    and keys. Both are None if the mixer does not attend.
     """
 
     position: Tensor
@@ -26,23 +26,23 @@ class Sight:
 
 
 class Mixer(nn.Module, ABC):
-    """Mix each target position with those before it: `mix` computes all positions at once, `step` one by one."""
+    """Base of mixers: `mix` mixes each target position with those before it, `step` does so for the next position."""
 
     attends = False
-    """Whether bias and turn are read."""
+    """Whether the mixer reads bias and turn."""
 
     @abstractmethod
     def mix(self, values: Tensor, sight: Sight) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
 
     @abstractmethod
-    def start(self, like: Tensor) -> Any:
-        """Return the state, before the first step, of as many rows as `like` [R, ..] has, of its type."""
+    def start(self, like: Tensor) -> Record:
+        """Return the state before the first step, with the rows and the type of `like` [R, ..]."""
 
     @abstractmethod
-    def step(self, values: Tensor, state: Any, sight: Sight) -> tuple[Tensor, Any]:
-        """Map one position a row [R, 1, D] to [R, 1, D] and give the next state."""
+    def step(self, values: Tensor, state: Record, sight: Sight) -> tuple[Tensor, Record]:
+        """Map one position per row [R, 1, D] to [R, 1, D]; also return the next state."""
 
-    def num_places(self, state: Any) -> int:
-        """Return how many places C the next step attends to."""
+    def num_places(self, state: Record) -> int:
+        """Return C, the number of places that the next step attends to."""
         return 0

@@ -1,4 +1,4 @@
-"""What a Transformer decoder can mix its own positions with: a new kind joins by one line here."""
+"""The mixers that a Transformer decoder can have; a new one is added to the union here."""
 
 from typing import Annotated, Literal
 
@@ -16,10 +16,10 @@ class SelfAttentionConfig(Config):
     """Attend to all positions so far."""
 
     kind: Literal["attention"] = "attention"
-    """What mixes the target's own positions."""
+    """The mixer of target positions."""
 
     def build(self, config: TransformerConfig) -> Mixer:
-        """Build the attention for a layer of this config."""
+        """Build the mixer of a layer."""
         return SelfAttention(config.width, config.attention_heads, config.width, config.attention_dropout)
 
 

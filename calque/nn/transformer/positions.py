@@ -1,4 +1,4 @@
-"""Positions: how a Transformer knows the order of its tokens. A kind is a config, a module and a line in the union.
+"""Position information of a Transformer. A kind consists of a config, a module and a line in the union.
 
 Sinusoidal (Vaswani et al. 2017), learned (Gehring et al. 2017), relative in buckets (Raffel et al. 2020), rotary (Su et
 al. 2021), ALiBi (Press et al. 2022), or none.
@@ -17,14 +17,14 @@ from calque.errors import UsageError
 from calque.nn.embedding import sinusoids
 
 Turn: TypeAlias = tuple[Tensor, Tensor]
-"""Cosines and sines by which queries and keys are turned, each [T, d/2] or [R, 1, T, d/2]."""
+"""Cosines and sines by which queries and keys are rotated, each [T, d/2] or [R, 1, T, d/2]."""
 
 
 @dataclass(frozen=True)
 class PartShape:
-    """What a position module must know about its encoder or decoder: name in the recipe, widths, heads, direction.
+    """The encoder or decoder for which positions are built: `name` in the recipe, widths and number of heads.
 
-    `spread` is the standard deviation with which vectors of tokens start.
+    `spread`: initial standard deviation of token vectors; `sees_ahead`: whether tokens see later tokens.
     """
 
     name: str
@@ -36,34 +36,34 @@ class PartShape:
 
 
 class Positions(nn.Module):
-    """No position information; a kind overrides one method. `position` is [T], or [R, 1] of R rows in a step."""
+    """No position information; kinds override some methods. `position` is [T], or [R, 1] for R rows in a step."""
 
     acts_on_attention = False
-    """Whether it is without effect where nothing attends to the side's own tokens."""
+    """Whether the kind has an effect only with self-attention."""
     biases_attention = False
-    """Whether it adds to the scores of the side's own tokens."""
+    """Whether the kind adds to the scores of self-attention."""
 
     def check(self, length: int) -> None:
-        """Raise UsageError for a sequence of more than can be told apart."""
+        """Raise UsageError for a sequence that has more tokens than there are positions."""
 
     def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
-        """Return the vectors [.., D] of tokens at `position` [..] with what tells it."""
+        """Return the vectors [.., D] of tokens at `position` [..], with position information added."""
         return vectors
 
     def turn(self, position: Tensor) -> Turn | None:
-        """Return by what queries and keys at `position` are turned, the same for every layer."""
+        """Return the rotation of queries and keys at `position`, the same for every layer, or None."""
         return None
 
     def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
-        """Return the bias [.., 1 or H, T, C] on scores of tokens at `position` for `places` [C].
+        """Return the bias [.., 1 or H, T, C] on the scores of tokens at `position` for `places` [C].
 
-        `hidden` [.., 1, T, C] is the part of it that hides places.
+        `hidden` [.., 1, T, C] is the part of the bias that hides places.
         """
         return hidden
 
 
 class NoPositionsConfig(Config):
-    """No position information: the mixer knows the order itself, or order does not matter."""
+    """Use no position information: the mixer depends on the order itself, or the order does not matter."""
 
     kind: Literal["none"] = "none"
     """The kind of position information."""
@@ -79,16 +79,16 @@ class SinusoidalConfig(Config):
     kind: Literal["sinusoidal"] = "sinusoidal"
     """The kind of position information."""
     first: int = Field(default=0, ge=0, le=65_536)
-    """Number of the first position (M2M-100 counts from 2)."""
+    """Number of the first position (2 in M2M-100)."""
     closed: bool = False
-    """Whether the lowest frequency is exactly 1/10000, as in fairseq, instead of slightly above."""
+    """Whether the lowest frequency is exactly 1/10000, as in fairseq, instead of slightly higher."""
 
     def build(self, part: PartShape) -> Positions:
-        """Build the module; UsageError for a width that sines and cosines cannot share."""
+        """Build the module; UsageError for an odd width."""
         if part.width % 2:
             raise UsageError(
-                f"{part.name}.width must be even to hold as many sines as cosines, it is {part.width};"
-                f" other {part.name}.positions take any"
+                f"{part.name}.width must be even for as many sines as cosines, it is {part.width};"
+                f" or set another kind of {part.name}.positions"
             )
         return Sinusoidal(self, part)
 
@@ -101,7 +101,7 @@ class Sinusoidal(Positions):
         self.width, self.first, self.closed = part.width, config.first, config.closed
 
     def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
-        """Return the sum."""
+        """Add the position vectors."""
         return vectors + sinusoids(position + self.first, self.width, self.closed).to(vectors.dtype)
 
 
@@ -111,7 +111,7 @@ class LearnedConfig(Config):
     kind: Literal["learned"] = "learned"
     """The kind of position information."""
     limit: int = Field(default=1024, ge=1, le=1_000_000)
-    """Number of positions; data.max_length must be within it."""
+    """Number of positions; data.max_length must not be greater."""
 
     def build(self, part: PartShape) -> Positions:
         """Build the module."""
@@ -127,31 +127,31 @@ class Learned(Positions):
         self.weight = nn.Parameter(torch.randn(config.limit, part.width) * part.spread)
 
     def check(self, length: int) -> None:
-        """Raise UsageError for a sequence longer than the table."""
+        """Raise UsageError for a sequence longer than the limit."""
         if length > self.limit:
-            raise UsageError(f"{self.field} is {self.limit}: a sequence of {length} tokens has no positions there")
+            raise UsageError(f"{self.field} is {self.limit}: a sequence of {length} tokens is too long")
 
     def add_to(self, vectors: Tensor, position: Tensor) -> Tensor:
-        """Return the sum; a hypothesis that runs on past the limit, where nothing was trained, stays at the last."""
+        """Add the rows of the table; tokens of a hypothesis beyond the limit have the last position."""
         return vectors + nn.functional.embedding(position.clamp(max=self.limit - 1), self.weight)
 
 
 class RelativeConfig(Config):
-    """Add a learned number for each distance to the scores, one table for all layers."""
+    """Add a learned number for each distance to the scores; all layers share one table."""
 
     kind: Literal["relative"] = "relative"
     """The kind of position information."""
     buckets: int = Field(default=32, ge=4, le=4_096)
-    """Distances that are told apart, of an encoder half to each direction: short ones exactly, long ones in groups."""
+    """Number of groups of distances: each short distance is its own; an encoder has half of them for each direction."""
     distance: int = Field(default=128, ge=3, le=1_000_000)
-    """From here on all distances are one."""
+    """Distance from which on all distances share a group."""
 
     def build(self, part: PartShape) -> Positions:
         """Build the module."""
         return Relative(self, part)
 
     @model_validator(mode="after")
-    def _reaches_beyond_the_exact(self) -> "RelativeConfig":
+    def _distance_exceeds_half_of_buckets(self) -> "RelativeConfig":
         if self.distance <= self.buckets // 2:
             raise ValueError(f"distance ({self.distance}) must be more than half of buckets ({self.buckets})")
         return self
@@ -168,7 +168,7 @@ class Relative(Positions):
         self.weight = nn.Parameter(torch.randn(config.buckets, part.heads) * part.width**-0.5)
 
     def bucket(self, ahead: Tensor) -> Tensor:
-        """Return the bucket of each distance [..]: how far ahead the place lies of who looks."""
+        """Return the bucket of each distance [..], which is positive for places after the token."""
         count = self.weight.shape[0]
         if self.sees_ahead:
             count //= 2
@@ -181,7 +181,7 @@ class Relative(Positions):
         return start + torch.where(far < exact, far, grouped.clamp(max=count - 1))
 
     def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
-        """Return the sum."""
+        """Add the numbers of the distances."""
         bias = nn.functional.embedding(self.bucket(places - position.unsqueeze(-1)), self.weight)
         # [.., T, C, H] -> [.., H, T, C]
         return hidden + bias.movedim(-1, -3)
@@ -193,14 +193,14 @@ class RotaryConfig(Config):
     kind: Literal["rotary"] = "rotary"
     """The kind of position information."""
     base: float = Field(default=10000.0, gt=1, le=1e12)
-    """Angles are position · base^(−2i/d)."""
+    """Base of the angles, which are position · base^(−2i/d)."""
 
     def build(self, part: PartShape) -> Positions:
-        """Build the module; UsageError for a head whose values do not come in pairs."""
+        """Build the module; UsageError for heads of odd width."""
         if part.head_width % 2:
             raise UsageError(
-                f"{part.name}.positions: rotary turns pairs of values, so a head must be of even width, it is"
-                f" {part.head_width}; change {part.name}.heads or {part.name}.head_width"
+                f"{part.name}.positions: rotary needs heads of even width, which is {part.head_width};"
+                f" change {part.name}.heads or {part.name}.head_width"
             )
         return Rotary(self, part)
 
@@ -218,12 +218,12 @@ class Rotary(Positions):
         """Return cosines and sines."""
         half = torch.arange(self.head_width // 2, device=position.device, dtype=torch.float32)
         angles = position.unsqueeze(-1).float() * torch.exp(half * (-2.0 * math.log(self.base) / self.head_width))
-        # [.., T, d/2] -> [.., 1, T, d/2]: one for all heads
+        # [.., T, d/2] -> [.., 1, T, d/2], the same for all heads
         return angles.cos().unsqueeze(-3), angles.sin().unsqueeze(-3)
 
 
 def rotate(values: Tensor, turn: Turn) -> Tensor:
-    """Rotate values [B, H, T, d], in their own type."""
+    """Rotate values [B, H, T, d]; the result has their type."""
     cosine, sine = turn
     first, second = values.chunk(2, dim=-1)
     turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
@@ -231,7 +231,7 @@ def rotate(values: Tensor, turn: Turn) -> Tensor:
 
 
 class AlibiConfig(Config):
-    """Lower each score by the distance, every head by another slope; an encoder's in both directions alike."""
+    """Lower each score in proportion to the distance, with another slope for each head; equally in both directions."""
 
     kind: Literal["alibi"] = "alibi"
     """The kind of position information."""
@@ -252,13 +252,13 @@ class Alibi(Positions):
         self.register_buffer("slopes", torch.tensor(slopes(part.heads))[:, None, None], persistent=False)
 
     def biased(self, hidden: Tensor, position: Tensor, places: Tensor) -> Tensor:
-        """Return the sum."""
+        """Subtract slope · distance."""
         distance = (places - position.unsqueeze(-1)).abs().unsqueeze(-3)
         return hidden - self.slopes * distance
 
 
 def slopes(heads: int) -> list[float]:
-    """Return a slope a head, from 2^(−8/n) down to 2^(−8); n not a power of 2 takes every other one of a finer row."""
+    """Return the slope of each head, from 2^(−8/n) to 2^(−8); other n as in the authors' code."""
     power = 2 ** (heads.bit_length() - 1)
     row = [2 ** (-8 * (head + 1) / power) for head in range(power)]
     finer = [2 ** (-8 * (head + 1) / (2 * power)) for head in range(0, 2 * (heads - power), 2)]

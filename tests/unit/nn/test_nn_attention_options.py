@@ -23,7 +23,7 @@ def refusal(*settings: str) -> str:
         (["kind=none", "coverage=true"], ["model.decoder.attention.coverage", "none", "additive"]),
         (["kind=none", "coverage_loss=1"], ["model.decoder.attention.coverage_loss", "none", "additive"]),
         (["kind=none", "normaliser=entmax"], ["model.decoder.attention.normaliser", "none"]),
-        (["kind=none", "coverage=true", "coverage_loss=1"], ["coverage and coverage_loss", "leave out"]),
+        (["kind=none", "coverage=true", "coverage_loss=1"], ["coverage and coverage_loss", "remove"]),
         (["kind=general", "coverage_loss=-1"], ["model.decoder.attention.coverage_loss", "-1"]),
         (["kind=general", "normaliser=sparse"], ["model.decoder.attention.normaliser", "sparsemax", "'sparse'"]),
         (["kind=multi_head", "heads=3"], ["model.decoder.attention.heads", "256", "3"]),
@@ -43,5 +43,7 @@ def test_what_makes_no_sense_is_refused_and_named(settings: list[str], words: li
 
 @pytest.mark.parametrize("config", [DotAttentionConfig(), ScaledDotAttentionConfig()], ids=lambda config: config.kind)
 def test_products_need_one_width(config) -> None:
-    with pytest.raises(UsageError, match=rf"model\.decoder\.attention: {config.kind} needs one width.*9.*6.*general"):
+    with pytest.raises(
+        UsageError, match=rf"model\.decoder\.attention: {config.kind} needs equal widths.*9.*6.*general"
+    ):
         config.build(6, 9)

@@ -115,7 +115,7 @@ def test_an_encoder_of_several_sources_fits_too(bridge: str, cell: str) -> None:
 
 
 def test_a_decoder_that_would_see_nothing_of_the_source_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"model\.decoder\.bridge: zero .* model\.decoder\.attention is none"):
+    with pytest.raises(UsageError, match=r"model\.decoder\.bridge is zero .* model\.decoder\.attention is none"):
         made("lstm", "lstm", "zero", attention={"kind": "none"})
 
 

@@ -78,7 +78,7 @@ def test_each_part_is_read_as_a_sentence_of_its_own(configs: tuple) -> None:
 
 
 def test_unequal_widths_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"model\.encoder\.encoders: .*one width; they have 8, 12"):
+    with pytest.raises(UsageError, match=r"model\.encoder\.encoders: .*must be equal; they are 8, 12"):
         several(LSTM, LSTM.model_copy(update={"width": 12}))
     with pytest.raises(ValidationError, match="at least 2"):
         SeveralEncoderConfig(encoders=(LSTM,))
@@ -184,5 +184,5 @@ def test_a_source_without_segments_is_our_own_mistake(decoder: str) -> None:
     )
     model = build(config, 12, 12)
     tokens = torch.tensor([[4, 5, EOS]])
-    with pytest.raises(AssertionError, match="which source"):
+    with pytest.raises(AssertionError, match="segment"):
         model.start(Source(tokens, torch.ones_like(tokens, dtype=torch.bool)))

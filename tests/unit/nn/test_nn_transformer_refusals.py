@@ -108,6 +108,6 @@ def test_coverage_in_the_score_of_a_transformer_is_refused_with_the_reason(setti
     with pytest.raises(UsageError) as caught:
         validate(merge(Recipe().model_dump(), read_settings([setting])))
     message = str(caught.value)
-    for word in ("model.decoder: ", field, "wait for each other", "coverage_loss", "kind = lstm"):
+    for word in ("model.decoder: ", field, "no position can depend on the attention", "coverage_loss", "kind = lstm"):
         assert word in message
     assert len(message.splitlines()) <= 6
