@@ -137,7 +137,7 @@ class Predictor:
             raise SourceError(error.message, asked[error.number]) from None
         parts = [part for own in read for part in own]
         found: list[list[Answer]] = [[] for _ in parts]
-        batches = list(batches_of([len(part) + 1 for part in parts], batch_size))
+        batches = list(batches_of([len(part) + 1 for part in parts], batch_size, self.options))
         device = self.device
         with self._searching(device) as processes:
             start = time.monotonic()

@@ -11,6 +11,8 @@ from calque import rows
 from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.ids import PAD
+from calque.search.lengths import longest_output
+from calque.search.options import SearchConfig
 from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
@@ -18,6 +20,10 @@ from calque.text.source import SourceIds
 # Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
 BATCH_CELLS = 2048
 MAX_BATCH = 128
+# Hypotheses of one batch, and the tokens that they may have in all: wide beams and long outputs make batches smaller,
+# which bounds the memory. Usual settings reach neither.
+BATCH_HYPOTHESES = 2048
+BATCH_HISTORY = 2**22
 
 T = TypeVar("T")
 
@@ -87,16 +93,22 @@ def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
     return [source.part(start, start + size) for start in range(0, total, size)]
 
 
-def batches_of(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+def batches_of(lengths: Sequence[int], batch_size: int, options: SearchConfig) -> Iterator[list[int]]:
     """Yield batches of places in `lengths`, longest first, so that memory shows its peak at the start.
 
-    `batch_size` 0 takes as many as suit their length; UsageError for one that is not a count.
+    `batch_size` 0 takes as many as suit their length, the beam and the length of outputs; UsageError for one that is
+    not a count.
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 0:
         raise UsageError(f"batch_size: a whole number from 0 is needed, not {batch_size!r}")
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     start = 0
     while start < len(order):
-        size = batch_size or max(1, min(MAX_BATCH, BATCH_CELLS // lengths[order[start]]))
+        size = batch_size or _suitable_size(lengths[order[start]], options)
         yield order[start : start + size]
         start += size
+
+
+def _suitable_size(length: int, options: SearchConfig) -> int:
+    history = options.beam * max(1, longest_output(length, options))
+    return max(1, min(MAX_BATCH, BATCH_CELLS // length, BATCH_HYPOTHESES // options.beam, BATCH_HISTORY // history))

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from calque.recipe.layers import Layer, validate
+from calque.errors import UsageError
+from calque.recipe.layers import Layer, flatten, validate
 from calque.recipe.tree import Recipe
 from calque.text.graph.graph import Form, form_of
 from calque.text.inputs import BETWEEN
@@ -34,10 +35,16 @@ def layout_kind(form: Form, encoder: str) -> str:
     return "line" if form == "line" else "linearised"
 
 
-def fit_edges(recipe: Recipe, text: TextPair) -> Recipe:
-    """Give an encoder of graphs as many kinds of edges as the text side has."""
+def fit_edges(recipe: Recipe, text: TextPair, settings: Layer | None = None) -> Recipe:
+    """Give an encoder of graphs as many kinds of edges as the text side has; UsageError if another number was set."""
     if recipe.model.encoder.kind not in GRAPH_ENCODERS:
         return recipe
+    kinds, wanted = text.layout.num_edge_kinds, flatten(settings or {}).get("model.encoder.edge_kinds")
+    if wanted is not None and wanted != kinds:
+        raise UsageError(
+            f"model.encoder.edge_kinds is {wanted}, but the sources have {kinds} kinds of edges; leave it out, since it"
+            " follows from text.layout"
+        )
     layer: Layer = recipe.model_dump()
-    layer["model"]["encoder"]["edge_kinds"] = text.layout.num_edge_kinds
+    layer["model"]["encoder"]["edge_kinds"] = kinds
     return validate(layer)

@@ -32,7 +32,8 @@ from calque.runs.integrity import (
     text_hashes,
 )
 from calque.runs.request import Request, describe
-from calque.runs.store import open_store
+from calque.runs.store import none_fits, open_store
+from calque.search.options import MAX_LENGTH_RATIO
 from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
@@ -140,7 +141,8 @@ def _settle(request: Request, sets: dict[str, Dataset], identity: Identity, disp
     open_vectors(recipe.text, recipe.model)
     text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
-    recipe = _fit_lengths(fit_edges(recipe, text), text, facts, request.settings, display)
+    recipe = fit_edges(recipe, text, request.settings)
+    recipe = _fit_lengths(recipe, text, facts, sets["training"].name, request.settings, display)
     check_machine(recipe, text.source.vocab_size, text.target.vocab_size)
     pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
     return Settled(recipe, text, dev, pairs, machine)
@@ -264,7 +266,7 @@ def _use_threads(text: TextPair, threads: int) -> None:
             tokenizer.num_threads = threads
 
 
-def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer, display: Display) -> Recipe:
+def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, name: str, settings: Layer, display: Display) -> Recipe:
     """Set the limits that depend on how many tokens the tokenizers make of the text."""
     source = sorted(map(len, text.encode_source(facts.source.sample[:SAMPLE_LINES])))
     target = sorted(map(len, text.encode_target(facts.target.sample[:SAMPLE_LINES])))
@@ -273,9 +275,13 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, settings: Layer,
         usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
         layer["data"]["max_length"] = default_max_length(recipe.model, math.ceil(2 * usual / 8) * 8)
         display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
-    ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source)))) / 1
+    fitted = validate(layer)
+    if len(source) == facts.num_pairs and max(source[0], target[0]) >= fitted.data.max_length:
+        # A dry run, which encodes no more than this sample, refuses what the token store would.
+        raise none_fits(name, fitted)
     if "max_length_ratio" not in settings.get("search", {}):
-        layer["search"]["max_length_ratio"] = ratio
+        ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source))))
+        layer["search"]["max_length_ratio"] = float(min(ratio, MAX_LENGTH_RATIO))
     return validate(layer)
 
 

@@ -10,6 +10,7 @@ from calque.data.files.readers import Dataset
 from calque.data.store.token_store import TokenStore, build_store, open_or_build
 from calque.data.survey import training_pairs
 from calque.errors import DataError
+from calque.recipe.lengths import position_limits
 from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.text.identity import Identity
@@ -48,8 +49,21 @@ def open_store(
             f" side and are left out (training pairs {places}); data.max_length raises the limit"
         )
     if not len(store):
+        if record.num_too_long:
+            raise none_fits(sets["training"].name, recipe)
         raise DataError("no pair is left to train on", sets["training"].name)
     return store
+
+
+def none_fits(name: str, recipe: Recipe) -> DataError:
+    """Return the error for data of which every pair is too long."""
+    most = recipe.data.max_length
+    fields = ["data.max_length", *(field for limit, field in position_limits(recipe.model) if limit <= most)]
+    return DataError(
+        f"no pair is left to train on: each has more than {most} tokens on a side, </s> included."
+        f" Raise {' and '.join(fields)}",
+        name,
+    )
 
 
 def _counted(display: Display) -> Callable[[int], None]:

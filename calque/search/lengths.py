@@ -27,6 +27,11 @@ def largest_divisor(shortest: Tensor, longest: Tensor, options: SearchConfig) ->
     return torch.maximum(divisor(longest, options), divisor(shortest, options))
 
 
+def longest_output(source_length: int, options: SearchConfig) -> int:
+    """Return the most tokens that the output of one source may have, </s> not counted, as `max_lengths` does."""
+    return max(int(source_length * options.max_length_ratio) + options.max_length_extra, options.min_length)
+
+
 def max_lengths(source_lengths: Tensor, options: SearchConfig) -> Tensor:
     """Return the most tokens [B] that each output may have, </s> not counted; never less than `min_length`."""
     limits = (source_lengths.double() * options.max_length_ratio).long() + options.max_length_extra

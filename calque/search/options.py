@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from calque.config import Config, NumHypotheses
 
+MAX_LENGTH_RATIO = 1_000
+
 
 class SearchConfig(Config):
     """Settings of the search: its width, the length of outputs and how they are ranked."""
@@ -16,13 +18,13 @@ class SearchConfig(Config):
     n_best: NumHypotheses = 1
     """Outputs returned for each sentence, best first; at most `beam`."""
 
-    max_length_ratio: float = Field(default=2.0, ge=0, le=1_000)
+    max_length_ratio: float = Field(default=2.0, ge=0, le=MAX_LENGTH_RATIO)
     """Longest output, in tokens for each source token; `max_length_extra` is added."""
 
-    max_length_extra: int = Field(default=20, ge=0, le=100_000)
+    max_length_extra: int = Field(default=20, ge=0, le=10_000)
     """Tokens that an output may have beyond `max_length_ratio` × source length."""
 
-    min_length: int = Field(default=0, ge=0, le=100_000)
+    min_length: int = Field(default=0, ge=0, le=10_000)
     """Shortest output in tokens, </s> not counted."""
 
     length_penalty: float = Field(default=1.0, ge=-8, le=8)

@@ -249,7 +249,15 @@ def train_characters(config: CharacterConfig, texts: Iterable[str]) -> Character
 def _most_frequent(counts: Counter[str], vocab_size: int, min_count: int) -> Vocabulary:
     kept = [form for form, count in counts.items() if count >= min_count and len(form.encode()) <= MAX_ENTRY_BYTES]
     if not kept:
-        raise DataError(f"no symbol occurs {min_count} times: there is no text to learn a vocabulary from.")
+        if not counts:
+            raise DataError("there is no text to learn a vocabulary from.")
+        most = max(counts.values())
+        if most < min_count:
+            raise DataError(
+                f"min_count of text.source or text.target is {min_count}, but the most frequent word of that side"
+                f" occurs {most:,} times; lower min_count."
+            )
+        raise DataError(f"every word that is frequent enough is longer than {MAX_ENTRY_BYTES} bytes.")
     # Equal counts by their form: the order of the data must not number the words.
     kept.sort(key=lambda form: (-counts[form], form))
     return Vocabulary(kept[: vocab_size - NUM_SPECIALS])

@@ -103,7 +103,7 @@ def test_parts_are_even_and_whole(length: int) -> None:
 def test_batches_hold_every_line_once_longest_first(size: int) -> None:
     """Deal out all lines, sorted by length, at most `size` to a batch."""
     lengths = [5, 1, 9, 9, 2, 7, 3]
-    batches = list(batches_of(lengths, size))
+    batches = list(batches_of(lengths, size, SearchConfig()))
     order = [lengths[number] for batch in batches for number in batch]
     assert order == sorted(lengths, reverse=True)
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))

@@ -108,6 +108,9 @@ def test_the_encoder_gets_as_many_kinds_of_edges_as_the_text_has() -> None:
         fitted = fit_edges(recipe, text)
         assert fitted.model.encoder.edge_kinds == text.layout.num_edge_kinds == kinds  # type: ignore[union-attr]
         assert replace_kinds(fitted) == replace_kinds(recipe)
+        assert fit_edges(recipe, text, {"model": {"encoder": {"edge_kinds": kinds}}}) == fitted
+        with pytest.raises(UsageError, match=rf"edge_kinds is 7, but the sources have {kinds} kinds"):
+            fit_edges(recipe, text, {"model": {"encoder": {"edge_kinds": 7}}})
     plain, _ = recipe_for("kites fly", settings={"text": words})
     text = train_text(plain.text, lambda: iter(["kites fly"]), lambda: iter(["kites fly"]))
     assert fit_edges(plain, text) == plain
