@@ -91,7 +91,7 @@ def test_no_symbols_are_an_error() -> None:
     for texts in ([], ["", "  "]):
         with pytest.raises(DataError, match="no text"):
             train_words(WordConfig(), texts)
-    with pytest.raises(DataError, match="min_count of .* is 2, but .* occurs 1 times"):
+    with pytest.raises(DataError, match=r"min_count of .* is 2, but .* occurs 1 times"):
         train_words(WordConfig(min_count=2), ["a b"])
 
 
