@@ -11,7 +11,7 @@ from calque.data.check.fix import fix_dataset
 from calque.data.check.report import CheckReport
 from calque.data.files.columns import Columns
 from calque.data.files.readers import open_dataset
-from calque.data.given import Data, given_files, one_file
+from calque.data.given import Data, given_files
 from calque.data.survey import EVERYTHING, development_sample
 from calque.errors import UsageError, texts, wrong_type
 from calque.metrics.score import Score
@@ -69,11 +69,11 @@ def train(
     columns = _columns(given.get("columns") if isinstance(given, dict) else None)
     with given_files(columns) as paths:
         files = paths("data", data[0] if len(data) == 1 else data) if data else []
-        options = Options(
-            one_file("valid", valid, paths), one_file("test", test, paths), start_from, time, seed, threads
-        )
+        options = Options(paths.one("valid", valid), paths.one("test", test), start_from, time, seed, threads)
         named = Named(model, size, task, languages)
-        request = make_request(files, out, named, layer, None if config is None else str(config), options)
+        request = make_request(
+            files, out, named, layer, None if config is None else str(config), options, paths.in_memory
+        )
         with display_for(sys.stderr, quiet) as display:
             outcome = run_training(request, fresh, display, verbose)
     if outcome is not None and outcome.signal == signal.SIGINT:

@@ -5,7 +5,7 @@ Tables are known by what they offer, so that neither pandas nor polars has to be
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -32,24 +32,38 @@ class Table(Protocol):
 Data: TypeAlias = str | Path | Sequence[str | Path] | Iterable[Pair | Mapping[str, object]] | Table
 
 
-Paths: TypeAlias = Callable[[str, object], list[str]]
+class GivenFiles:
+    """Return the paths of the data of an argument; data in memory are written to `folder` first.
+
+    `in_memory` are the files written, by the name of their argument.
+    """
+
+    def __init__(self, columns: Columns, folder: Path) -> None:
+        self.columns, self.folder = columns, folder
+        self.in_memory: dict[str, str] = {}
+
+    def __call__(self, name: str, given: object) -> list[str]:
+        """Return the paths of the data of the argument `name`."""
+        paths = given_paths(name, given, self.columns, self.folder, "pairs" if name == "data" else name)
+        if Path(paths[0]).parent == self.folder:
+            self.in_memory[name] = paths[0]
+        return paths
+
+    def one(self, name: str, given: object) -> str | None:
+        """Return the path of the file of an argument that takes one; None if nothing is given or it is in memory."""
+        if given is None:
+            return None
+        found = self(name, given)
+        if len(found) != 1:
+            raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
+        return None if name in self.in_memory else found[0]
 
 
 @contextmanager
-def given_files(columns: Columns) -> Iterator[Paths]:
-    """Yield a function that returns the paths of an argument's data; files of data in memory last as long as this."""
+def given_files(columns: Columns) -> Iterator[GivenFiles]:
+    """Yield the files of the arguments of a call; those of data in memory are removed at the end."""
     with tempfile.TemporaryDirectory(prefix="calque-") as folder:
-        yield lambda name, given: given_paths(name, given, columns, Path(folder), "pairs" if name == "data" else name)
-
-
-def one_file(name: str, given: Data | None, paths: Paths) -> str | None:
-    """Return the path of an argument that takes one file of pairs; None where nothing is given."""
-    if given is None:
-        return None
-    found = paths(name, given)
-    if len(found) != 1:
-        raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
-    return found[0]
+        yield GivenFiles(columns, Path(folder))
 
 
 def given_paths(argument: str, given: object, columns: Columns, folder: Path, stem: str = "pairs") -> list[str]:

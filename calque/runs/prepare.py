@@ -109,8 +109,8 @@ def open_sets(request: Request) -> dict[str, Dataset]:
     spool = request.out / "data" / "spool"
     read = request.choice.task.read
     sets = {"training": read(request.data, columns, spool)}
-    for role, path in (("validation", data.get("valid")), ("test", data.get("test"))):
-        if path:
+    for role, name in (("validation", "valid"), ("test", "test")):
+        if path := request.file_of(name):
             sets[role] = read([path], columns, spool)
     return sets
 

@@ -1,8 +1,8 @@
 """What the user asked for: data files, names, and the settings of every layer as one tree."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,22 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: files, names, settings of every layer, the folder of the run, notices to print."""
+    """What the user asked for: files, names, settings of every layer, the folder of the run, notices to print.
+
+    `in_memory` are the files of validation and test data that a caller holds in memory, by `valid` and `test`; they are
+    removed after the call, so the settings do not name them.
+    """
 
     data: tuple[str, ...]
     out: Path
     choice: Choice
     settings: Layer
     notices: tuple[str, ...] = ()
+    in_memory: Mapping[str, str] = field(default_factory=dict)
+
+    def file_of(self, name: str) -> str | None:
+        """Return the file of the data `valid` or `test`, if there are any."""
+        return self.in_memory.get(name) or self.settings.get("data", {}).get(name)
 
 
 class Named:
@@ -76,8 +85,13 @@ def make_request(
     settings: Sequence[str] | Layer,
     config: str | None = None,
     options: Options = Options(),
+    in_memory: Mapping[str, str] | None = None,
 ) -> Request:
-    """Join the layers that the user gave: file, then settings (of --set, or a layer), then options."""
+    """Join the layers that the user gave: file, then settings (of --set, or a layer), then options.
+
+    `in_memory` are files of data that the caller holds in memory, by the name of the argument; they go before the files
+    of the settings.
+    """
     if not isinstance(out, str | Path | None):
         raise wrong_type("out", out, "the path of a folder")
     if not data:
@@ -86,6 +100,9 @@ def make_request(
     later, more = renamed(settings if isinstance(settings, dict) else read_settings(settings))
     layer = merge(merge(layer, later), options.layer())
     check_settings(layer)
+    replaced = {name: path for name, path in (in_memory or {}).items() if name != "data"}
+    if replaced and "data" in layer:
+        layer["data"] = {name: value for name, value in layer["data"].items() if name not in replaced}
     folder = Path(out) if out else Path("runs") / _run_name(data)
     choice = named.choice(data[0])
     check_names(choice)
@@ -94,7 +111,7 @@ def make_request(
         raise UsageError(f"the run would replace {origin}, the model to start from: name another folder with --out")
     if origin and (choice.model, choice.size) != ("auto", "auto"):
         raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
-    return Request(tuple(data), folder, choice, layer, tuple(dict.fromkeys(notices + more)))
+    return Request(tuple(data), folder, choice, layer, tuple(dict.fromkeys(notices + more)), replaced)
 
 
 def describe(request: Request) -> dict[str, Any]:

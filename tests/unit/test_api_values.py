@@ -1,7 +1,9 @@
 """Values of Python in the verbs: settings as they are, data in memory, and calls that are interrupted."""
 
+import json
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from toy_language import BRIEF, pairs, write_pairs
 from calque import api
 from calque.data.files.columns import Columns
 from calque.errors import DataError, UsageError
-from calque.recipe.layers import read_settings, validate
+from calque.recipe.layers import merge, read_settings, validate
 from calque.recipe.values import settings_layer
 from calque.runs.request import Named, Options, make_request
 
@@ -100,6 +102,45 @@ def test_data_may_be_in_memory(tmp_path: Path) -> None:
     assert by_pairs == api.evaluate(tmp_path / "pairs", Frame(source=[s for s, _ in rows], target=[t for _, t in rows]),
                                     ["exact"])  # fmt: skip
     assert [score.name for score in by_pairs] == ["exact"]
+
+
+def test_data_in_memory_leave_no_path_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Record the name and the hash of validation and test data in memory, and no file that is gone afterwards."""
+    valid, test, other = (pairs(10, seed=seed) for seed in (3, 4, 5))
+    file = write_pairs(tmp_path / "file.tsv", 10)
+    settings = {**SETTINGS, "data": {"valid": str(file)}}
+    call: dict[str, Any] = {"out": tmp_path / "run", "model": "gru", "size": "tiny", "settings": settings}
+    api.train(pairs(60), valid=valid, test=iter(test), **call)
+    printed = capsys.readouterr().err
+    recipe, record = (json.loads((tmp_path / "run" / name).read_text()) for name in ("recipe.json", "run.json"))
+    for found in (recipe, record["recipe"]):
+        # The data in memory went before the file of the settings, which was not read either.
+        assert (found["data"]["valid"], found["data"]["test"]) == (None, None)
+    assert {role: data["name"] for role, data in record["data"].items()} == {
+        "training": "pairs", "validation": "valid", "test": "test"}  # fmt: skip
+    assert record["pairs"]["held out"] == 0
+    everything = [path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    gone = (tempfile.gettempdir() + "/calque-").encode()
+    assert not any(gone in written for written in [*everything, printed.encode()])
+    # The same data again, in another form, are the same run; other data, or none, are not.
+    api.train(pairs(60), valid=[{"source": s, "target": t} for s, t in valid], test=test, **call)
+    assert "is finished" in capsys.readouterr().err
+    for role, changed in (("validation", {"valid": other}), ("validation", {"valid": None}), ("test", {"test": other})):
+        with pytest.raises(UsageError, match=f"{role} data: not the same as before"):
+            api.train(pairs(60), **{"valid": valid, "test": test, **call, **changed})
+
+
+def test_a_run_with_validation_data_in_memory_resumes(tmp_path: Path) -> None:
+    """Raise the limit of a run: the data in memory are read again, and the result is that of a run in one go."""
+    call: dict[str, Any] = {"model": "gru", "size": "tiny", "quiet": True, "valid": pairs(10, seed=3)}
+    brief = merge(SETTINGS, {"train": {"max_updates": 2, "schedule": "constant"}})
+    longer = merge(SETTINGS, {"train": {"max_updates": 6, "schedule": "constant"}})
+    api.train(pairs(60), out=tmp_path / "run", settings=brief, **call)
+    api.train(pairs(60), out=tmp_path / "run", settings=longer, **call)
+    api.train(pairs(60), out=tmp_path / "whole", settings=longer, **call)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["data"]["valid"] is None
 
 
 def test_a_list_may_hold_several_right_answers_and_dictionaries() -> None:

@@ -47,9 +47,9 @@ class DataConfig(Config):
     """What is read besides the training pairs, and how."""
 
     valid: str | None = None
-    """File of pairs to validate on; none: a tenth of the training pairs, by hash of the source."""
+    """File of pairs to validate on; none: data in memory, else a tenth of the training pairs by hash of the source."""
     test: str | None = None
-    """File of pairs to score once training has ended."""
+    """File of pairs to score once training has ended; none: data in memory, if any."""
     max_length: int = Field(default=0, ge=0, le=100_000)
     """Longest source and target in tokens that are trained on; 0: from the data."""
     columns: Columns = Columns()
