@@ -1,4 +1,4 @@
-"""What several verbs of the command line share: search settings, columns, threads, the place of a model."""
+"""Functions that several commands share: columns, threads, the device of a model."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def data_settings(settings: Sequence[str]) -> tuple[Columns, str | None]:
 
 
 def say_place(predictor: Predictor, quiet: bool = False) -> None:
-    """Tell the person at the terminal that a model runs on the GPU; the CPU goes without saying."""
+    """Print on standard error that a model runs on a GPU; print nothing for the CPU."""
     if predictor.device.type != "cpu" and not quiet:
         print(": ".join(place(gpu_name())), file=sys.stderr)  # noqa: T201
 

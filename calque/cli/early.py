@@ -1,4 +1,4 @@
-"""What is refused before torch is imported, which takes seconds: paths that are not there."""
+"""Checks of paths before torch is imported, which takes seconds."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from calque.errors import UsageError
 
 
 def require_files(*paths: str | None) -> None:
-    """Refuse a data file that is not there before torch is imported, which takes seconds."""
+    """Raise UsageError for a data file that does not exist."""
     from calque.data.files.lines import open_lines
 
     for path in paths:
@@ -15,7 +15,7 @@ def require_files(*paths: str | None) -> None:
 
 
 def require_folder(*models: str) -> None:
-    """Refuse a model folder that is not there before torch is imported; name those beside it."""
+    """Raise UsageError for a model folder that does not exist, naming model folders next to it."""
     for model in models:
         if Path(model).is_dir():
             continue

@@ -1,4 +1,4 @@
-"""The commands that carry models to other libraries and back; `cli` puts them beside the others."""
+"""The commands that import models from other libraries and export models to them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -31,22 +31,23 @@ def import_model(
     origin: Annotated[str, typer.Argument(metavar="FROM", help="A Hugging Face folder; for keras a file of weights.")],
     out: Annotated[str, typer.Argument(help="The new model folder.")],
     languages: Annotated[
-        str | None, typer.Option(help="Such as en-zh, or en_XX-zh_CN: for models of many languages.")
+        str | None,
+        typer.Option(help="huggingface: the languages of a multilingual model, such as en-zh or en_XX-zh_CN."),
     ] = None,
     like: Annotated[
         str | None, typer.Option(help="keras: the model folder that the weights were exported from.")
     ] = None,
 ) -> None:
-    """Make a model folder of one from Hugging Face or Keras."""
+    """Convert a model from Hugging Face or Keras to a model folder."""
     from calque.errors import UsageError
 
     if form is Importable.keras:
         if languages is not None:
-            raise UsageError("--languages is for import huggingface; those of Keras weights are the model's of --like")
-        if like is None:
             raise UsageError(
-                "import keras needs --like MODEL: the model folder whose recipe and text the weights go with"
+                "--languages belongs to import huggingface; for keras the languages are those of the model of --like"
             )
+        if like is None:
+            raise UsageError("import keras needs --like MODEL: the model folder that the weights were exported from")
         require_folder(like)
         from calque.exchange.keras.files import import_keras
 
@@ -54,11 +55,9 @@ def import_model(
             typer.echo(line, err=True)
     else:
         if like is not None:
-            raise UsageError("--like is for import keras; a Hugging Face folder says itself what it is")
+            raise UsageError("--like belongs to import keras; a Hugging Face folder describes its own model")
         if not Path(origin).is_dir():
-            raise UsageError(
-                f"no folder {origin!r}. Download the model first: calque itself never goes to the network."
-            )
+            raise UsageError(f"no folder {origin!r}. Download the model first: calque does not use the network.")
         from calque.exchange.huggingface.folders import import_huggingface
         from calque.tasks.kinds import language_pair
 

@@ -1,4 +1,4 @@
-"""The work behind `calque generate`: texts, files or a pipe in; answers in the chosen form out."""
+"""The work of `calque generate`: read texts, a file or a pipe; write answers in the chosen form."""
 
 import contextlib
 import json
@@ -26,9 +26,9 @@ CHUNK_LINES = 4 * MOST_LINES
 
 @dataclass(frozen=True)
 class Writing:
-    """How answers are searched and written. `beam` None takes the model's, `batch` 0 chooses.
+    """Options of search and output. `beam` None uses the model's, `batch` 0 chooses by length.
 
-    `tag` is that of every line, where lines do not hold one; `space` is that of an ensemble; `engine` searches.
+    `tag` is the tag of every line, unless lines contain one; `space` is what an ensemble averages.
     """
 
     beam: int | None
@@ -51,7 +51,7 @@ class Writing:
             return [json.dumps({"source": line, "answers": found}, ensure_ascii=False)]
         columns = [line] if self.tag or len(parsed.columns) == 1 else parsed.columns
         rows = []
-        # Every line gets as many rows, so that a reader can count them off; an empty line has only one answer.
+        # Every line gets the same number of rows, so that a program can assign them; an empty line has only one answer.
         for answer in [*answers, *[EMPTY] * (self.n_best - len(answers))]:
             cells = [one_line(text) for text in columns] if self.form == "tsv" else []
             cells += [f"{answer.score:.4f}"] if self.scores else []
@@ -78,7 +78,7 @@ def generate_texts(
 def generate_lines(
     models: list[str], source: str | None, output: str | None, writing: Writing, threads: int | None, quiet: bool
 ) -> None:
-    """Answer the lines of a file, showing progress, or of standard input as they come."""
+    """Answer the lines of a file, with a progress display, or of standard input as they arrive."""
     file = open_lines(source) if source and source != "-" else None
     name = file.name if file else STANDARD_INPUT
     predictor = _open(models, writing, threads, quiet)
@@ -91,7 +91,7 @@ def generate_lines(
             try:
                 answered = predictor.run(lines, writing.batch, writing.tag)
             except SourceError as error:
-                # The lines before it are answered all the same.
+                # The lines before it are still answered.
                 before = lines[: error.number]
                 write(writing.text(before, predictor.run(before, writing.batch, writing.tag)))
                 raise DataError(error.message, name, done + error.number + 1) from None
@@ -102,8 +102,8 @@ def generate_lines(
     _warn_long(long_lines, predictor)
     if tabs and not quiet:
         _warn(
-            f"warning: {tabs:,} of {done:,} lines hold a tab, but this model reads one text a line: each was answered"
-            " as one text, with all its columns. Keep only the source column, such as with cut -f1."
+            f"warning: {tabs:,} of {done:,} lines contain a tab, but this model reads one text per line: each was"
+            " answered as one text, with all its columns. Pass only the source column, for example with cut -f1."
         )
 
 
@@ -154,7 +154,7 @@ def _target(output: str | None) -> Iterator[Callable[[str], None]]:
 
 
 def _standard_input() -> BinaryIO:
-    """Return standard input as a file of its own: Python aborts if it closes, at exit, one that a thread reads."""
+    """Return standard input as a separate file object: Python aborts if it closes one at exit that a thread reads."""
     if sys.stdin is None:
         raise UsageError("standard input is closed: give texts, or a file with --input")
     return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
@@ -166,10 +166,10 @@ def _flushed(file: TextIO, text: str) -> None:
 
 
 def _warn(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 — for the person at the terminal
+    print(text, file=sys.stderr)  # noqa: T201 - a message of the command line
 
 
 def _warn_long(count: int, predictor: Predictor) -> None:
     if count:
         limit = predictor.max_length
-        _warn(f"lines of more than {limit} tokens, the most this model was trained on, answered in parts: {count:,}")
+        _warn(f"{count:,} lines were answered in parts: they have more than {limit} tokens, the maximum in training")

@@ -1,4 +1,4 @@
-"""The command line: one thin function a verb. Nothing heavy is imported before a verb needs it."""
+"""The command line: one thin function per command. Nothing heavy is imported before a command needs it."""
 
 import gc
 import json
@@ -30,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Typer carries its own copy of click since 0.26 or leans on the library; either way this is the parent of its errors.
+# Typer contains a copy of click since 0.26 and imported it before; this is the base class of its errors in both cases.
 CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
@@ -42,7 +42,9 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: given.Debug = False,
 ) -> None:
     os.environ["CALQUE_DEBUG"] = "1" if debug else os.environ.get("CALQUE_DEBUG", "")
@@ -63,12 +65,14 @@ def demo(
 @app.command()
 def check(
     data: given.Data,
-    other: Annotated[str | None, typer.Option("--against", help="A test set that should share nothing.")] = None,
+    other: Annotated[
+        str | None, typer.Option("--against", help="A test set, which should share no source with the data.")
+    ] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A field of data.columns, or data.valid.")] = None,
     as_json: given.AsJson = False,
 ) -> None:
-    """Find what is wrong with a file of pairs; exit code 3 where training would refuse it."""
+    """Report the problems of a file of pairs; the exit code is 3 if training would refuse it."""
     require_files(*data, other)
     from calque.cli.common import data_settings
 
@@ -102,7 +106,7 @@ def train(
     task: given.TaskName = DEFAULT_TASK,
     languages: given.Languages = None,
     seed: given.Seed = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: one for each core.")] = None,
     config: given.ConfigFile = None,
     settings: given.Settings = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
@@ -111,7 +115,7 @@ def train(
     verbose: given.Verbose = False,
     as_json: given.AsJson = False,
 ) -> None:
-    """Train a model on pairs; the same command again resumes where it stopped."""
+    """Train a model on pairs; the same command again continues where it stopped."""
     require_files(*data, valid, test)
     require_folder(*([start_from] if start_from else []))
     from calque.report.progress import display_for
@@ -159,7 +163,7 @@ def generate(
     threads: given.Threads = None,
     quiet: given.Quiet = False,
 ) -> None:
-    """Answer texts, or the lines of a file or pipe: one line in, one line out."""
+    """Answer texts, or the lines of a file or pipe: one output line for each input line."""
     models = [model, *(others or [])]
     require_folder(*models)
     require_files(source)
@@ -168,7 +172,7 @@ def generate(
     chosen = "eager" if exact and engine is EngineName.auto else engine.value
     writing = Writing(beam, n_best, scores, form.value, 1 if exact else batch, tag, space.value, chosen)
     if text and source:
-        raise UsageError("texts and --input both given: give one of them")
+        raise UsageError("both texts and --input were given: give only one of them")
     if text and text != ["-"]:
         generate_texts(models, text, output, writing, threads, quiet)
     else:
@@ -247,12 +251,12 @@ app.command(name="import")(import_model)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; errors of the user are one message, faults of calque a traceback."""
-    # Torch alone makes a hundred thousand objects that stay: looking through them again and again costs half a second.
+    """Run the command line: print a message for a user's error, and a traceback for a bug in calque."""
+    # Torch creates a hundred thousand permanent objects; collecting garbage among them repeatedly takes half a second.
     gc.set_threshold(50_000, 20, 100)
     open_closed_streams()
     try:
-        # SIGTERM ends the command as Ctrl-C does, so that half-written files are removed.
+        # SIGTERM ends the command like Ctrl-C, so that partly written files are removed.
         with Interruption() as interruption, interruption.raising():
             _run(arguments)
             sys.stdout.flush()
@@ -271,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         leave(130)
     except MemoryError:
-        typer.echo("calque: out of memory; lower --size, train.micro_batch_tokens or --batch", err=True)
+        typer.echo("calque: out of memory; use a smaller --size, train.micro_batch_tokens or --batch", err=True)
         leave(4)
     except Exception:
         fault()

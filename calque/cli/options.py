@@ -1,4 +1,4 @@
-"""The types of options that several commands share, so that each is worded once."""
+"""The types of the options, so that options of several commands have one help text."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -56,7 +56,7 @@ class EngineName(StrEnum):
 
 Engine = Annotated[
     EngineName,
-    typer.Option("--engine", help="What searches: auto, eager, fused, compiled, int8, bf16 or ctranslate2."),
+    typer.Option("--engine", help="Engine that searches: auto, eager, fused, compiled, int8, bf16 or ctranslate2."),
 ]
 
 # Options of one command each.
@@ -98,7 +98,7 @@ Form = Annotated[OutputForm, typer.Option("--format", help="Form of the output: 
 Tag = Annotated[str, typer.Option(help="Tag of every line, for a model trained with tags.")]
 Exact = Annotated[
     bool,
-    typer.Option("--exact", help="Compute in fp32, one line in a batch: an answer never depends on other lines."),
+    typer.Option("--exact", help="Compute in fp32, one line per batch: an answer never depends on other lines."),
 ]
 BatchLines = Annotated[int, typer.Option(min=0, max=65_536, help="Lines in one batch; 0 chooses by length.")]
 MetricNames = Annotated[

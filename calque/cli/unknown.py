@@ -1,4 +1,4 @@
-"""What an unknown command or option is answered with: the name that calque has for it, or the nearest known name."""
+"""Errors for unknown commands and options: they name the one that calque has, or the nearest known name."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ from calque.errors import UsageError, did_you_mean
 
 
 def refuse_unknown_command(arguments: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError where the first word of the command line is no command."""
+    """Raise UsageError if the first word of the command line is not a command."""
     name = next((word for word in arguments if not word.startswith("-")), None)
     if name is None or name in known:
         return
@@ -19,8 +19,8 @@ def refuse_unknown_command(arguments: Iterable[str], known: Iterable[str]) -> No
     raise UsageError(f"no command {name!r}; there are {', '.join(known)}.{hint}")
 
 
-def unknown_option(error: Any) -> UsageError | None:  # Any: typer may carry its own copy of click's classes
-    """Return the error for an option that the command does not have; None where `error` is about something else."""
+def unknown_option(error: Any) -> UsageError | None:  # Any: Typer may contain its own copy of click
+    """Return the error for an option that the command does not have, or None if `error` has another cause."""
     name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if not isinstance(name, str) or type(error).__name__ != "NoSuchOption" or context is None:
         return None

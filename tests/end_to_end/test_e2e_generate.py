@@ -117,7 +117,7 @@ def test_lines_with_tabs_are_counted_for_a_model_of_one_text(toy_model: Path, co
     piped = generate(command, toy_model, stdin=text.encode())
     for done in (filed, piped):
         assert (done.code, done.out.count("\n")) == (0, 4)
-        assert "2 of 4 lines hold a tab" in done.err
+        assert "2 of 4 lines contain a tab" in done.err
     assert generate(command, toy_model, "--quiet", stdin=text.encode()).err == ""
     assert generate(command, toy_model, stdin=b"one two\nthree\n").err == ""
 
