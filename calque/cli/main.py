@@ -65,9 +65,7 @@ def demo(
 @app.command()
 def check(
     data: given.Data,
-    other: Annotated[
-        str | None, typer.Option("--against", help="A test set, which should share no source with the data.")
-    ] = None,
+    other: Annotated[str | None, typer.Option("--against", help="A test set that should share no source.")] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A field of data.columns, or data.valid.")] = None,
     as_json: given.AsJson = False,

@@ -1,6 +1,6 @@
-"""The best weights of a run that goes on: their hash is written before they are, so that damage is always noticed.
+"""The best weights of an unfinished run: their hash is written first, so that any damage is detected.
 
-A run may be killed between a new best and the checkpoint after it, so the hash of the weights before counts too.
+A run may be killed between a new best and the checkpoint after it, so the hash of the previous weights is accepted too.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ WEIGHTS, HASHES = "model.safetensors", "checkpoints/best.json"
 
 
 def save_best(run: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Replace the best weights; raise Diverged for a weight that is not finite, ResourceError when the disk is full."""
+    """Replace the best weights; raise Diverged for a weight that is not finite, ResourceError if the disk is full."""
     parts = file_parts(tensors, {"format": "calque-1"})
     digest = hashlib.sha256(parts[0])
     digest.update(parts[1])
@@ -29,25 +29,25 @@ def save_best(run: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def best_hashes(run: Path) -> list[str]:
-    """Return the hashes that the best weights may have, to be kept in a checkpoint."""
+    """Return the hashes that the best weights may have, for a checkpoint."""
     return _read(run)["sha256"] if (run / HASHES).exists() else _hashes_of_file(run)
 
 
 def note_checkpoint(run: Path) -> None:
-    """Record that a checkpoint was saved, so that its removal is noticed."""
+    """Record that a checkpoint was saved, so that its removal is detected."""
     if not had_checkpoint(run):
         _write(run, best_hashes(run), True)
 
 
 def had_checkpoint(run: Path) -> bool:
-    """Return whether a checkpoint was saved, by best.json or, where it is missing, by the weights."""
+    """Return whether a checkpoint was saved, according to best.json or, if it is missing, the weights."""
     if (run / HASHES).exists():
         return bool(_read(run).get("had_checkpoint", False))
     return (run / WEIGHTS).exists()
 
 
 def check_best(run: Path, is_needed: bool, known: Collection[str] | None = None) -> None:
-    """Raise UsageError where the best weights are not those that the run wrote, or `is_needed` and they are missing.
+    """Raise UsageError if the best weights are not those that the run wrote, or if they are missing and `is_needed`.
 
     `known` are the hashes in the checkpoint; None for those of calque 0.1.0, which have none.
     """

@@ -1,4 +1,4 @@
-"""A limit to the memory that the parts of a model may take while they are built."""
+"""A limit on the memory that the parts of a model may take while they are built."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

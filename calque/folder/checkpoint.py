@@ -1,6 +1,6 @@
-"""Checkpoints that survive a kill at any file operation: written beside, hashed, fsynced, renamed once.
+"""Checkpoints that survive a kill at any file operation: written under another name, hashed, synced, renamed once.
 
-What is loaded is verified byte by byte first; a damaged checkpoint is never used, the one before it is.
+Every byte is verified before loading; instead of a damaged checkpoint the previous one is used.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _NAME = re.compile(r"step-(\d{6,})(?:-(\d+))?")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that resumes: weights, the optimizer's tensors (random generators too), and the rest as JSON."""
+    """The state of a run: weights, the optimizer's tensors (random generators too), and the rest as JSON."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -44,10 +44,10 @@ class _DamagedError(Exception):
 def save_checkpoint(run: Path, step: int, snapshot: Snapshot, keep: int = 2, protect: Collection[str] = ()) -> Path:
     """Save RUN/checkpoints/step-NNNNNN, point RUN/latest to it, and return its folder.
 
-    Only the newest `keep` checkpoints stay, and those named in `protect`. The caller holds the run's lock.
-    Raises Diverged when something is not finite, ResourceError when the disk refuses; the last one stays intact.
+    Keeps the newest `keep` checkpoints and those in `protect`, and removes the others. The caller holds the run's lock.
+    Raises Diverged for a value that is not finite, ResourceError for an error of the disk; the last one stays intact.
     """
-    assert keep >= 2, "one checkpoint is no safety net"
+    assert keep >= 2, "a single checkpoint may be damaged"
     require_finite(snapshot.model, "weight")
     require_finite(snapshot.optimizer, "optimizer state")
     state = _state_text(snapshot.state)
@@ -72,16 +72,16 @@ def save_checkpoint(run: Path, step: int, snapshot: Snapshot, keep: int = 2, pro
 
 
 def load_checkpoint(run: Path, warn: Callable[[str], None]) -> tuple[str, Snapshot] | None:
-    """Return name and content of the newest valid checkpoint: the one in RUN/latest, else by step; None without any.
+    """Return name and content of the newest valid checkpoint, that in RUN/latest or else by step; None if none exists.
 
-    `warn` is called once when a newer one had to be passed over. Raises ResourceError when none is valid.
+    `warn` is called once if a newer one was skipped. Raises ResourceError if none is valid.
     """
     latest, problems = _latest(run)
     names = [name for _, _, name in _checkpoints(run / "checkpoints")]
     if not names:
         return None
     if latest is not None and latest not in names:
-        problems.append(f"{latest}, named in {run / 'latest'}, is not there")
+        problems.append(f"{latest}, named in {run / 'latest'}, does not exist")
     for name in sorted(names, key=lambda name: name != latest):
         try:
             snapshot = _read(run / "checkpoints" / name)
@@ -89,7 +89,7 @@ def load_checkpoint(run: Path, warn: Callable[[str], None]) -> tuple[str, Snapsh
             problems.append(f"{name} cannot be used ({error})")
             continue
         if problems:
-            warn(f"{'; '.join(problems)}. Going on from {name}.")
+            warn(f"{'; '.join(problems)}. Continuing from {name}.")
         return name, snapshot
     reasons = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResourceError(
@@ -102,7 +102,7 @@ def _state_text(state: dict[str, Any]) -> bytes:
     """Return the state as JSON; raise Diverged for a number that is not finite (write None for "none yet")."""
     _require_finite_numbers(state, "state")
     text = json.dumps(state, ensure_ascii=False, indent=1, allow_nan=False)
-    assert json.loads(text) == state, "the state must come back from JSON as it was: lists and text keys only"
+    assert json.loads(text) == state, "the state must be equal after JSON: only lists and string keys"
     return text.encode()
 
 
@@ -115,11 +115,11 @@ def _require_finite_numbers(value: Any, place: str) -> None:
 
 
 def _write(folder: Path, step: int, snapshot: Snapshot, state: bytes) -> None:
-    """Write the files, then their manifest, then make the folder's own entries durable."""
+    """Write the files, then their manifest, then sync the folder itself."""
     folder.mkdir()
     files = {}
     for name in _FILES:
-        # One at a time: only one of them is in memory twice.
+        # One at a time, so that only one of them is in memory twice.
         data = state if name == _STATE else to_bytes(snapshot.model if name == _MODEL else snapshot.optimizer)
         write_synced(folder / name, data)
         files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -158,7 +158,7 @@ def _read_manifest(folder: Path) -> Any:
     form = manifest.get("format") if isinstance(manifest, dict) else None
     if form != FORMAT and isinstance(form, int):
         raise _DamagedError(f"its format is {form}, this calque reads {FORMAT}")
-    # Written in one way only, so that a changed byte that still parses is seen too.
+    # There is only one way to write it, so that a changed byte that still parses is detected too.
     if form != FORMAT or _manifest_text(manifest) != text or not _is_complete(manifest, folder.name):
         raise _DamagedError(f"{_MANIFEST} is damaged")
     return manifest
@@ -195,7 +195,7 @@ def _checkpoints(folder: Path) -> list[tuple[int, int, str]]:
 
 
 def _free_name(folder: Path, step: int) -> str:
-    """Return a name never used: a step that was saved before and resumed is saved under a repetition of it."""
+    """Return an unused name; a step that was saved before the run resumed gets a repetition number."""
     taken = [repetition for other, repetition, _ in _checkpoints(folder) if other == step]
     return f"step-{step:06d}-{max(taken) + 1}" if taken else f"step-{step:06d}"
 
@@ -209,14 +209,14 @@ def _remove_strays(run: Path) -> None:
 def _remove_old(folder: Path, newest: str, keep: int, protect: Collection[str]) -> None:
     """Remove all but `newest` and the `keep` - 1 best others.
 
-    A checkpoint of this step or a later one belongs to a run that was given up for an earlier one: it goes first.
+    A checkpoint of this step or a later one was abandoned for an earlier one, so it is removed first.
     """
     step = next(step for step, _, name in _checkpoints(folder) if name == newest)
     others = [entry for entry in _checkpoints(folder) if entry[2] != newest]
     others.sort(key=lambda entry: entry[0] >= step)
     for _, _, name in others[keep - 1 :]:
         if name not in protect:
-            # Out of sight in one rename: a kill half-way leaves a stray, never half a checkpoint.
+            # Renamed before it is removed: a kill leaves a temporary, never an incomplete checkpoint.
             doomed = folder / f"{name}.tmp-{os.getpid()}"
             os.rename(folder / name, doomed)  # noqa: PTH104
             shutil.rmtree(doomed)

@@ -12,10 +12,10 @@ from calque.system.files import cannot_write, write_atomic
 
 
 class Journal:
-    """One file of JSON lines, to which a run appends; each line is whole or absent, whenever the process dies."""
+    """A file of JSON lines to which a run appends; a kill never leaves part of a line that is read."""
 
     def __init__(self, path: Path, step: int, mark: Mapping[str, Any] | None = None) -> None:
-        """Open `path` with what it held at a checkpoint, and drop what was written later.
+        """Open `path` with its content at a checkpoint, and drop the lines that were written later.
 
         `mark` is what `mark` returned for that checkpoint; without one (at the start of a run, and in checkpoints of
         calque 0.1.0) the lines up to `step` stay. Raises UsageError where the file was changed since.
@@ -46,7 +46,7 @@ class Journal:
         return {"bytes": self._num_bytes, "sha256": self._hash.hexdigest()}
 
     def __enter__(self) -> "Journal":
-        """Continue to write while the block runs."""
+        """Return the journal, open for writing."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,7 +68,7 @@ class SilentJournal(Journal):
 
 
 def read_journal(path: Path, skip_damaged: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a journal; a last line that was cut off is left out.
+    """Yield the complete lines of a journal; an incomplete last line is skipped.
 
     Raises UsageError for another line that is damaged, unless `skip_damaged`.
     """

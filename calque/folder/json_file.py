@@ -15,7 +15,7 @@ MAX_BYTES = 2**20
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Return the value in `path`.
 
-    Raises FileNotFoundError where there is no such file, and UsageError with the reason for anything that is not a
+    Raises FileNotFoundError if there is no such file, and UsageError with the reason for anything that is not a
     regular file of at most `max_bytes` bytes of JSON in UTF-8 with finite numbers.
     """
     try:

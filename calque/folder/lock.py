@@ -1,4 +1,4 @@
-"""One trainer per run folder: a lock that the kernel drops with its process, so none is ever stale.
+"""One trainer per run folder: a lock that the kernel releases with its process, so that it is never stale.
 
 The file RUN/lock stays with the run; only the lock on it counts, and the PID in it is for the message.
 """
@@ -14,7 +14,7 @@ from calque.errors import ResourceError
 
 
 class RunLock:
-    """RUN/lock while the block runs; raise ResourceError naming the process that holds it already."""
+    """The lock RUN/lock, held while the block runs."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -23,10 +23,10 @@ class RunLock:
         self._watches_forks = False
 
     def __enter__(self) -> "RunLock":
-        """Take the lock or raise at once; make the run folder where it is missing."""
+        """Take the lock, in a new folder if none exists; raise ResourceError naming the process that holds it."""
         descriptor = self._locked()
         while not self._is_there(descriptor):
-            # Whoever held it has taken folder and file away in between.
+            # The process that held it has removed folder and file in between.
             os.close(descriptor)
             descriptor = self._locked()
         os.ftruncate(descriptor, 0)
@@ -41,7 +41,7 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the lock back; a folder in which an error left nothing else goes too."""
+        """Release the lock; remove the folder if an error left nothing else in it."""
         if self._descriptor is None:
             return
         if kind is not None and [path.name for path in self._run.iterdir()] == [self._path.name]:
@@ -56,7 +56,7 @@ class RunLock:
         """Open the file and lock it."""
         try:
             self._run.mkdir(parents=True, exist_ok=True)
-            # Neither a link nor a FIFO is opened, so that nothing outside the folder is ever emptied.
+            # Links and FIFOs are not opened, so that no file outside the folder is emptied.
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(self._path, flags, 0o644)
         except OSError as error:

@@ -1,7 +1,7 @@
 """Build a model from its recipe and fill it with the weights of its folder, neither of which is trusted.
 
-Names, shapes and types come from the header of the safetensors file first, so that a recipe that asks for more than the
-file holds is refused before memory is taken for it.
+Names, shapes and types are read from the header of the safetensors file first, so that a recipe that needs more weights
+than the file contains is refused before memory is allocated for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,12 +21,12 @@ from calque.system.memory import limit_kernel_cache
 
 WEIGHTS = "model.safetensors"
 Shape = tuple[int, ...]
-# What a model may create beside its weights: masks, position tables, initial values that are thrown away.
+# Bytes that a model may create besides its weights: masks, position tables, initial values that are discarded.
 EXTRA_BYTES, EXTRA_TENSORS = 64 * 2**20, 1_000
 
 
 def open_model(folder: Path, config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> Seq2Seq:
-    """Return the model of a folder on the CPU; UsageError where its weights are missing, damaged or of another model.
+    """Return the model of a folder on the CPU; raise UsageError for weights that are missing, damaged or of another one.
 
     Builds within the memory that the header of the weights justifies; see `Budget`.
     """
@@ -47,7 +47,7 @@ def open_model(folder: Path, config: ModelConfig, source_vocab_size: int, target
 
 
 def check_weights(folder: Path) -> None:
-    """Compare the weights of a finished run with its manifest, since a flipped bit would load without an error."""
+    """Compare the weights of a finished run with its manifest: a flipped bit would load without an error."""
     weights, manifest = folder / WEIGHTS, folder / "manifest.json"
     try:
         expected = read_json(manifest)["files"][WEIGHTS]["sha256"]
@@ -60,7 +60,7 @@ def check_weights(folder: Path) -> None:
 
 
 def fill(model: Seq2Seq, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Copy named weights into a model; UsageError where names or shapes differ, or where a weight is not finite."""
+    """Copy named weights into a model; raise UsageError if names or shapes differ, or if a weight is not finite."""
     parameters = dict(model.named_parameters())
     _require_same(_shapes(parameters), _shapes(weights), folder)
     require_finite_weights(weights, folder / WEIGHTS)
@@ -74,7 +74,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 
 def _require_same(recipe: Mapping[str, Shape], weights: Mapping[str, Shape], folder: Path) -> None:
-    """Compare the tensors that a recipe describes with those of the file; UsageError names the first that differs."""
+    """Compare the tensors that a recipe describes with those of the file; UsageError names the first difference."""
     for name in [*recipe, *(name for name in weights if name not in recipe)]:
         shapes = (recipe.get(name), weights.get(name))
         if shapes[0] != shapes[1]:
@@ -86,6 +86,6 @@ def _require_same(recipe: Mapping[str, Shape], weights: Mapping[str, Shape], fol
 
 
 def _budget(headers: Iterable[TensorHeader]) -> Budget:
-    """Return what a file of weights justifies; initialisation may hold a second tensor for each weight."""
+    """Return the budget that a file of weights justifies; initialisation may create a second tensor for each weight."""
     sizes = [header.num_bytes for header in headers]
     return Budget(2 * sum(sizes) + EXTRA_BYTES, 8 * len(sizes) + EXTRA_TENSORS)

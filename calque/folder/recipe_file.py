@@ -1,6 +1,6 @@
-"""The recipe file of a model folder, by sections; it is not trusted.
+"""The recipe file of a model folder, read by sections. It is not trusted.
 
-A recipe that is missing, damaged or of another version ends in one line for the user.
+A recipe that is missing, damaged or of another version is an error of one line.
 """
 
 from pathlib import Path
@@ -23,15 +23,15 @@ def read_sections(folder: Path) -> dict[str, Any]:
     try:
         sections = read_json(path)
     except FileNotFoundError:
-        advice = "Name the folder that calque train made, such as runs/NAME"
-        raise UsageError(f"{folder} is no model folder: it has no recipe.json. {advice}.") from None
+        advice = "Pass the folder that calque train created, such as runs/NAME"
+        raise UsageError(f"{folder} is not a model folder: it has no recipe.json. {advice}.") from None
     if not isinstance(sections, dict) or sections.get("format") != 1:
         raise UsageError(f"{path} is not of format 1, the only one that this version of calque reads")
     return sections
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says, in one line."""
+    """Return the message of an error in one line."""
     if isinstance(error, ValidationError):
         return reasons(error)[0]
     if isinstance(error, KeyError):

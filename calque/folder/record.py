@@ -1,4 +1,4 @@
-"""run.json, the record of a run: what was asked for, on which data and versions, how far it came, how it scored."""
+"""run.json, the record of a run: the request, data, versions, progress and scores."""
 
 import json
 import platform
@@ -31,7 +31,7 @@ class _Machine(BaseModel):
 
 
 class _Record(BaseModel):
-    """What a resume and the completion of a run read; the record holds more."""
+    """The fields that continuing and completing a run read; the record contains more."""
 
     status: Literal["running", "finished"]
     request: dict[str, Any]
@@ -51,7 +51,7 @@ _WAYS_OUT = "Restore it from a copy, start again with --fresh, or train in anoth
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return run.json, or None where no run was started."""
+    """Return run.json, or None if no run was started."""
     path = folder / "run.json"
     try:
         record = read_json(path)

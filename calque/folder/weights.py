@@ -1,6 +1,6 @@
-"""Weights as safetensors: nothing in the file can run, and the same tensors always give the same bytes.
+"""Weights as safetensors: the file contains no code, and the same tensors always give the same bytes.
 
-Reading never trusts the file: whatever is wrong with it ends in one line for the user.
+The file is not trusted: any problem with it is an error of one line.
 """
 
 import json
@@ -18,7 +18,7 @@ from calque.system.files import cannot_write, replacing, write_synced
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Replace `path` atomically; raise Diverged for a weight that is not finite, ResourceError when it cannot be."""
+    """Replace `path` atomically; raise Diverged for a weight that is not finite, ResourceError if writing fails."""
     write_parts(path, file_parts(tensors, metadata))
 
 
@@ -29,7 +29,7 @@ def file_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tu
 
 
 def write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
-    """Replace `path` atomically by the parts of a file; raise ResourceError when it cannot be."""
+    """Replace `path` atomically by the parts of a file; raise ResourceError if writing fails."""
     try:
         with replacing(path) as temporary:
             write_synced(temporary, *parts)
@@ -38,7 +38,7 @@ def write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of `path` on the CPU; raise UsageError when it is missing, damaged or something else."""
+    """Return the tensors of `path` on the CPU; raise UsageError if it is missing, damaged or of another format."""
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file of weights.")
     try:
@@ -49,7 +49,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """The shape and the size in bytes of a tensor, as the header of its file gives them."""
+    """The shape and the size in bytes of a tensor, from the header of its file."""
 
     shape: tuple[int, ...]
     num_bytes: int
@@ -58,7 +58,7 @@ class TensorHeader:
 def read_headers(path: Path) -> dict[str, TensorHeader]:
     """Return the header of each tensor of a model's weights without reading the tensors.
 
-    Raises UsageError where the file is missing or damaged, or where a tensor is not of 32-bit floats.
+    Raises UsageError if the file is missing or damaged, or if a tensor is not of 32-bit floats.
     """
     if not path.is_file():
         raise UsageError(f"{path} does not exist, or is not a regular file.")
@@ -79,17 +79,19 @@ def read_headers(path: Path) -> dict[str, TensorHeader]:
 
 
 def require_finite_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise UsageError naming the first tensor of the file `path` that holds a NaN or an infinity."""
+    """Raise UsageError naming the first tensor of the file `path` that contains a NaN or an infinity."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise UsageError(f"{path}: {name[:100]} holds a NaN or an infinity. Copy the folder again, or train anew")
+            raise UsageError(
+                f"{path}: {name[:100]} contains a NaN or an infinity. Copy the folder again, or train again"
+            )
 
 
 def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Raise Diverged naming the first tensor that holds a NaN or an infinity."""
+    """Raise Diverged naming the first tensor that contains a NaN or an infinity."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise Diverged(f'The {what} "{name}" holds a NaN or an infinity; nothing was saved.')
+            raise Diverged(f'The {what} "{name}" contains a NaN or an infinity; nothing was saved.')
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:
@@ -100,7 +102,7 @@ def _damaged(path: Path, error: Exception) -> UsageError:
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Return the tensors in safetensors form; views and tensors that share memory are written out in full.
 
-    Not `save_file`: it writes through a temporary of its own that only the owner may read.
+    `save_file` is not used: it writes a temporary file that only its owner may read.
     """
     seen: set[int] = set()
     unique: dict[str, Tensor] = {}

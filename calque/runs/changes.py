@@ -1,4 +1,4 @@
-"""What may change between two starts of one run, and what follows from the change."""
+"""The settings that may change when a run continues, and the consequence of each change."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ from calque.training.config import TrainConfig
 
 # The settings that end a run.
 LIMITS = ("train.max_updates", "train.max_epochs", "train.time")
-# The limits that are lifted when they are no longer given; epochs, a default that follows from the data, stay.
+# The limits that are lifted when they are no longer given; epochs stay, since their default depends on the data.
 NO_LIMIT: dict[str, Any] = {"train.max_updates": 0, "train.time": ""}
-# Settings that may change between two starts of one run, and what follows.
+# Settings that may change when a run continues, and the consequence that is printed.
 MAY_CHANGE = {
-    # The schedules know updates, not minutes: a limit of time ends a run wherever its rate is.
+    # The schedules count updates, not minutes: a time limit ends a run at any learning rate.
     "train.time": "the learning rate does not change with it",
     **dict.fromkeys(
         ("train.max_updates", "train.max_epochs"),
@@ -30,7 +30,7 @@ MAY_CHANGE = {
 def changes(before: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """Return the settings asked for now that differ from before and may change.
 
-    A limit that is no longer given is lifted; anything else that is not given stays what it was.
+    A limit that is no longer given is lifted; every other setting that is not given keeps its value.
     """
     lifted = {key: value for key, value in NO_LIMIT.items() if key in before and key not in asked}
     return {key: value for key, value in asked.items() if key in MAY_CHANGE and before.get(key) != value} | lifted
@@ -52,6 +52,6 @@ def require_same(folder: Path, asked: dict[str, Any], digests: Mapping[str, str]
 
 
 def limits_of(train: TrainConfig) -> str:
-    """Return the limits that may have ended a run, by the names that a user raises them with."""
+    """Return the limits that may have ended a run, by the names of their options or fields."""
     limits = {"--time": train.time, "train.max_updates": train.max_updates, "train.max_epochs": train.max_epochs}
     return ", ".join(f"{name} {limit}" for name, limit in limits.items() if limit)

@@ -29,7 +29,7 @@ SHOWN_SETTINGS = (
 def score_examples(
     predictor: Predictor, examples: Sequence[Example], metrics: Sequence[Metric], batch_size: int = 0
 ) -> tuple[list[Score], list[str]]:
-    """Answer the sources and score the answers, with 95 % intervals; return the answers too."""
+    """Answer the sources, score the answers with 95 % intervals, and return scores and answers."""
     with lines_named(examples):
         outputs = predictor.best([example.source for example in examples], batch_size)
     references = [example.targets for example in examples]
@@ -51,7 +51,7 @@ def complete(
     shown: Sequence[Mapping[str, str]],
     seconds: float,
 ) -> None:
-    """Write report.html, README.md and manifest.json; `scores` by the name of the data they were taken on."""
+    """Write report.html, README.md and manifest.json; `scores` are by the name of their data set."""
     record = read_record(folder) or {}
     facts = _card(folder, recipe, predictor, record, scores, seconds)
     lines = {f"{score.name} on {data}": _score_text(score) for data, found in scores.items() for score in found}

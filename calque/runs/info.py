@@ -1,4 +1,4 @@
-"""What a model folder holds, as plain values: the work behind `calque info`."""
+"""The facts of a model folder as plain values: the work of `calque info`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,6 @@
-"""What a run's folder must hold before its training continues: absence of a file never means a new run.
+"""Checks of a run's folder before its training continues: a missing file never means a new run.
 
-Whatever was deleted, damaged or interrupted, the same command completes the run or refuses; no model is overwritten.
+After any deletion, damage or interruption the same command completes the run or refuses; no model is overwritten.
 """
 
 import copy
@@ -18,7 +18,7 @@ from calque.folder.record import read_record
 from calque.recipe.layers import flatten
 from calque.system.files import remove_temporaries, sha256_of, sync_folder, write_atomic
 
-# What training wrote, removed by --fresh; other files of the folder stay.
+# Files that training writes. --fresh removes them and keeps all other files of the folder.
 FOLDERS = {
     "checkpoints": re.compile(r"step-.*|best\.json|\.best\.json\.tmp-\d+"),
     "data": re.compile(r"[0-9a-f]{32}(\.tmp-\d+)?"),
@@ -28,16 +28,16 @@ FILES = (
     "latest", "metrics.jsonl", "timing.jsonl", "report.html", "README.md", "manifest.json", WEIGHTS, "recipe.json",
     "run.json",
 )  # fmt: skip
-# What a finished run holds beside its model.
+# The files of a finished run in addition to its model.
 COMPLETION = ("report.html", "README.md", "manifest.json")
 STARTING = "clearing"
 
 
 @contextmanager
 def starting(folder: Path) -> Iterator[None]:
-    """Remove what an earlier run wrote in the folder; the block then writes what a new run starts from.
+    """Remove the files of an earlier run from the folder; the block then writes those that a new run starts from.
 
-    A mark comes first and goes last: if anything in between is interrupted, the next command starts again.
+    A marker file is written first and removed last: if this is interrupted in between, the next command starts again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clear(folder)
@@ -47,7 +47,7 @@ def starting(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Mark the folder as one in which a run starts, and remove what a run wrote there, and nothing else."""
+    """Mark the folder as one in which a run starts, and remove the files that a run wrote there, but no others."""
     write_atomic(folder / STARTING, "")
     for name, pattern in FOLDERS.items():
         for path in (folder / name).glob("*"):
@@ -72,9 +72,9 @@ def is_starting(folder: Path) -> bool:
 
 
 def record_to_continue(folder: Path, is_fresh: bool) -> dict[str, Any] | None:
-    """Return the record of the run that the command continues; None where a run starts, which nothing forbids then.
+    """Return the record of the run that the command continues, or None if a new run may start.
 
-    Raises UsageError where neither is possible.
+    Raises UsageError if neither is possible.
     """
     for name in FILES:
         # Checked before any is opened: opening a FIFO would wait forever.
@@ -90,7 +90,7 @@ def record_to_continue(folder: Path, is_fresh: bool) -> dict[str, Any] | None:
 
 
 def require_startable(folder: Path, is_fresh: bool) -> None:
-    """Refuse to start a run where a model, or files that calque did not write, would be replaced."""
+    """Raise UsageError if a new run would replace a model, or files that calque did not write."""
     has_model = (folder / WEIGHTS).exists() or any((folder / "checkpoints").glob("step-*"))
     replaced = [name for name in (*FILES, "text") if (folder / name).exists()]
     if is_starting(folder) or not (has_model or replaced):
@@ -119,7 +119,7 @@ def _is_from_calque(folder: Path) -> bool:
 
 
 def require_checkpoint(folder: Path, record: Mapping[str, Any]) -> None:
-    """Refuse to continue a run whose checkpoints were deleted: it would start at the first update and lose its model.
+    """Raise UsageError if the checkpoints of a run were deleted: it would start at update 1 and replace its model.
 
     A run that was interrupted before its first checkpoint starts again, with the same result.
     """
@@ -135,7 +135,7 @@ def require_checkpoint(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def stored_recipe(folder: Path, record: Mapping[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
-    """Return the recipe of the record; UsageError where recipe.json was edited. A missing recipe.json is noted."""
+    """Return the recipe of the record; raise UsageError if recipe.json was edited, and note a missing recipe.json."""
     recipe: dict[str, Any] = copy.deepcopy(record["recipe"])
     path = folder / "recipe.json"
     try:
@@ -165,12 +165,12 @@ def text_hashes(folder: Path) -> dict[str, str]:
 
 
 def check_text(folder: Path, record: Mapping[str, Any]) -> None:
-    """Raise UsageError where a tokenizer is missing or is not the one that the run started with."""
+    """Raise UsageError if a tokenizer is missing or is not the one that the run started with."""
     for name, digest in record.get("text", {}).items():
         path = folder / "text" / name
         if not path.is_file() or sha256_of(path) != digest:
             problem = "is not the file that this run wrote" if path.exists() else "is missing"
-            raise UsageError(f"{path} {problem}; the model knows only its tokens.\n{_ways_out(folder)}")
+            raise UsageError(f"{path} {problem}; the model can only read its own tokens.\n{_ways_out(folder)}")
 
 
 def is_complete(folder: Path) -> bool:
@@ -179,7 +179,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def check_recorded(folder: Path, key: str, name: str) -> None:
-    """Raise UsageError where a file of a finished run is not the one whose SHA-256 its record has under `key`."""
+    """Raise UsageError if the SHA-256 of a file of a finished run is not the one in its record under `key`."""
     record = read_record(folder) or {}
     path = folder / name
     if not path.is_file() or record.get(key, sha256_of(path)) != sha256_of(path):

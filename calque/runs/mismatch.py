@@ -1,4 +1,4 @@
-"""Notice that a model is scored on data of another language, script or task, where the score alone would mislead."""
+"""Detect that a model is scored on data of another language, script or task, where the score would be misleading."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from calque.text.pair import TextPair
 from calque.text.scripts import UNKNOWN_SCRIPT, count_characters, dominant_script
 from calque.text.tokenizers.tokenizer import Tokenizer
 
-# Enough texts to tell a script.
+# Enough texts to determine a script.
 _LOOKED_AT = 2_000
-# Names and rare characters of a fitting set stay far below.
+# The share of unknown names and rare characters in suitable data is far below this.
 _MOST_UNKNOWN = 0.3
 # Tokenizers whose labels are not characters of the text.
 _WITHOUT_ALPHABET = ("byte", "imported_byte_pair")
 
 
 def mismatches(text: TextPair, target_script: str, examples: Sequence[Example], scores: Sequence[Score]) -> list[str]:
-    """Return what makes it likely that the data are not what the model was trained for; empty if nothing does.
+    """Return the signs that the data differ from the training data in kind; empty if there are none.
 
     `text` is the text side of the model and `target_script` the script of the targets that it was trained on, empty
-    where unknown.
+    if unknown.
     """
     found = []
     looked_at = examples[:_LOOKED_AT]

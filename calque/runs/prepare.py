@@ -1,5 +1,5 @@
 """Before the first update: from files to facts, a whole recipe, tokenizers and a token store, or back to those of a
-run that is to go on.
+run that continues.
 """
 
 import json
@@ -49,7 +49,7 @@ SAMPLE_LINES = 5_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run starts from; `sets` are the data sets by role, `is_finished` what run.json says."""
+    """Everything that a run starts from: `sets` are the data sets by role, `is_finished` is the status in run.json."""
 
     recipe: Recipe
     text: TextPair
@@ -61,7 +61,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a new run starts from: `pairs` are the numbers of pairs by their use."""
+    """Everything that a new run starts from: `pairs` are the numbers of pairs by their use."""
 
     recipe: Recipe
     text: TextPair
@@ -71,7 +71,7 @@ class Settled:
 
 
 def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
-    """Start a run, or read how it was started; raises UsageError where a run in the folder was of something else."""
+    """Start a run, or read how it was started; raise UsageError if the folder contains a different run."""
     for notice in request.notices:
         display.note(notice)
     sets = open_sets(request)
@@ -85,13 +85,13 @@ def prepare(request: Request, fresh: bool, display: Display) -> Prepared:
     else:
         recipe, text, dev = _go_on(request, sets, digests, record, identity, display)
     store = open_store(request.out, recipe, text, sets, digests, identity, display)
-    # Asked anew: a raised limit has made a finished run a running one.
+    # Read again: a raised limit may have changed the status from finished to running.
     is_finished = (read_record(request.out) or {}).get("status") == "finished"
     return Prepared(recipe, text, store, dev, sets, is_finished)
 
 
 def plan(request: Request, fresh: bool, display: Display) -> Recipe:
-    """Return the recipe that a run would have, and print its reasons; raises what the run would, writes nothing."""
+    """Return the recipe that a run would have, print its reasons, make the checks of the run, and write nothing."""
     for notice in request.notices:
         display.note(notice)
     sets = open_sets(request)
@@ -116,7 +116,7 @@ def open_sets(request: Request) -> dict[str, Dataset]:
 
 
 def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
-    """Return how texts are compared: as the run began, or in the Unicode form that its model will read."""
+    """Return how texts are compared: as at the start of the run, or in the Unicode form that its model will read."""
     if record is not None:
         # Records of calque 0.1.0 have no such entry.
         return Identity(record.get("identity", "raw"))
@@ -125,7 +125,7 @@ def _identity(request: Request, record: dict[str, Any] | None) -> Identity:
 
 
 def _settle(request: Request, sets: dict[str, Dataset], identity: Identity, display: Display) -> Settled:
-    """Decide everything that a new run starts from, and refuse what it would fail on; writes nothing."""
+    """Decide everything that a new run starts from, raise every error that it would meet, and write nothing."""
     split = "validation" not in sets
     most = int(request.settings.get("train", {}).get("validation_sentences", Recipe().train.validation_sentences))
     facts = survey(sets["training"], split, most, identity)
@@ -137,7 +137,7 @@ def _settle(request: Request, sets: dict[str, Dataset], identity: Identity, disp
             display.note(f"{role} data: {notice}")
     machine = probe()
     recipe = _recipe(request, facts, machine, display)
-    # What cannot be used is told before hours of work, not after.
+    # A file of vectors that cannot be used is reported before hours of work, not after.
     open_vectors(recipe.text, recipe.model)
     text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
@@ -153,7 +153,7 @@ def _begin(
 ) -> tuple[Recipe, TextPair, list[Example]]:
     settled = _settle(request, sets, identity, display)
     recipe, text = settled.recipe, settled.text
-    # Nothing of an earlier run is removed before all that may refuse the new one has passed.
+    # The earlier run is removed only after all checks of the new one have passed.
     with starting(request.out):
         text.save(request.out / "text")
         write_recipe(request.out, recipe)
@@ -195,13 +195,13 @@ def _go_on(
     for key, value in changed.items():
         display.note(f"{key} is now {value!r}; {MAY_CHANGE[key]}")
         saved.setdefault("train", {})[key.removeprefix("train.")] = value
-    # What trains no further does not make a finished run a running one.
+    # A finished run whose limits do not change stays finished.
     state = {"status": "running"} if changed.keys() & set(LIMITS) else {}
     kept = {key: before[key] for key in before.keys() - changed.keys()}
     recipe = validate(saved)
     check_rules(recipe)
     values = {"recipe": recipe.model_dump(mode="json"), "recipe_before": record["recipe"]}
-    # The record first: it knows both recipes, whichever of them a kill leaves in recipe.json.
+    # The record is written first: it contains both recipes, and a kill leaves one of the two in recipe.json.
     write_record(request.out, state | {"request": kept | asked, "threads": recipe.train.threads} | values)
     write_recipe(request.out, recipe)
     text, most = TextPair.load(request.out / "text"), recipe.train.validation_sentences
@@ -254,7 +254,7 @@ def _inputs(recipe: Recipe, dataset: Dataset, display: Display) -> Inputs:
 
 
 def _refuse_bad_test(sets: dict[str, Dataset]) -> None:
-    """Raise before training what scoring the test data would raise after it."""
+    """Raise before training the errors that scoring the test data would raise after it."""
     if "test" in sets:
         development_sample(sets["test"], 1)
 
@@ -267,17 +267,17 @@ def _use_threads(text: TextPair, threads: int) -> None:
 
 
 def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, name: str, settings: Layer, display: Display) -> Recipe:
-    """Set the limits that depend on how many tokens the tokenizers make of the text."""
+    """Set the limits that depend on the number of tokens in the texts."""
     source = sorted(map(len, text.encode_source(facts.source.sample[:SAMPLE_LINES])))
     target = sorted(map(len, text.encode_target(facts.target.sample[:SAMPLE_LINES])))
     layer: Layer = recipe.model_dump()
     if not recipe.data.max_length:
         usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
         layer["data"]["max_length"] = default_max_length(recipe.model, math.ceil(2 * usual / 8) * 8)
-        display.note(f"at most {layer['data']['max_length']} tokens a side: 99.9 % have up to {usual}")
+        display.note(f"at most {layer['data']['max_length']} tokens per side: 99.9 % of the texts have up to {usual}")
     fitted = validate(layer)
     if len(source) == facts.num_pairs and max(source[0], target[0]) >= fitted.data.max_length:
-        # A dry run, which encodes no more than this sample, refuses what the token store would.
+        # A dry run encodes only this sample, and must refuse the data that the token store would refuse.
         raise none_fits(name, fitted)
     if "max_length_ratio" not in settings.get("search", {}):
         ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source))))
@@ -290,7 +290,7 @@ def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, disp
     display.note(f"{facts.num_pairs:,} pairs to train on, {num_dev:,} to validate on")
     if split:
         display.note(
-            f"held out: {facts.num_held_out:,} pairs, a tenth by hash of the source; --valid FILE names others"
+            f"{facts.num_held_out:,} pairs are held out, a tenth by hash of the source; --valid FILE gives other pairs"
         )
     if facts.num_blank:
         display.note(f"{facts.num_blank:,} pairs have an empty side and are left out")

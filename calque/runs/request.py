@@ -1,4 +1,4 @@
-"""What the user asked for: data files, names, and the settings of every layer as one tree."""
+"""The user's request: data files, names, and the settings of all layers as one tree."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: files, names, settings of every layer, the folder of the run, notices to print.
+    """The user's request: files, names, settings of all layers, the folder of the run, notices to print.
 
     `in_memory` are the files of validation and test data that a caller holds in memory, by `valid` and `test`; they are
     removed after the call, so the settings do not name them.
@@ -59,7 +59,7 @@ class Request:
 
 
 class Named:
-    """The names by which a run is chosen; `languages` is like en-zh, None guesses them from the file's name."""
+    """Names of model, size and task; `languages` is like en-zh, None guesses them from the file's name."""
 
     def __init__(self, model: str, size: str, task: str | Path, languages: str | None) -> None:
         for name, value in (("model", model), ("size", size)):
@@ -110,17 +110,17 @@ def make_request(
     if origin and origin.resolve() == folder.resolve():
         raise UsageError(f"the run would replace {origin}, the model to start from: name another folder with --out")
     if origin and (choice.model, choice.size) != ("auto", "auto"):
-        raise UsageError("--model and --size have no place beside --from: the parts are those of the model")
+        raise UsageError("--model and --size cannot be combined with --from: the architecture is that of the model")
     return Request(tuple(data), folder, choice, layer, tuple(dict.fromkeys(notices + more)), replaced)
 
 
 def describe(request: Request) -> dict[str, Any]:
-    """Return what was asked for as flat keys, to be compared when the same command comes again."""
+    """Return the request as flat keys, to be compared with the next command for the same folder."""
     task = request.choice.task
     name = f"{task.name} of {task.file}, SHA-256 {task.sha256}" if task.file else task.name
     named: Layer = {"model": request.choice.model, "size": request.choice.size, "task": name}
     languages = "-".join(request.choice.languages)
-    # The files of pairs are compared by what they hold, not by where they lie.
+    # Data files are compared by content, not by path.
     settings = {key: value for key, value in flatten(request.settings).items() if key not in DATA_PATHS}
     return json.loads(json.dumps({**named, "languages": languages, **settings}))  # type: ignore[no-any-return]
 

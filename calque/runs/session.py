@@ -1,4 +1,4 @@
-"""Train, or go on training, in a run's folder: from a request to a finished folder."""
+"""Start or continue a training run: from a request to a finished folder."""
 
 from pathlib import Path
 
@@ -35,13 +35,13 @@ from calque.training.validation import development
 
 
 def run_training(request: Request, fresh: bool, display: Display, verbose: bool = False) -> Outcome | None:
-    """Train, or go on training, in the run's folder; None where it was finished before.
+    """Start or continue training in the run's folder; return None if the run was already finished.
 
-    `verbose` tells every field of the recipe, not only those that were chosen.
+    `verbose` prints every field of the recipe, not only those that were chosen.
     """
     limit_kernel_cache()
     for path in request.data:
-        # Before the lock makes the folder: a misspelt name must not leave one behind.
+        # Before the lock creates the folder: a misspelt file name must not leave a folder behind.
         if path != "-" and not Path(path).exists():
             open_lines(path)
     with RunLock(request.out), Interruption() as interruption:
@@ -64,7 +64,7 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
 
 
 def _finished(folder: Path, prepared: Prepared, display: Display) -> None:
-    """Check the model of a run that has ended, and write again what is missing beside it."""
+    """Check the model of a run that has ended, and write its report, card and manifest again if they are missing."""
     check_recorded(folder, "weights", WEIGHTS)
     if is_complete(folder):
         check_weights(folder)
@@ -107,16 +107,16 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
 
 
 def _start(recipe: Recipe, prepared: Prepared, run: Run, display: Display) -> None:
-    """Put in place what a fresh model takes from elsewhere."""
+    """Copy weights from another model, and word vectors, into a new model."""
     if recipe.train.start_from:
         start_from_model(Path(recipe.train.start_from), run.model, display.note)
     start_from_vectors(prepared.text, recipe.text, recipe.model, run.model, display.note)
 
 
 def _complete(folder: Path, prepared: Prepared, display: Display) -> None:
-    """Score the best weights with the whole search, on the device where they were trained, and write what stays.
+    """Score the best weights with the search of the recipe, and write report, card and manifest.
 
-    The status "finished" is written last: whatever is interrupted here, the same command completes.
+    The status "finished" is written last, so that the same command completes an interrupted run.
     """
     recipe = prepared.recipe
     predictor = load(folder, device=recipe.train.device)

@@ -1,4 +1,4 @@
-"""The token store of a run's training pairs: found again by a key of all that it depends on, or built."""
+"""The token store of a run's training pairs, found by a key of everything that it depends on, or built."""
 
 import hashlib
 import itertools
@@ -56,7 +56,7 @@ def open_store(
 
 
 def none_fits(name: str, recipe: Recipe) -> DataError:
-    """Return the error for data of which every pair is too long."""
+    """Return the error for data in which every pair is too long."""
     most = recipe.data.max_length
     fields = ["data.max_length", *(field for limit, field in position_limits(recipe.model) if limit <= most)]
     return DataError(
