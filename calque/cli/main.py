@@ -9,7 +9,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from calque import __version__
 from calque.cli import options as given
 from calque.cli.early import require_files, require_folder
 from calque.cli.endings import discard_output, fault, is_full, leave, open_closed_streams, report_error
@@ -34,17 +33,9 @@ app = typer.Typer(
 CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def _version(shown: bool) -> None:
-    if shown:
-        typer.echo(f"calque {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: given.Version = False,
     debug: given.Debug = False,
 ) -> None:
     os.environ["CALQUE_DEBUG"] = "1" if debug else os.environ.get("CALQUE_DEBUG", "")

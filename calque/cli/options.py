@@ -5,8 +5,19 @@ from typing import Annotated
 
 import typer
 
+from calque import __version__
 from calque.tasks.table import TASKS
 
+
+def _print_version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"calque {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Data = Annotated[list[str], typer.Argument(help="A file of pairs, or a source and a target file; - is a pipe.")]

@@ -26,7 +26,7 @@ EXTRA_BYTES, EXTRA_TENSORS = 64 * 2**20, 1_000
 
 
 def open_model(folder: Path, config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> Seq2Seq:
-    """Return the model of a folder on the CPU; raise UsageError for weights that are missing, damaged or of another one.
+    """Return the model of a folder on the CPU; UsageError for weights that are missing, damaged or of another model.
 
     Builds within the memory that the header of the weights justifies; see `Budget`.
     """
