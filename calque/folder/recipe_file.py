@@ -24,7 +24,7 @@ def read_sections(folder: Path) -> dict[str, Any]:
         sections = read_json(path)
     except FileNotFoundError:
         advice = "Pass the folder that calque train created, such as runs/NAME"
-        raise UsageError(f"{folder} is not a model folder: it has no recipe.json. {advice}.") from None
+        raise UsageError(f"{folder} is no model folder: it has no recipe.json. {advice}.") from None
     if not isinstance(sections, dict) or sections.get("format") != 1:
         raise UsageError(f"{path} is not of format 1, the only one that this version of calque reads")
     return sections
