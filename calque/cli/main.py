@@ -174,6 +174,7 @@ def evaluate(
     data: given.Data,
     metric: given.MetricNames = None,
     tokenize: given.TokenizeName = "",
+    task: given.OwnTask = None,
     beam: given.Beam = None,
     others: given.With = None,
     space: given.EnsembleSpace = Space.prob,
@@ -194,7 +195,7 @@ def evaluate(
     say_place(predictor)
     if engine is not EngineName.auto:
         typer.echo(predictor.engine_said, err=True)
-    found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model), warn=_warn)
+    found = api.evaluate(predictor, data, metric or (), tokenize, columns=own_columns(model), task=task, warn=_warn)
     if as_json:
         named = {"model": model} | ({"with": others} if others else {})
         typer.echo(json.dumps(named | {"data": data, "scores": [score.as_dict() for score in found]}))

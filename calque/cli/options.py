@@ -83,6 +83,9 @@ SizeName = Annotated[str, typer.Option(help="Size of the model: auto, tiny, smal
 StartFrom = Annotated[str | None, typer.Option("--from", help="A model folder to continue from with other data.")]
 Time = Annotated[str | None, typer.Option(help="Stop after this training time, such as 90s, 20m or 1.5h.")]
 TaskName = Annotated[str, typer.Option(help=f"{', '.join(TASKS)}, or FILE.py with a task of your own.")]
+OwnTask = Annotated[
+    str | None, typer.Option("--task", help="FILE.py with the task of your own that the model was trained for.")
+]
 Languages = Annotated[
     str | None, typer.Option(help="Source and target language, such as en-zh; default: from the file name.")
 ]

@@ -75,7 +75,7 @@ def task_of(config: TaskConfig, given: Task | None = None) -> Task:
     own = config.own
     if own is None:
         if given is not None and given.name != config.kind:
-            raise UsageError(f"the model was trained for {config.kind}, and task is {given.name}: leave task out")
+            raise UsageError(f"the model was trained for {config.kind}, and not for {given.name}: leave the task out")
         return TASKS[config.kind]
     if given is not None and given.sha256 == own.sha256:
         return given
@@ -87,7 +87,7 @@ def task_of(config: TaskConfig, given: Task | None = None) -> Task:
     if not own.reads_pairs:
         raise UsageError(
             f"the data of this model are read by code of {own.file} (SHA-256 {own.sha256[:12]}), which is not in the"
-            f' model folder. Pass the file: calque.evaluate(model, data, task="{own.file}")'
+            f' model folder. Pass the file with --task {own.file}, in Python task="{own.file}"'
         )
     return Task(config.kind, config.metrics, labels=own.labels)
 

@@ -117,11 +117,21 @@ def test_a_task_in_a_file_trains_and_answers_without_the_file(tmp_path: Path, co
     assert isinstance(model("one two"), str)
     with pytest.raises(UsageError, match=r'task="definitions.py"'):
         api.evaluate(model, data)
+    refused: Finished = command("eval", run, data)
+    assert (refused.code, refused.out) == (2, "")
+    assert "--task definitions.py" in refused.err
     write_task(task)
+    scored: Finished = command("eval", run, data, "--task", task, "--json")
+    assert scored.code == 0, scored.err
+    assert json.loads(scored.out)["scores"] == [score.as_dict() for score in by_file]
+    together: Finished = command("eval", run, data, "--task", task, "--with", run, "--metric", "exact")
+    assert (together.code, together.out.split()[0]) == (0, "exact"), together.err
     assert api.evaluate(model, data, task=str(task)) == by_file
     write_task(task, DEFINITIONS + "# another\n")
     with pytest.raises(UsageError, match="as it was in training"):
         api.evaluate(model, data, task=task)
+    changed: Finished = command("eval", run, data, "--task", task)
+    assert (changed.code, "as it was in training" in changed.err) == (2, True), changed.err
     again = command(*train_command(data, run, BRIEF), "--task", task)
     assert again.code == 2
     assert "task" in again.err
@@ -176,3 +186,25 @@ def test_a_recorded_task_needs_its_measures() -> None:
     with pytest.raises(ValueError, match="no task 'own'"):
         TaskConfig(kind="own")
     assert [recorded(task) for task in TASKS.values()] == [{"kind": name} for name in TASKS]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ("translation", 0, ""),
+        ("transduction", 2, "trained for translation"),
+        ("translatoin", 2, 'Did you mean "translation"?'),
+        ("no-such.py", 2, "no-such.py: No such file"),
+        ("own.py", 2, "trained for translation"),
+    ],
+)
+def test_eval_refuses_a_task_that_the_model_was_not_trained_for(
+    given: str, code: int, message: str, toy_model: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Take the task of the model by its name, and refuse any other, a file and a misspelt name."""
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "own.py", "from calque.tasks.task import Task\nTASK = Task('own', ('bleu',))")
+    done: Finished = command("eval", toy_model, write_pairs(tmp_path / "x.tsv", 4), "--task", given)
+    assert done.code == code, done.err
+    assert message in done.err
+    assert len(done.err.splitlines()) <= 6
