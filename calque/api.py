@@ -50,7 +50,7 @@ def train(
     quiet: bool = False,
     verbose: bool = False,
 ) -> Predictor:
-    """Train a model and return the best one; the same call again continues.
+    """Train a model and return the best one; the same call again resumes.
 
     `data`: a file of pairs, a source and a target file, a list of pairs (source, target), or a DataFrame. `valid` and
     `test` take the same. `out` is the folder of the run; by default runs/<file name>, or runs/pairs for data in memory.
@@ -77,7 +77,7 @@ def train(
         with display_for(sys.stderr, quiet) as display:
             outcome = run_training(request, fresh, display, verbose)
     if outcome is not None and outcome.signal == signal.SIGINT:
-        raise KeyboardInterrupt(f"saved in {request.out}; the same call continues")
+        raise KeyboardInterrupt(f"saved in {request.out}; the same call resumes")
     if outcome is not None and outcome.signal:
         raise SystemExit(128 + outcome.signal)
     return load(request.out)
@@ -95,9 +95,9 @@ def evaluate(
 ) -> list[Score]:
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
-    `data` has the forms of `train`. `tokenize` "none" is for text that is already tokenised; `columns` default to those
-    of the model folder. `task` is the file of a user's own task, where the model was trained for one.
-    `warn` is called with each sign that the data differ from the training data, such as another script.
+    `data` as `train` takes it. `tokenize` "none" is for text that is already tokenised; `columns` default to those
+    that a model folder names. `task` is the file of a user's own task, where the model was trained for one.
+    `warn` is called with each sign that the data are not what the model was trained for, such as another script.
     """
     if not isinstance(model, Predictor | str | Path | list | tuple):
         raise wrong_type("model", model, "a model folder, a list of them, or a Predictor")
@@ -126,10 +126,10 @@ def check(
     columns: Columns | Mapping[str, object] | None = None,
     valid: Data | None = None,
 ) -> CheckReport:
-    """Report the problems of a data set; `other` is a test set, which should share no source with it.
+    """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
 
-    `columns` name the columns of all sets, such as {"source": "body"}; `valid` is the file to validate on; without
-    it training holds out a tenth. The report's `is_refused` is whether training would refuse the data.
+    `columns` name the columns of all sets, such as {"source": "body"}; `valid` is the file to validate on, without
+    which training holds a tenth out. The report's `is_refused` is whether training would refuse the data.
     """
     columns = _columns(columns)
     with given_files(columns) as paths:

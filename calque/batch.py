@@ -1,4 +1,4 @@
-"""What crosses from data to model: padded token ids with their masks."""
+"""Batches: padded token ids and masks, the interface between data and models."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Source:
-    """B source sentences: `tokens` [B, S] int64, `mask` [B, S] bool, true where a token is.
+    """B source sentences: `tokens` [B, S] int64, `mask` [B, S] bool, false at padding.
 
-    For copying: `copy_ids` [B, S], the target id of each source token, V + i for the i-th form of that sentence that
-    the target vocabulary lacks, PAD where there is nothing to copy; `forms` [B, X] bool, true where a sentence has
-    such a form. For graphs: `edges` [B, E, 3], positions from and to and the kind of edge, 0 where there is none. For
-    several sources: `segment` [B, S], which of them a token belongs to.
+    For copying: `copy_ids` [B, S], the target id of each source token, V + i for the i-th form of the sentence that is
+    not in the target vocabulary, or PAD for nothing to copy; `forms` [B, X] bool, true for each such form. For graphs:
+    `edges` [B, E, 3], each with start, end and kind, where kind 0 is padding. For several sources: `segment` [B, S],
+    the number of each token's source.
     """
 
     tokens: Tensor
@@ -25,7 +25,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """B target sentences: `inputs` [B, T] from <s> on, `labels` [B, T] up to </s>, `mask` [B, T]."""
+    """B target sentences: `inputs` [B, T], from <s> on, `labels` [B, T], up to </s>, and `mask` [B, T]."""
 
     inputs: Tensor
     labels: Tensor

@@ -1,17 +1,22 @@
-"""Named architectures, a few lines each: a name and a size give the `model` section of a recipe."""
+"""Named architectures: functions from a size to the `model` section of a recipe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from calque.errors import UsageError, did_you_mean
 
-Section = dict[str, Any]
+Section: TypeAlias = dict[str, Any]
+"""A section of a recipe before validation; Any, because pydantic checks its values."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a model: recurrent width and layers, Transformer width, layers, heads and inner width."""
+    """The size of a model.
+
+    `recurrent`: width and layers; `transformer`: width, layers, heads and feed-forward units; `basic`: width of the
+    textbook network.
+    """
 
     recurrent: tuple[int, int]
     transformer: tuple[int, int, int, int]
@@ -19,7 +24,7 @@ class Size:
 
 
 SIZES = {
-    # The tiny Transformer is the one of Wu et al. 2021, the best published on 29,000 pairs of captions.
+    # The tiny Transformer is that of Wu et al. 2021, the best published model for 29,000 pairs of captions.
     "tiny": Size(recurrent=(384, 1), transformer=(128, 4, 4, 256), basic=128),
     "small": Size(recurrent=(512, 2), transformer=(256, 4, 4, 1024), basic=256),
     "base": Size(recurrent=(1024, 2), transformer=(512, 6, 8, 2048), basic=512),
@@ -27,7 +32,7 @@ SIZES = {
 
 
 def basic_lstm(size: Size) -> Section:
-    """Return the textbook network: one LSTM layer on each side, the final state as the bridge, no attention."""
+    """Return the textbook network: one LSTM layer on each side, the final state as bridge and no attention."""
     part = {"kind": "lstm", "layers": 1, "width": size.basic}
     encoder = {**part, "bidirectional": False}
     return {
@@ -38,7 +43,7 @@ def basic_lstm(size: Size) -> Section:
 
 
 def recurrent(kind: str) -> Callable[[Size], Section]:
-    """Return a bidirectional encoder and a decoder with Luong's general attention, of cell `kind`."""
+    """Return a bidirectional encoder and a decoder with Luong's general attention, both with cells of `kind`."""
 
     def section(size: Size) -> Section:
         width, layers = size.recurrent
@@ -58,7 +63,7 @@ def transformer(size: Size) -> Section:
 def fast(size: Size) -> Section:
     """Return a deep Transformer encoder with a decoder of two SSRU layers (Kim et al. 2019).
 
-    The encoder turns queries and keys (Su et al. 2021), which learns in fewer updates than sinusoids do.
+    The encoder has rotary positions (Su et al. 2021), which need fewer updates than sinusoids.
     """
     section = transformer(size)
     layers = section["encoder"]["layers"]
@@ -67,7 +72,7 @@ def fast(size: Size) -> Section:
 
 
 def hybrid(size: Size) -> Section:
-    """Return a Transformer encoder with a recurrent decoder, whose steps are cheap (Chen et al. 2018)."""
+    """Return a Transformer encoder with a recurrent decoder, whose steps are fast (Chen et al. 2018)."""
     encoder = transformer(size)["encoder"]
     layers = size.recurrent[1]
     decoder = {"kind": "lstm", "layers": layers, "width": encoder["width"], "attention": {"kind": "general"}}
@@ -104,5 +109,7 @@ def architecture(name: str, size: str) -> Section:
     """Return the `model` section of a named architecture."""
     for what, given, known in (("model", name, ARCHITECTURES), ("size", size, SIZES)):
         if given not in known:
-            raise UsageError(f"no {what} {given!r}; there are {', '.join(known)}.{did_you_mean(given, known)}")
+            raise UsageError(
+                f"there is no {what} {given!r}; use one of {', '.join(known)}.{did_you_mean(given, known)}"
+            )
     return ARCHITECTURES[name](SIZES[size])

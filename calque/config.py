@@ -1,6 +1,6 @@
-"""The base of every section of the recipe, the bounds that sections share, and what a wrong value is answered with.
+"""The base of all sections of the recipe, the bounds that sections share, and the error messages for wrong values.
 
-A section is frozen and strict. The docstring under each field is its help.
+The docstring under each field is its help.
 """
 
 import ast
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,11 @@ from calque.errors import did_you_mean
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# Bounds that many sections share. The upper ones lie far above every published model: memory refuses earlier.
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""A value that JSON can represent."""
+JsonObject: TypeAlias = "Mapping[str, Json]"
+
+# Bounds that many sections share. The upper bounds exceed every published model; memory is the limit before them.
 Layers = Annotated[int, Field(ge=1, le=512)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 WidthOrAuto = Annotated[int, Field(ge=0, le=65_536)]
@@ -33,11 +37,11 @@ NumHypotheses = Annotated[int, Field(ge=1, le=1_024)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
-# A sentence about an unknown key, given its path and the known keys of its section.
+# From the path of an unknown key and the known keys of its section to a sentence that suggests another key.
 Hint = Callable[[str, Sequence[str]], str]
 _MOST_SHOWN = 60
-# What must hold, by the type of pydantic's error; the names in braces are those of its context.
-_MUST_HOLD = {
+# Requirements by the type of pydantic's error; the names in braces are keys of the error's context.
+_REQUIREMENTS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
     "less_than_equal": "must be at most {le}",
@@ -65,16 +69,16 @@ _MUST_HOLD = {
 
 
 class Config(BaseModel):
-    """Base of every section: unknown keys and later changes are refused."""
+    """Base of all sections; unknown keys and later changes are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @cache
 def help_of(section: type[BaseModel]) -> dict[str, str]:
-    """Return the help of each field of a section.
+    """Return the help of each field of a section, each on one line.
 
-    It is read from the source on demand: to read all of it at import would delay every start.
+    Help is read from the source on demand, because reading it at import would delay every start.
     """
     found: dict[str, str] = {}
     for kind in reversed(section.__mro__):
@@ -84,12 +88,12 @@ def help_of(section: type[BaseModel]) -> dict[str, str]:
         assert isinstance(definition, ast.ClassDef)
         for field, text in pairwise(definition.body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return found
 
 
-def members(annotation: Any, kind: Any = None) -> Iterator[type[BaseModel]]:  # Any: what a field may be annotated with
-    """Yield the section classes in the annotation of a field; with `kind`, only the members of that kind."""
+def members(annotation: object, kind: object = None) -> Iterator[type[BaseModel]]:
+    """Yield the section classes in the annotation of a field; with `kind`, only the classes of that kind."""
     origin = get_origin(annotation)
     if origin in (Annotated, tuple):
         yield from members(get_args(annotation)[0], kind)
@@ -101,7 +105,7 @@ def members(annotation: Any, kind: Any = None) -> Iterator[type[BaseModel]]:  # 
 
 
 def kinds_of(section: type[BaseModel]) -> tuple[str, ...]:
-    """Return the kinds that a member of a union stands for; none for a section without the field `kind`."""
+    """Return the kinds of a section class; an empty tuple for a section without the field `kind`."""
     field = section.model_fields.get("kind")
     return get_args(field.annotation) if field else ()
 
@@ -113,10 +117,10 @@ def _is_of(section: type[BaseModel], kind: object) -> bool:
 def reasons(
     error: ValidationError, section: type[BaseModel] | None = None, values: object = None, hint: Hint | None = None
 ) -> list[str]:
-    """Return one line for each mistake in the values of a section: the path, what must hold, and what was given.
+    """Return one line for each mistake in the values of a section: the path, the requirement and the value.
 
-    Without `section` and `values`, unknown keys are named without a suggestion. `hint` returns a sentence about an
-    unknown key, given its path and the known keys.
+    Without `section` and `values`, there are no suggestions for unknown keys. `hint` returns a sentence about an
+    unknown key from its path and the known keys.
     """
     return [_reason(mistake, section, values, hint or _nearest) for mistake in error.errors(include_url=False)]
 
@@ -132,7 +136,7 @@ def _reason(mistake: "ErrorDetails", section: type[BaseModel] | None, values: ob
     for number, part in enumerate(mistake["loc"]):
         is_missing = mistake["type"] == "missing" and number == len(mistake["loc"]) - 1
         if isinstance(place, Mapping) and part not in place and not is_missing:
-            continue  # the kind of a union, which pydantic adds to the location
+            continue  # pydantic adds the kind of a union to the location
         if mistake["type"] == "extra_forbidden" and number == len(mistake["loc"]) - 1:
             return f"{'.'.join([*keys, str(part)])}: {_unknown(str(part), keys, own, union, kind, hint)}"
         keys.append(str(part))
@@ -149,7 +153,7 @@ def _reason(mistake: "ErrorDetails", section: type[BaseModel] | None, values: ob
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{path}.kind: {_wrong_kind(kind, union)}"
     shown = "" if isinstance(mistake["input"], Mapping | BaseModel) else f" (it is {short(mistake['input'])})"
-    return (f"{path}: " if path else "") + _must_hold(mistake) + shown
+    return (f"{path}: " if path else "") + _requirement(mistake) + shown
 
 
 def _unknown(
@@ -176,17 +180,17 @@ def _wrong_kind(kind: object, union: Sequence[type[BaseModel]]) -> str:
     return f"no kind {short(kind)}; there are {', '.join(known)}.{did_you_mean(str(kind), known)}"
 
 
-def _must_hold(mistake: "ErrorDetails") -> str:
-    if mistake["type"] in _MUST_HOLD:
-        return _MUST_HOLD[mistake["type"]].format(**mistake.get("ctx", {}))
+def _requirement(mistake: "ErrorDetails") -> str:
+    if mistake["type"] in _REQUIREMENTS:
+        return _REQUIREMENTS[mistake["type"]].format(**mistake.get("ctx", {}))
     text = mistake["msg"].removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
 
 
 def short(value: object) -> str:
-    """Return a value as Python writes it, cut where it is long."""
+    """Return the `repr` of a value, shortened if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
+    except ValueError:  # an integer with more digits than Python prints
         return "a very large number"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

@@ -1,6 +1,6 @@
-"""The special token ids: the same in every vocabulary, and defined nowhere else.
+"""The ids of special tokens, which are the same in every vocabulary.
 
-Text that a user writes never becomes one of them, whatever it looks like; only the model and the loader set them.
+Text of a user is never encoded to one of them, even if it looks like `</s>`; only calque's own code inserts them.
 """
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3

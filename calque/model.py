@@ -1,11 +1,10 @@
-"""The model: an encoder, a decoder and a head, built from the recipe's section; a Scorer for search.
+"""The model: an encoder, a decoder and a head, built from a section of the recipe. It is a Scorer for search.
 
-An objective of training calls `forward`, or `losses` where the likelihood is all it needs; search calls `start` and
-`step`.
+An objective calls `forward`, or `losses` if it needs only the likelihood; search calls `start` and `step`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from calque.nn.parts import Decoder, Encoder, Head, Output
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoderConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
-from calque.rows import select
+from calque.rows import Record, select
 
 EncoderConfig = Annotated[
     RecurrentEncoderConfig
@@ -40,60 +39,60 @@ HeadConfig = Annotated[SoftmaxHeadConfig | PointerHeadConfig, Field(discriminato
 
 
 class ModelConfig(Config):
-    """The parts that make the model."""
+    """The parts of the model."""
 
     encoder: EncoderConfig = TransformerEncoderConfig()
-    """What reads the source."""
+    """The part that reads the source."""
     decoder: DecoderConfig = TransformerDecoderConfig()
-    """What writes the target."""
+    """The part that writes the target."""
     head: HeadConfig = SoftmaxHeadConfig()
-    """What scores the next token."""
+    """The part that scores the next token."""
     tie_embeddings: Literal["none", "target", "all"] = "target"
-    """Share one table: none; target = target embeddings and head; all = source embeddings too (joint vocabulary)."""
+    """Weights that share one table: none, target (target embeddings, head) or all (needs a joint vocabulary)."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What decoder and head need of each source."""
+    """The contexts of decoder and head."""
 
-    decoder: Any
-    head: Any
+    decoder: Record
+    head: Record
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts of the N real target positions of a batch, those of its first sentence first.
+    """The predictions of a model for the N target positions of a batch, sentence by sentence, without padding.
 
-    `output` has N rows, `context` is the head's and has B; position n belongs to sentence `sentences[n]` and should
-    give `labels[n]`. `mask` [B, T] is true at the real positions. `penalty` [N], such as a coverage loss, is what
-    training adds to the loss of each position; it is None where there is none, and in evaluation.
+    `output` has N rows, and the head's `context` has B. Position n belongs to sentence `sentences[n]`, and its label is
+    `labels[n]`. `mask` [B, T] is false at padding. `penalty` [N], such as a coverage loss, is added to the loss of each
+    position in training; it is None without such a loss and in evaluation.
     """
 
     head: Head
     output: Output
-    context: Any
+    context: Record
     sentences: Tensor
     labels: Tensor
     mask: Tensor
     penalty: Tensor | None
 
     def log_probs(self) -> Tensor:
-        """Return log-probabilities [N, V + X] of all positions at once, which takes the memory that `losses` spares."""
+        """Return log-probabilities [N, V + X] of all positions at once; `losses` needs less memory."""
         return self.head.log_probs(self.output, select(self.context, self.sentences))
 
     def losses(self, smoothing: float = 0.0) -> Tensor:
-        """Return the smoothed negative log-likelihood [N] of the labels, by the fastest way that the head has."""
+        """Return the smoothed negative log-likelihood [N] of the labels, by the head's fastest method."""
         return self.head.losses(self.output, self.context, self.sentences, self.labels, smoothing)
 
     def padded(self, losses: Tensor) -> Tensor:
-        """Return losses [N], the penalty added, as [B, T] with 0 at padding."""
+        """Return losses [N] plus the penalty as [B, T], with 0 at padding."""
         if self.penalty is not None:
             losses = losses + self.penalty
         return losses.new_zeros(self.mask.shape).masked_scatter(self.mask, losses)
 
 
 class Seq2Seq(nn.Module):
-    """An encoder, a decoder and a head, joined."""
+    """A model of an encoder, a decoder and a head."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, head: Head) -> None:
         super().__init__()
@@ -102,9 +101,9 @@ class Seq2Seq(nn.Module):
         self.head = head
 
     def forward(self, batch: Batch) -> Predictions:
-        """Return what the model predicts of each target token when it is given those before it."""
+        """Return the predictions of each target token from the tokens before it."""
         memory = self.encoder(batch.source)
-        output: Output = self.decoder(self._embeddable(batch.target.inputs), memory)
+        output = self.decoder(self._embeddable(batch.target.inputs), memory)
         mask = batch.target.mask
         attention = output.attention[mask] if self.head.reads_attention and output.attention is not None else None
         return Predictions(
@@ -117,42 +116,45 @@ class Seq2Seq(nn.Module):
             output.penalty[mask] if self.training and output.penalty is not None else None,
         )
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def losses(self, batch: Batch, smoothing: float = 0.0) -> Tensor:
         """Return the smoothed negative log-likelihood [B, T] of the target, 0 at padding."""
-        predictions: Predictions = self(batch)
+        predictions = self(batch)
         return predictions.padded(predictions.losses(smoothing))
 
-    def start(self, source: Source) -> tuple[Context, Any]:
-        """Encode B sentences: what is fixed for each, and the decoder's first state."""
+    def start(self, source: Source) -> tuple[Context, Record]:
+        """Encode B sentences; return their context and the decoder's first state."""
         memory = self.encoder(source)
         context, state = self.decoder.start(memory)
         return Context(context, self.head.start(source, memory)), state
 
-    def step(self, token: Tensor, state: Any, context: Context) -> tuple[Tensor, Any]:
-        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+    def step(self, token: Tensor, state: Record, context: Context) -> tuple[Tensor, Record]:
+        """Read one token per row [R]; return log-probabilities [R, V + X] and the next state."""
         output, state = self.decoder.step(self._embeddable(token), state, context.decoder)
         return self.head.log_probs(output, context.head), state
 
     def attention(self, batch: Batch) -> Tensor | None:
-        """Return where the decoder looked [B, T, S] when it is given the target, or None without attention."""
-        output: Output = self.decoder(self._embeddable(batch.target.inputs), self.encoder(batch.source))
+        """Return the attention [B, T, S] of the decoder on a given target, or None without attention."""
+        output = self.decoder(self._embeddable(batch.target.inputs), self.encoder(batch.source))
         return output.attention
 
     def _embeddable(self, tokens: Tensor) -> Tensor:
-        """Return tokens [..] with <unk> for copied forms, which have no embedding."""
+        """Return tokens [..] with <unk> in place of copied forms, which have no embedding."""
         vocab_size = self.decoder.embedding.vocab_size
         return tokens.masked_fill(tokens >= vocab_size, UNK) if self.head.reads_attention else tokens
 
 
 def build(config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> Seq2Seq:
-    """Build the model with fresh weights from torch's generator."""
+    """Build the model; initial weights are drawn from torch's generator."""
     target_embedding = Embedding(target_vocab_size, config.decoder.width)
     if config.tie_embeddings == "all":
         if source_vocab_size != target_vocab_size or config.encoder.width != config.decoder.width:
             raise UsageError(
-                "model.tie_embeddings: all needs a joint vocabulary (text.joint = true) and encoder and decoder of one"
-                f" width; here {source_vocab_size} and {target_vocab_size} tokens,"
-                f" widths {config.encoder.width} and {config.decoder.width}"
+                "model.tie_embeddings: all needs a joint vocabulary (text.joint = true) and equal widths of encoder and"
+                f" decoder; there are {source_vocab_size} and {target_vocab_size} tokens, and the widths are"
+                f" {config.encoder.width} and {config.decoder.width}"
             )
         source_embedding = target_embedding
     else:

@@ -72,6 +72,9 @@ class Encoder(nn.Module, ABC):
     """Base of encoders, which map a source to a memory."""
 
     shape: MemoryShape
+    embedding: Embedding
+    scale_embeddings: bool = True
+    """Whether the encoder multiplies embeddings by √width."""
 
     @abstractmethod
     def forward(self, source: Source) -> Memory:
@@ -86,6 +89,8 @@ class Decoder(nn.Module, ABC):
 
     width: int
     embedding: Embedding
+    scale_embeddings: bool = True
+    """Whether the decoder multiplies embeddings by √width."""
     has_attention: bool
     """Whether outputs have an `attention`, which copying needs."""
 

@@ -27,7 +27,7 @@ class SeveralEncoderConfig(Config):
     """Read each of several sources with its own encoder."""
 
     kind: Literal["several"] = "several"
-    """An encoder for each source."""
+    """Several sources: an encoder for each."""
     encoders: tuple[OneEncoderConfig, ...] = Field(min_length=2)
     """The encoder of each source, in the order of data.columns.source; all have the same width."""
 
@@ -59,7 +59,7 @@ class SeveralEncoder(Encoder):
         super().__init__()
         self.embedding = embedding
         self.encoders = ModuleList(encoders)
-        self.scale_embeddings = bool(getattr(encoders[0], "scale_embeddings", True))
+        self.scale_embeddings = encoders[0].scale_embeddings
         shapes = [encoder.shape for encoder in encoders]
         summary_width = sum(shape.summary_width for shape in shapes)
         self.shape = MemoryShape(shapes[0].width, summary_width, 1, all(shape.has_cell for shape in shapes))

@@ -1,1 +1,1 @@
-"""The operating system: durable files, processes, signals, memory and facts about the machine."""
+"""What the operating system gives: durable files, processes, signals, memory and the facts of the machine."""

@@ -1,6 +1,6 @@
-"""Processes forked from this one, and the number of threads while they work.
+"""Processes forked from this one: how many threads there are while they work, and what each of them does first.
 
-For small operations, waiting for a second thread takes longer than the thread saves, so each process uses one.
+Small operations lose more where two threads wait for each other than the second thread gives, so a process gets one.
 """
 
 import ctypes
@@ -18,13 +18,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def can_fork() -> bool:
-    """Return whether this process may fork children: on Linux, unless it is a daemonic process itself."""
+    """Return whether this process may have children that it forks: on Linux, where it is no daemon's child itself."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Use one thread inside the block."""
+    """Compute with one thread while entered."""
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -35,14 +35,14 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def forking() -> Iterator[multiprocessing.context.ForkContext]:
-    """Yield the context for forking without the warning about threads: those of torch and numpy are idle meanwhile."""
+    """Give the way to fork. Threads of torch and numpy rest meanwhile, and no child uses them: no warning is due."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield multiprocessing.get_context("fork")
 
 
 def begin(*ignored: signal.Signals) -> None:
-    """Prepare a child: ignore the signals that the parent handles, use one thread, and end with the parent."""
+    """Be a child: leave the `ignored` signals to the parent, use one thread, and do not outlive the parent."""
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Train a model: updates, objectives, state and checkpoints that survive a kill at any moment.
+"""Training: updates, objectives, optimizers and the state of a run, which survives a kill at any moment.
 
-Import the modules directly; this file stays empty so that none of them costs the others.
+Import the modules directly; this file imports none of them, so that each can be imported without the others.
 """

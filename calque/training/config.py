@@ -13,56 +13,56 @@ from calque.training.schedules import Schedule
 
 
 class TrainConfig(Config):
-    """How a model is trained."""
+    """The fields of training."""
 
     start_from: str = ""
-    """Folder of a model to continue from with other data, with its tokens, parts and weights; empty to start anew."""
+    """Folder of a model whose tokens, parts and weights the run starts with; empty: a new model."""
     seed: int = Field(1, ge=0, le=2**32 - 1)
-    """Seed of weights, data order and dropout."""
+    """Seed of initial weights, data order and dropout."""
     threads: int = Field(2, ge=1, le=1_024)
-    """Threads of a CPU run; the machine's cores unless set."""
+    """CPU threads; by default the number of cores."""
     parallel: Literal["threads", "processes"] = "threads"
-    """What the threads share on a CPU: every product (threads), or the sentences of an update (processes)."""
+    """How an update uses several CPU cores: threads split every operation, processes split the sentences."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the model is trained; a GPU is taken when there is one."""
+    """Device of the model, cpu or cuda; by default the GPU, if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the matrix products; bf16 where a probe finds the machine faster with it."""
+    """Type of matrix products, fp32 or bf16; by default bf16 if a probe finds it faster on the machine."""
     batch_tokens: int = Field(4096, ge=1, le=100_000_000)
-    """Target tokens of one update, </s> included, padding not."""
+    """Target tokens per update, including </s>, excluding padding."""
     micro_batch_tokens: int = Field(1024, ge=1, le=1_000_000)
-    """Target tokens computed at once; an update is made of several such micro-batches."""
+    """Target tokens per micro-batch; an update consists of several micro-batches, which are computed one by one."""
     max_updates: CountOrNone = 0
-    """Maximum number of updates; 0 sets no limit besides max_epochs."""
+    """Maximum number of updates; 0: no limit except max_epochs."""
     max_epochs: Count = 40
     """Maximum number of passes over the data."""
     time: str = ""
-    """Maximum training time, such as 90s, 20m or 1.5h; empty for no limit."""
+    """Maximum training time, such as 90s, 20m or 1.5h; empty: no limit."""
     objective: ObjectiveConfig = LikelihoodConfig()
-    """What training makes small."""
+    """The loss that training minimises."""
     optimizer: OptimizerConfig = AdamConfig()
     """The optimizer."""
     lr: float = Field(0.001, gt=0, le=100)
     """Highest learning rate."""
     schedule: Schedule = "cosine"
-    """How the rate falls after the warm-up."""
+    """Learning rate after the warm-up: constant, inverse_sqrt (falls with 1/√updates) or cosine (falls to 2 %)."""
     warmup: CountOrNone = 400
-    """Updates over which the rate rises to its highest."""
+    """Number of updates over which the learning rate rises to lr."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    """Share of the probability that the objective spreads over the vocabulary."""
+    """Share of the target probability that is spread over the vocabulary."""
     clip: float = Field(1.0, gt=0, le=1e9)
-    """Largest norm of the gradient; a larger gradient is scaled down to it."""
+    """Maximum norm of the gradient; larger gradients are scaled down to it."""
     patience: Count = 8
-    """Maximum number of validations without a better score."""
+    """Number of validations without a better score after which training stops."""
     validate_every: Count = 500
-    """Updates between validations."""
+    """Number of updates between validations."""
     save_every: Count = 500
-    """Updates between checkpoints."""
+    """Number of updates between checkpoints."""
     save_minutes: float = Field(10.0, gt=0, le=1e6, allow_inf_nan=False)
-    """Minutes between checkpoints, where `save_every` updates take longer."""
+    """Maximum number of minutes between checkpoints, if save_every updates take longer."""
     validation_sentences: Count = 1000
-    """Sentences of the development set that are translated at a validation."""
+    """Number of sentences of the development set that a validation translates."""
     validation_beam: NumHypotheses = 1
-    """Beam of the translations at a validation; the final score is taken with search.beam."""
+    """Beam size of validations; the final scores are computed with search.beam."""
 
     @field_validator("time", mode="before")
     @classmethod
@@ -77,12 +77,12 @@ class TrainConfig(Config):
         except ValueError:
             readable = False
         if not readable:
-            raise ValueError("a time such as 90s, 20m or 1.5h is needed")
+            raise ValueError("must be a time such as 90s, 20m or 1.5h")
         return time
 
 
 def seconds_of(time: str) -> float | None:
-    """Return the seconds of `90s`, `20m`, `1.5h` (a bare number counts minutes), or None for no limit."""
+    """Return the seconds of `90s`, `20m` or `1.5h`, or None for an empty string; a number without a unit is minutes."""
     if not time:
         return None
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(time[-1])

@@ -1,13 +1,13 @@
-"""A run: it calls the generator of updates, and logs, validates, saves, stops and resumes."""
+"""A run, which calls the generator of updates, logs, validates, saves, stops and resumes."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
+from calque.config import JsonObject
 from calque.data.store.token_store import TokenStore
 from calque.engines.engine import Engine
 from calque.errors import ResourceError
@@ -48,7 +48,7 @@ MOST_FAILED_SAVES = 3
 
 @dataclass
 class Outcome:
-    """How a run ended: why it stopped, its last update, the best validation, the signal that ended it or 0."""
+    """The end of a run: its reason, the last update, the best validation, and the signal that ended it, or 0."""
 
     reason: str
     step: int
@@ -59,11 +59,11 @@ class Outcome:
 
 @dataclass
 class Run:
-    """All that one run works with.
+    """One run.
 
-    `predictor` shares the model and searches as validations do, with the engine that `make_engine` makes of its
-    weights and describes. The first of `ranks` validates, writes the files and decides when the run ends; the others
-    compute their share of each update, print nothing and write nothing.
+    `predictor` shares the model and translates in validations, with the engine of its current weights that
+    `make_engine` returns together with a description. The first of `ranks` validates, writes the files and decides when
+    the run ends; the others only compute their share of each update.
     """
 
     folder: Path
@@ -97,12 +97,12 @@ class Run:
         self.num_updates = count_updates(self.store, self.config)
         self.clock = TimeLeft(self.num_updates, self.config.validate_every)
         self.last_timing = 0.0
-        self.marks: dict[str, dict[str, Any]] = {}
+        self.marks: dict[str, JsonObject] = {}
         self.is_unvalidated, self.validated, self.failed_saves = False, 0, 0
         self.engine_said = self.predictor.engine_said
 
     def resume(self) -> bool:
-        """Go back to the last checkpoint; return false when there is none."""
+        """Restore the last checkpoint; return whether there was one."""
         found = load_checkpoint(self.folder, self.display.note)
         if found is None:
             return False
@@ -115,13 +115,13 @@ class Run:
         return True
 
     def train(self, interruption: Interruption) -> Outcome:
-        """Train to the end of the recipe, or until patience, time or a signal ends it.
+        """Train until a limit of the recipe is reached or a signal is received.
 
-        A signal ends a validation, or the computation of an update, within a second. The checkpoint is then of the last
-        whole update, and a validation that was ended is the first thing that the same command does.
+        A signal ends a validation, or the computation of an update, within a second. The checkpoint is then that of the
+        last complete update, and a validation that was not finished is repeated first when the run continues.
         """
         if self._is_trained() and not self.is_unvalidated:
-            # Opened to check it: the report is drawn from it.
+            # The report is made from the journal, so it must be undamaged, which opening it checks.
             self._journal("metrics.jsonl").__exit__()
             return self._stopped(self.completion.reason or f"reached {self.position.step:,} updates", 0)
         with (
@@ -153,7 +153,7 @@ class Run:
         return outcome
 
     def _validated_before(self, metrics: Journal, interruption: Interruption) -> Outcome | None:
-        """Make up for a validation that a signal ended; return the outcome if the run ends with it."""
+        """Repeat a validation that a signal ended; return the outcome if the run ends afterwards."""
         if not self.is_unvalidated:
             return None
         self._validate(metrics, interruption)
@@ -181,16 +181,16 @@ class Run:
         return updates(self.model, self.optimizer, batches, gradients, rate, config, self.position, interruption)
 
     def _stop_here(self, interruption: Interruption, metrics: Journal) -> Outcome | None:
-        """Return the outcome where the run ends after this update, None where it continues."""
+        """Return the outcome if the run ends after this update, else None."""
         reason = self._reason_to_stop() if self.ranks.is_first else ""
         is_complete, signal = self.ranks.agree(bool(reason), interruption.signal)
-        # A run that is complete is complete, also where a signal came with its last update.
+        # A run is complete after its last update even if a signal came with it.
         if is_complete:
             return self._complete(reason, metrics, interruption)
         return self._stopped("interrupted", signal) if signal else None
 
     def _reason_to_stop(self) -> str:
-        """Return which limit of the recipe this update has reached, or nothing."""
+        """Return a description of the limit that this update has reached, or an empty string."""
         step, since = self.position.step, self.patience.since
         if 0 < self.config.max_updates <= step:
             return f"reached {step:,} updates"
@@ -202,14 +202,14 @@ class Run:
         return ""
 
     def _complete(self, reason: str, metrics: Journal, interruption: Interruption) -> Outcome:
-        """End the run by itself: validate the last weights, and record the reason for the checkpoint to come."""
+        """Complete the run: validate the last weights, and record the reason for the next checkpoint."""
         if self.validated != self.position.step and self.position.step % self.config.validate_every:
             self._validate(metrics, interruption)
         self.completion.reason, self.completion.limits = reason, self._limits()
         return self._stopped(reason, 0)
 
     def _is_trained(self) -> bool:
-        """Return whether nothing is left to train: the run was killed after its last update, or a limit is reached."""
+        """Return whether the run has reached its limits, as when it was killed after its last update."""
         ended = bool(self.completion.reason) and self.completion.limits == self._limits()
         return ended or 0 < self.config.max_updates <= self.position.step
 
@@ -240,7 +240,7 @@ class Run:
         return f"{first.name} {best if first.higher_is_better else -best:.2f}"
 
     def _validate(self, metrics: Journal, interruption: Interruption) -> None:
-        """Score the weights that answer, and save them where they are the best; the first rank does so alone."""
+        """Score the weights that answer, and save them if they are the best; only the first rank does so."""
         if not self.ranks.is_first:
             return
         start = time.monotonic()
@@ -265,7 +265,7 @@ class Run:
         self.display.validated(event)
 
     def _score(self) -> Validation:
-        """Validate with an engine made of the current weights; its memory is freed afterwards."""
+        """Validate with an engine of the current weights, whose memory is freed afterwards."""
         engine, said = self.make_engine()
         if said != self.engine_said:
             self.display.note(f"validations search by {said}")
@@ -273,7 +273,7 @@ class Run:
         return validate(self.predictor.with_engine(engine, said), self.dev, self.config)
 
     def _save_or_retry(self, metrics: Journal) -> None:
-        """Save a checkpoint; where the disk is full, train on and try again at the next one, three times in a row."""
+        """Save a checkpoint; raise the error of a full disk only at the third failure in a row."""
         try:
             self._save(metrics)
         except ResourceError as error:
@@ -286,7 +286,7 @@ class Run:
             self.failed_saves = 0
 
     def _save(self, metrics: Journal) -> None:
-        """Save a checkpoint; the journal is on the disk before the checkpoint refers to it."""
+        """Save a checkpoint after the journal that it refers to has been written to disk."""
         if not self.ranks.is_first:
             return
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the update's number."""
+"""Learning-rate schedules: functions of the number of an update."""
 
 import math
 from typing import Literal
@@ -7,9 +7,9 @@ Schedule = Literal["constant", "inverse_sqrt", "cosine"]
 
 
 def learning_rate(schedule: Schedule, peak: float, warmup: int, update: int, num_updates: int) -> float:
-    """Return the rate of `update` (from 1): a linear warm-up to `peak`, then the schedule's fall.
+    """Return the learning rate of `update` (from 1): a linear warm-up to `peak`, then the decrease of the schedule.
 
-    Cosine reaches 2 % of the peak at `num_updates` and stays there.
+    The cosine schedule reaches 2 % of the peak at `num_updates` and stays there.
     """
     if update <= warmup:
         return peak * update / warmup

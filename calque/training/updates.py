@@ -1,4 +1,4 @@
-"""The training loop as a generator: it computes one update after the other; its caller logs, validates and stops."""
+"""The training loop, a generator of updates; its caller logs, validates and stops."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from calque.training.state import Position, RandomState
 
 @dataclass(frozen=True)
 class Update:
-    """One update: mean loss a target token, learning rate, norm of the gradient, target tokens, seconds."""
+    """One update: mean loss per target token, learning rate, norm of the gradient, target tokens, seconds."""
 
     step: int
     epoch: int
@@ -45,11 +45,11 @@ def updates(
     position: Position,
     interruption: Interruption | None = None,
 ) -> Iterator[Update]:
-    """Train on `batches`, the micro-batches of one update each, and yield a record after each; `position` moves along.
+    """Train on `batches`, each the micro-batches of one update; yield a record after each update.
 
-    `rate` gives the learning rate of an update's number; each parameter group has it times its `multiplier`, 1 where
-    the group names none. Raises Diverged when loss or gradient is not finite, and Interrupted where `interruption` ends
-    an update half-way, which is then undone.
+    `position` is moved. `rate` returns the learning rate for the number of an update, which is multiplied by the
+    `multiplier` of each parameter group (1 by default). Raises Diverged if the loss or the gradient is not finite, and
+    Interrupted if `interruption` ends an update early, which is then undone.
     """
     for micro_batches in batches:
         start = time.perf_counter()
@@ -76,7 +76,7 @@ def updates(
 def _undone_if_interrupted(
     interruption: Interruption, optimizer: torch.optim.Optimizer, position: Position
 ) -> Iterator[None]:
-    """Let a signal end the computation of an update; if it does, undo what the update has changed so far."""
+    """Let a signal end the computation of an update, and then undo its changes."""
     random = RandomState()
     before = random.tensors()
     try:
@@ -91,7 +91,7 @@ def _undone_if_interrupted(
 
 
 def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> Iterator[list[Batch]]:
-    """Yield the micro-batches of each update from `position` on, which moves to each new epoch."""
+    """Yield the micro-batches of each update from `position` on; move `position` to each new epoch."""
     while position.epoch < config.max_epochs:
         plan = plan_epoch(store, config.seed, position.epoch, config.batch_tokens, config.micro_batch_tokens)
         for micro_batches in islice(plan, position.done, None):
@@ -101,6 +101,6 @@ def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> 
 
 
 def count_updates(store: TokenStore, config: TrainConfig) -> int:
-    """Return the number of updates of the whole run: those of `max_epochs`, or `max_updates` where that is less."""
+    """Return the number of updates of the whole run: that of `max_epochs`, or `max_updates` if it is lower."""
     first = sum(1 for _ in plan_epoch(store, config.seed, 0, config.batch_tokens, config.micro_batch_tokens))
     return min(first * config.max_epochs, config.max_updates or first * config.max_epochs)

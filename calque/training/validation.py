@@ -1,4 +1,4 @@
-"""Validation: the loss of the development set, and the task's measures of its translations by the Predictor."""
+"""Validation: the loss of the development set, and the task's metrics for its translations by the Predictor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,10 @@ NUM_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Development:
-    """The development set: examples, their batches, the measures (the first decides), numbers of examples to show."""
+    """The development set: examples, their batches, metrics, and the indices of examples to show.
+
+    The first metric decides which checkpoint is best.
+    """
 
     examples: Sequence[Example]
     batches: Sequence[Batch]
@@ -33,7 +36,7 @@ class Development:
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation: loss a target token, scores by name, translations of the shown examples."""
+    """One validation: mean loss per target token, scores by name, and translations of the shown examples."""
 
     loss: float
     scores: dict[str, float]
@@ -41,7 +44,7 @@ class Validation:
 
 
 def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[Metric], max_length: int) -> Development:
-    """Encode a development set; pairs longer than the model's limit count for the measures, not for the loss."""
+    """Encode a development set; pairs longer than the model's limit count for the metrics, but not for the loss."""
     with lines_named(examples):
         pairs = text.read_pairs([example.source for example in examples], [example.targets[0] for example in examples])
     fit = [(source, target) for source, target in pairs if max(len(source), len(target)) < max_length]
@@ -53,9 +56,9 @@ def development(examples: Sequence[Example], text: TextPair, metrics: Sequence[M
 
 
 def validate(predictor: Predictor, dev: Development, config: TrainConfig) -> Validation:
-    """Score the model that `predictor` holds; answers are searched in fp32, as they are once it is trained.
+    """Score the model of `predictor`, which searches in fp32, as after training.
 
-    Raises ResourceError where a process that searched was killed.
+    Raises ResourceError if a process of the search was killed.
     """
     try:
         searching = predictor if config.parallel == "processes" else replace(predictor, processes=1)
@@ -84,7 +87,7 @@ def _loss(predictor: Predictor, batches: Sequence[Batch], device: str) -> float:
 
 
 def _typical(examples: Sequence[Example]) -> list[int]:
-    """Choose examples to show: of middling length, spread over the set."""
+    """Return the indices of examples to show: of medium length, spread over the set."""
     by_length = sorted(range(len(examples)), key=lambda number: len(examples[number].source))
     middle = by_length[len(by_length) // 4 : max(len(by_length) // 4 + NUM_SAMPLES, 3 * len(by_length) // 4)]
     step = max(1, len(middle) // NUM_SAMPLES)

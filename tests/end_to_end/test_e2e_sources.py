@@ -246,13 +246,13 @@ def test_a_run_starts_from_word_vectors(command: Command, tmp_path: Path, toy_da
     arguments = ("train", toy_data, "--model", "gru", "--size", "tiny", "--threads", "1")
     done = command(*arguments, "--out", out, *settings([*BRIEF, f"text.source_vectors={path}"]))
     assert done.code == 0
-    assert "source vectors: 2 of 14 tokens are among the 3 of" in done.err
+    assert "source vectors: 2 of 14 tokens are among the 3 words of" in done.err
     path.unlink()
     assert command("generate", out, "one two").code == 0
     path.write_text("one 1 2 3\n")
     done = command(*arguments, "--out", tmp_path / "b", *settings([*BRIEF, f"text.target_vectors={path}"]))
     assert done.code == 2
-    assert "vectors of 3 numbers, and model.decoder.width is 32; set model.decoder.width = 3" in done.err
+    assert "vectors of 3 numbers, but model.decoder.width is 32; set model.decoder.width = 3" in done.err
     path.write_text(f"one {'1 ' * 32}\ntwo 1\n")
     done = command(*arguments, "--out", tmp_path / "c", *settings([*BRIEF, f"text.source_vectors={path}"]))
     assert done.code == 3

@@ -49,7 +49,7 @@ def random_source(model: Seq2Seq, sizes: Sizes, generator: torch.Generator) -> S
     lengths = torch.cat([torch.tensor([length]), draw(min(2 * parts, length), length + 1, batch - 1)])
     places = torch.arange(length)
     mask = places < lengths[:, None]
-    tokens = draw(NUM_SPECIALS, model.encoder.embedding.vocab_size, batch, length)  # type: ignore[union-attr, arg-type]
+    tokens = draw(NUM_SPECIALS, model.encoder.embedding.vocab_size, batch, length)
     tokens = torch.where(places == lengths[:, None] - 1, EOS, tokens) * mask
     extras: dict[str, Tensor] = {}
     if model.head.reads_attention:

@@ -10,13 +10,20 @@ from calque.nn.attention.attention import Attention, AttentionContext, Attention
 from calque.nn.typed import Linear
 
 
-class AdditiveAttentionConfig(AttentionOptions):
-    """Score by a small network of query and memory."""
+class AdditiveOptions(AttentionOptions):
+    """Base of the configs of attentions with a scoring network."""
 
-    kind: Literal["additive"] = "additive"
+    kind: str
     """The attention."""
     width: WidthOrAuto = 0
     """Units of the scoring network; 0: the decoder's width."""
+
+
+class AdditiveAttentionConfig(AdditiveOptions):
+    """Score by a small network of query and memory."""
+
+    kind: Literal["additive"] = "additive"
+    """Additive attention: scores by a small network of query and memory (Bahdanau et al. 2015)."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention."""
@@ -27,7 +34,7 @@ class AdditiveAttention(Attention):
     """Score by v · tanh(W query + U memory), with coverage v · tanh(W query + U memory + c · coverage)."""
 
     def __init__(
-        self, config: AdditiveAttentionConfig, query_width: int, memory_width: int, *, uses_history: bool = False
+        self, config: AdditiveOptions, query_width: int, memory_width: int, *, uses_history: bool = False
     ) -> None:
         super().__init__(config, uses_history=uses_history)
         width = config.width or query_width

@@ -19,7 +19,7 @@ class AttentionOptions(Config):
     """Base of the configs of attentions."""
 
     normaliser: Literal["softmax", "sparsemax", "entmax"] = "softmax"
-    """Function from scores to weights: softmax, or sparsemax or entmax (1.5), which set most weights to exactly 0."""
+    """Function from scores to weights: softmax; sparsemax and entmax (α = 1.5) set most weights to exactly 0."""
     coverage: bool = False
     """Whether scores depend on coverage, the attention that each position has received so far (See et al. 2017)."""
     coverage_loss: LossWeight = 0.0

@@ -14,7 +14,7 @@ class DotAttentionConfig(AttentionOptions):
     """Score by the product of query and memory, whose widths must be equal."""
 
     kind: Literal["dot"] = "dot"
-    """The attention."""
+    """Dot attention: scores by the product of query and memory, whose widths must be equal (Luong et al. 2015)."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention; UsageError if the widths differ."""
@@ -26,7 +26,7 @@ class ScaledDotAttentionConfig(AttentionOptions):
     """Score by the product of query and memory, whose widths must be equal, divided by √width."""
 
     kind: Literal["scaled_dot"] = "scaled_dot"
-    """The attention."""
+    """Scaled dot attention: scores as in dot attention, divided by √width (Vaswani et al. 2017)."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention; UsageError if the widths differ."""
@@ -38,7 +38,7 @@ class GeneralAttentionConfig(AttentionOptions):
     """Score by the product of query and projected memory."""
 
     kind: Literal["general"] = "general"
-    """The attention."""
+    """General attention: scores by the product of query and projected memory (Luong et al. 2015)."""
 
     def build(self, query_width: int, memory_width: int) -> Attention:
         """Build the attention."""

@@ -30,7 +30,7 @@ class HierarchicalAttentionConfig(AttentionOptions):
     """Attend within each source, then over the sources; for model.encoder.kind = several."""
 
     kind: Literal["hierarchical"] = "hierarchical"
-    """The attention."""
+    """Hierarchical attention: within each source, then over the sources; needs model.encoder.kind = several."""
     within: Literal["dot", "scaled_dot", "general", "additive"] = "general"
     """Attention within a source."""
     sources: int = Field(default=2, ge=2, le=64)

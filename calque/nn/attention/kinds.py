@@ -18,7 +18,7 @@ class NoAttentionConfig(Config):
     """Use no attention: the decoder sees the source only by its first state."""
 
     kind: Literal["none"] = "none"
-    """The attention."""
+    """No attention: the decoder sees the source only by its first state."""
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,7 @@ class LocalAttentionConfig(AttentionOptions):
     """Attend within a window around a position that the decoder predicts."""
 
     kind: Literal["local"] = "local"
-    """The attention."""
+    """Local attention: general attention in a window around a predicted position (Luong et al. 2015)."""
     window: int = Field(default=10, ge=1, le=100_000)
     """Positions in the window on each side of the predicted one; twice the standard deviation of the Gaussian."""
 

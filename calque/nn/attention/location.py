@@ -9,16 +9,16 @@ from pydantic import Field
 from torch import Tensor
 
 from calque.errors import UsageError
-from calque.nn.attention.additive import AdditiveAttention, AdditiveAttentionConfig
+from calque.nn.attention.additive import AdditiveAttention, AdditiveOptions
 from calque.nn.attention.attention import Attention, AttentionContext, History
 from calque.nn.typed import Conv1d, Linear
 
 
-class LocationAttentionConfig(AdditiveAttentionConfig):
+class LocationAttentionConfig(AdditiveOptions):
     """Score by a small network of query, memory and a convolution of earlier weights."""
 
-    kind: Literal["location"] = "location"  # type: ignore[assignment]
-    """The attention."""
+    kind: Literal["location"] = "location"
+    """Location-sensitive attention: additive attention that also reads earlier weights (Chorowski et al. 2015)."""
     filters: int = Field(default=10, ge=1, le=4_096)
     """Number of filters of the convolution."""
     kernel: int = Field(default=31, ge=1, le=1_023)

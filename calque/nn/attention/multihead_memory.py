@@ -16,7 +16,7 @@ class MultiHeadAttentionConfig(AttentionOptions):
     """Attend with several heads, each with its own projection of the memory."""
 
     kind: Literal["multi_head"] = "multi_head"
-    """The attention."""
+    """Multi-head attention: several scaled products, each with its own projections (Vaswani et al. 2017)."""
     heads: NumHeads = 4
     """Number of heads."""
     width: WidthOrAuto = 0

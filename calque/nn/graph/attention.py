@@ -22,7 +22,7 @@ class GraphAttentionEncoderConfig(GraphLayersConfig):
     """Read a graph with attention along its edges."""
 
     kind: Literal["gat"] = "gat"
-    """The kind of part."""
+    """Graph attention: each position attends to its neighbours (Veličković et al. 2018)."""
 
     def build(self, embedding: Embedding) -> "GraphAttentionEncoder":
         """Build the encoder."""

@@ -20,7 +20,7 @@ class GatedGraphEncoderConfig(Config):
     """Read a graph with gated steps along its edges."""
 
     kind: Literal["ggnn"] = "ggnn"
-    """The kind of part."""
+    """Gated graph network: a repeated gated step along the edges (Beck et al. 2018)."""
     layers: Layers = 6
     """Number of steps, which share weights; with each step a position sees two edges further."""
     width: Width = 256

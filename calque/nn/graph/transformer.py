@@ -21,7 +21,7 @@ class GraphTransformerEncoderConfig(GraphLayersConfig):
     """Read a graph with self-attention that depends on edges and paths."""
 
     kind: Literal["graph_transformer"] = "graph_transformer"
-    """The kind of part."""
+    """Graph Transformer: self-attention that depends on edges and paths."""
     paths: int = Field(default=4, ge=1, le=16)
     """Greatest length of a shortest path that counts as a relation; 1: only edges do."""
 

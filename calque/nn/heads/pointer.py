@@ -25,7 +25,7 @@ class PointerHeadConfig(Config):
     """Mix the probabilities of the vocabulary with those of copying a source token."""
 
     kind: Literal["pointer"] = "pointer"
-    """The head."""
+    """Softmax over the vocabulary, mixed with copying source tokens (See et al. 2017)."""
 
     def build(self, decoder: Decoder, tied: Embedding | None) -> "PointerHead":
         """Build the head; UsageError for a decoder without attention."""

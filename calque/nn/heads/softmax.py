@@ -16,7 +16,7 @@ class SoftmaxHeadConfig(Config):
     """Score all tokens of the vocabulary by one projection."""
 
     kind: Literal["softmax"] = "softmax"
-    """The head."""
+    """Softmax over the vocabulary."""
     learned_bias: bool = True
     """Whether the bias of each token is trained; if not, it stays 0, or as in imported weights."""
 

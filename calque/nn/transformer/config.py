@@ -20,7 +20,7 @@ class TransformerConfig(Config):
     """Base of the configs of encoder and decoder."""
 
     kind: Literal["transformer"] = "transformer"
-    """The kind of part."""
+    """Transformer (Vaswani et al. 2017)."""
     layers: Layers = 4
     """Number of layers."""
     width: Width = 256

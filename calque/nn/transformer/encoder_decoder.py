@@ -39,7 +39,7 @@ class TransformerDecoderConfig(TransformerConfig):
     mixer: MixerConfig = SelfAttentionConfig()
     """Mixer of target positions: self-attention, an SSRU, or the mean of all positions so far."""
     coverage_loss: LossWeight = 0.0
-    """Weight of the loss for attending to the same positions again, by the mean of the last layer's heads."""
+    """Weight of the loss for attending to the same positions again, by the mean attention of the last layer."""
 
     def build(self, embedding: Embedding, shape: MemoryShape) -> "TransformerDecoder":
         """Build the decoder for memories of `shape`."""

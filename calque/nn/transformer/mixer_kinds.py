@@ -16,7 +16,7 @@ class SelfAttentionConfig(Config):
     """Attend to all positions so far."""
 
     kind: Literal["attention"] = "attention"
-    """The mixer of target positions."""
+    """Self-attention to all positions so far."""
 
     def build(self, config: TransformerConfig) -> Mixer:
         """Build the mixer of a layer."""

@@ -66,7 +66,7 @@ class NoPositionsConfig(Config):
     """Use no position information: the mixer depends on the order itself, or the order does not matter."""
 
     kind: Literal["none"] = "none"
-    """The kind of position information."""
+    """No position information: the mixer depends on the order itself, or the order does not matter."""
 
     def build(self, part: PartShape) -> Positions:
         """Build the module."""
@@ -77,7 +77,7 @@ class SinusoidalConfig(Config):
     """Add sines and cosines of each position."""
 
     kind: Literal["sinusoidal"] = "sinusoidal"
-    """The kind of position information."""
+    """Sines and cosines of each position, added to embeddings (Vaswani et al. 2017)."""
     first: int = Field(default=0, ge=0, le=65_536)
     """Number of the first position (2 in M2M-100)."""
     closed: bool = False
@@ -109,7 +109,7 @@ class LearnedConfig(Config):
     """Add a learned vector for each position."""
 
     kind: Literal["learned"] = "learned"
-    """The kind of position information."""
+    """A learned vector for each position, added to embeddings (Gehring et al. 2017)."""
     limit: int = Field(default=1024, ge=1, le=1_000_000)
     """Number of positions; data.max_length must not be greater."""
 
@@ -140,11 +140,11 @@ class RelativeConfig(Config):
     """Add a learned number for each distance to the scores; all layers share one table."""
 
     kind: Literal["relative"] = "relative"
-    """The kind of position information."""
+    """A learned number for each distance, added to scores, shared by all layers (Raffel et al. 2020)."""
     buckets: int = Field(default=32, ge=4, le=4_096)
     """Number of groups of distances: each short distance is its own; an encoder has half of them for each direction."""
     distance: int = Field(default=128, ge=3, le=1_000_000)
-    """Distance from which on all distances share a group."""
+    """All distances from this one on share a group."""
 
     def build(self, part: PartShape) -> Positions:
         """Build the module."""
@@ -191,7 +191,7 @@ class RotaryConfig(Config):
     """Rotate queries and keys by angles that grow with the position."""
 
     kind: Literal["rotary"] = "rotary"
-    """The kind of position information."""
+    """Rotation of queries and keys by angles that grow with the position (Su et al. 2021)."""
     base: float = Field(default=10000.0, gt=1, le=1e12)
     """Base of the angles, which are position · base^(−2i/d)."""
 
@@ -234,7 +234,7 @@ class AlibiConfig(Config):
     """Lower each score in proportion to the distance, with another slope for each head; equally in both directions."""
 
     kind: Literal["alibi"] = "alibi"
-    """The kind of position information."""
+    """Scores lowered in proportion to the distance, with another slope for each head (Press et al. 2022)."""
 
     def build(self, part: PartShape) -> Positions:
         """Build the module."""

@@ -18,7 +18,7 @@ class SsruConfig(Config):
     """Use a simpler simple recurrent unit instead of self-attention."""
 
     kind: Literal["ssru"] = "ssru"
-    """The mixer of target positions."""
+    """Simpler simple recurrent unit, whose steps are faster than self-attention (Kim et al. 2019)."""
 
     def build(self, config: TransformerConfig) -> Mixer:
         """Build the mixer of a layer."""

@@ -1,1 +1,1 @@
-"""Where the gradient of an update is computed: in this process or in forked ones."""
+"""Computation of the gradients of an update: in this process, in forked processes or over ranks."""

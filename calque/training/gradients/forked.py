@@ -1,6 +1,7 @@
-"""An update shared out to processes of one thread each, which add their gradients in shared memory.
+"""Gradients by forked processes of one thread each, which share an update and return gradients in shared memory.
 
-They meet once an update, where threads meet at every product: faster, and steady beside other busy programs.
+Processes wait for each other once per update, threads at every operation. This is faster, and other busy programs slow
+it down less.
 """
 
 import mmap
@@ -24,8 +25,8 @@ from calque.training.config import TrainConfig
 from calque.training.gradients.here import Gradients, GradientsHere
 from calque.training.objectives.objective import Learner
 
-# What one more micro-batch costs, however short, in cells of either side: 150 to 175 in a Transformer 128 wide, 115 in
-# one 256 wide.
+# The fixed cost of a micro-batch, in cells of source and target: 150 to 175 in a Transformer of width 128, 115 in one
+# of width 256.
 OPENING = 150
 KILLED = (
     "The same command continues from the last checkpoint; --set train.parallel=threads uses one process and less memory"
@@ -34,16 +35,16 @@ KILLED = (
 
 @contextmanager
 def gradients_shared(learner: Learner, config: TrainConfig) -> Iterator[Gradients]:
-    """Yield what computes the gradients of an update, in as many processes as the recipe sets.
+    """Yield gradients that are computed in as many processes as the recipe sets.
 
-    Raises UsageError where this process cannot have children.
+    Raises UsageError if this process cannot fork.
     """
     if config.parallel == "threads" or config.threads == 1 or config.device != "cpu":
         yield GradientsHere(learner, config)
         return
     if not can_fork():
         raise UsageError(
-            "train.parallel is processes, and this process cannot fork any: it is a daemon, or this is not Linux."
+            "train.parallel is processes, but this process cannot fork: it is a daemon, or this is not Linux."
             " Use threads: --set train.parallel=threads"
         )
     with Team(learner, config) as team:
@@ -51,10 +52,10 @@ def gradients_shared(learner: Learner, config: TrainConfig) -> Iterator[Gradient
 
 
 class Team(Gradients):
-    """Compute the gradients of an update in `train.threads` processes, this one among them, while entered.
+    """Compute the gradients of an update in `train.threads` processes, including this one, while entered.
 
-    All read the same weights. Dropout in a helper draws from a seed that this process draws for each update, so that
-    what resumes is this process's state alone.
+    All processes share the weights. This process draws a seed of dropout for every helper in each update, so a
+    checkpoint needs only the state of this process.
     """
 
     def __init__(self, learner: Learner, config: TrainConfig) -> None:
@@ -63,7 +64,7 @@ class Team(Gradients):
         self.helpers: list[Helper] = []
 
     def __enter__(self) -> "Team":
-        """Move the weights into shared memory, and fork."""
+        """Move the weights to shared memory, and fork the helpers."""
         for parameter in self.parameters:
             parameter.data = shared(parameter.data.shape).copy_(parameter.data)
         try:
@@ -77,7 +78,7 @@ class Team(Gradients):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the helpers: they hold nothing that is not here. The weights are this process's alone again."""
+        """End the helpers, which have no state of their own, and move the weights out of shared memory."""
         self._stop()
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
@@ -89,9 +90,9 @@ class Team(Gradients):
             self.helpers.pop().close()
 
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
-        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss.
+        """Add the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss.
 
-        Raises ResourceError where a process was killed; the team cannot be used after an error.
+        Raises ResourceError if a process was killed; the team cannot be used after an error.
         """
         own, *others = share_out(micro_batches, 1 + len(self.helpers))
         seeds = torch.randint(2**62, (len(others),)).tolist()
@@ -106,50 +107,50 @@ class Team(Gradients):
 
 
 class Helper:
-    """A process that computes a share of each update into gradients of its own, which the parent can read."""
+    """A process that computes the gradients of a share of each update in memory that it shares with its parent."""
 
     def __init__(self, team: Team) -> None:
         self.gradients = [shared(parameter.shape) for parameter in team.parameters]
         with forking() as context:
             self.connection, other = context.Pipe()
-            # A child must not hold the parent's ends of other pipes: other children would wait on when the parent dies.
+            # Other children would not notice the end of the parent if this one kept the parent's ends of their pipes.
             foreign = [self.connection, *(helper.connection for helper in team.helpers)]
             self.process = context.Process(target=_help, args=(team, self.gradients, other, foreign), daemon=True)
             self.process.start()
         other.close()
 
     def ask(self, share: Sequence[Batch], tokens: int, seed: int) -> None:
-        """Have the gradients of a share of an update of `tokens` computed, dropout drawing from `seed`."""
+        """Start computing the gradients of a share of an update of `tokens`; `seed` is that of dropout."""
         try:
             self.connection.send_bytes(pickle.dumps((share, tokens, seed)))
         except OSError as error:
             raise self._killed() from error
 
     def answer(self) -> float:
-        """Wait until `gradients` are there; return the share of the mean loss."""
+        """Wait until `gradients` are computed; return the share of the mean loss."""
         try:
             answer: float | str = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError) as error:
             raise self._killed() from error
         if isinstance(answer, str):
-            raise RuntimeError(f"a process that helps to train failed:\n{answer}")
+            raise RuntimeError(f"a helper process of the training failed:\n{answer}")
         return answer
 
     def close(self) -> None:
-        """Wait for a process that was ended."""
+        """Wait for the process, which was killed."""
         self.process.join()
         self.process.close()
         self.connection.close()
 
     def _killed(self) -> ResourceError:
-        return ResourceError(f"a process that helped to train was killed, perhaps for memory. {KILLED}")
+        return ResourceError(f"a helper process of the training was killed, perhaps because memory ran out. {KILLED}")
 
 
 def share_out(micro_batches: Sequence[Batch], count: int) -> list[list[Batch]]:
-    """Cut the sentences of all micro-batches, laid end to end, into `count` shares of nearly equal cost.
+    """Split the sentences of all micro-batches, in their order, into `count` shares of nearly equal cost.
 
-    A border near one between two micro-batches is moved there: computing a rest of a few sentences costs more than
-    the even shares save.
+    A border of shares that is close to one of micro-batches is moved there: a separate micro-batch of few sentences
+    would cost more than equal shares save.
     """
     costs = [OPENING + each.source.mask.numel() + each.target.mask.numel() for each in micro_batches]
     edges = list(running_sums(costs, initial=0))
@@ -165,15 +166,15 @@ def share_out(micro_batches: Sequence[Batch], count: int) -> list[list[Batch]]:
 
 
 def _near_edge(border: float, edges: Sequence[float]) -> float:
-    """Return the nearest of `edges` where a cut at `border` would cost more than the move makes uneven."""
+    """Return the nearest of `edges` if it is close, else `border`."""
     nearest = min(edges, key=lambda edge: abs(edge - border))
     return nearest if abs(nearest - border) <= OPENING / 2 else border
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Add gradients from elsewhere to those of the parameters.
+    """Add gradients of a helper to those of the parameters.
 
-    A parameter that no process has reached, as in a dropped layer, keeps no gradient.
+    A parameter that no process has used, such as one of a dropped layer, has no gradient.
     """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.grad is not None:
@@ -183,28 +184,28 @@ def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor
 
 
 def shared(shape: torch.Size) -> Tensor:
-    """Return zeros that a forked process shares; a container's limit on files of shared memory does not apply."""
+    """Return zeros in memory that forked processes share, without files, which containers limit."""
     memory = mmap.mmap(-1, max(1, shape.numel()) * torch.float32.itemsize)
     return torch.frombuffer(memory, dtype=torch.float32)[: shape.numel()].view(shape)
 
 
 def _help(team: Team, gradients: list[Tensor], connection: Connection, foreign: list[Connection]) -> None:
-    """Run as a helper until the parent is gone; the parent alone handles interruptions."""
+    """Run as a helper until the parent ends; only the parent handles interruptions."""
     begin(signal.SIGINT, signal.SIGTERM)
     for other in foreign:
-        # It may be closed already: the garbage collector of this process also ends what the parent had forgotten.
+        # It may be closed already by the garbage collector of this process.
         with suppress(OSError):
             other.close()
     for parameter, gradient in zip(team.parameters, gradients, strict=True):
         parameter.grad = gradient
-    # The pipe ends with the parent.
+    # When the parent ends, reading from the pipe raises an error.
     with suppress(EOFError, OSError):
         while True:
             connection.send_bytes(pickle.dumps(_answer(team, gradients, connection.recv_bytes())))
 
 
 def _answer(team: Team, gradients: Sequence[Tensor], asked: bytes) -> float | str:
-    """Compute a share, and return its loss, or what went wrong."""
+    """Compute a share; return its loss, or the traceback of an error."""
     try:
         share, tokens, seed = pickle.loads(asked)
         for gradient in gradients:

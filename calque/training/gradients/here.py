@@ -1,6 +1,6 @@
-"""The gradients of an update: what computes them, and the one that does so in this process.
+"""The interface of gradients, and the class that computes them in this process.
 
-Count first, then divide: the target tokens of all micro-batches of an update are summed before any loss is divided.
+The target tokens of all micro-batches of an update are summed first; then each loss is divided by the sum.
 """
 
 from abc import ABC, abstractmethod
@@ -16,11 +16,11 @@ from calque.training.objectives.objective import Learner
 
 
 class Gradients(ABC):
-    """What computes the gradients of an update; they are added to those that the parameters have."""
+    """Compute the gradients of an update, and add them to the gradients of the parameters."""
 
     @abstractmethod
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
-        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
+        """Add the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
 
 
 class GradientsHere(Gradients):
@@ -30,7 +30,7 @@ class GradientsHere(Gradients):
         self.learner, self.config = learner, config
 
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
-        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
+        """Add the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
         self.learner.train()
         total = 0.0
         for micro_batch in micro_batches:
@@ -42,7 +42,7 @@ class GradientsHere(Gradients):
 
 
 def count_tokens(micro_batches: Sequence[Batch]) -> int:
-    """Return the target tokens of all micro-batches, without padding."""
+    """Return the number of target tokens of all micro-batches, without padding."""
     return sum(int(micro_batch.target.mask.sum()) for micro_batch in micro_batches)
 
 

@@ -1,6 +1,6 @@
-"""Ranks: processes that train one model together, each on a share of every update.
+"""Ranks: processes that train one model together, each with a share of every update.
 
-Each rank reads the same data in the same order, so it knows the target tokens of the whole update without being told.
+All ranks read the same data in the same order, so each can count the target tokens of the whole update.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ def _alone(value: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among those that train one model.
+    """The number of this process among those that train one model, and the number of all.
 
-    `sum` takes a tensor and returns its sum over all ranks, the same on each; every rank calls it as often and with
+    `sum` returns the sum of a tensor over all ranks, which is the same on each; all ranks must make the same calls with
     the same shapes. The first rank (0) validates, writes the files and decides when the run ends.
     """
 
@@ -32,11 +32,11 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Return whether this is the rank that validates and writes."""
+        """Return whether this is the rank that validates and writes files."""
         return self.rank == 0
 
     def agree(self, is_complete: bool, signal: int) -> tuple[bool, int]:
-        """Return whether the first rank says that the run is complete, and a signal that any rank has received."""
+        """Return whether the run is complete on the first rank, and a signal that any rank has received, or 0."""
         if self.size == 1:
             return is_complete, signal
         received = torch.zeros(self.size + 1, dtype=torch.int64)
@@ -48,15 +48,15 @@ class Ranks:
 class GradientsOfRanks(Gradients):
     """Compute the gradients of this rank's share of an update, and add those of the other ranks.
 
-    Dropout on other ranks draws from seeds that the first rank draws for each update, so what resumes is the first
-    rank's state alone.
+    The first rank draws a seed of dropout for every other rank in each update, so a checkpoint needs only the state of
+    the first rank.
     """
 
     def __init__(self, own: Gradients, parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
         self.own, self.parameters, self.ranks = own, parameters, ranks
 
     def accumulate(self, micro_batches: Sequence[Batch], tokens: int) -> float:
-        """Compute the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
+        """Add the gradients of some micro-batches of an update of `tokens`; return their share of its mean loss."""
         ranks = self.ranks
         seeds = torch.zeros(ranks.size, dtype=torch.int64)
         if ranks.is_first:
@@ -65,7 +65,7 @@ class GradientsOfRanks(Gradients):
         if not ranks.is_first:
             torch.manual_seed(seed)
         loss = self.own.accumulate(share_out(micro_batches, ranks.size)[ranks.rank], tokens)
-        # A parameter that no rank has reached keeps no gradient, as in one process.
+        # As in one process, a parameter that no rank has used has no gradient.
         reached = [parameter.grad is not None for parameter in self.parameters]
         *counts, total = ranks.sum(torch.tensor([*reached, loss], dtype=torch.float64)).tolist()
         for parameter, count in zip(self.parameters, counts, strict=True):
@@ -76,5 +76,5 @@ class GradientsOfRanks(Gradients):
 
 
 def over_ranks(own: Gradients, parameters: Sequence[nn.Parameter], ranks: Ranks) -> Gradients:
-    """Return what computes the gradients over all ranks: `own` itself where there is one."""
+    """Return gradients over all ranks, which are `own` itself if there is only one."""
     return own if ranks.size == 1 else GradientsOfRanks(own, parameters, ranks)

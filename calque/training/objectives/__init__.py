@@ -1,1 +1,1 @@
-"""Objectives of training: from a model and a batch to the loss of each target token."""
+"""Objectives of training, which compute the loss of each target token from a model and a batch."""

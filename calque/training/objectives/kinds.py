@@ -1,4 +1,4 @@
-"""The objectives that a recipe can name."""
+"""The objectives that a recipe can select."""
 
 from typing import Annotated
 

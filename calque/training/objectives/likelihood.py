@@ -1,4 +1,4 @@
-"""The likelihood of the target, plain or smoothed (Szegedy et al. 2016)."""
+"""The negative log-likelihood of the target, plain or smoothed (Szegedy et al. 2016)."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ class LikelihoodConfig(Config):
     """Maximise the likelihood of the target."""
 
     kind: Literal["likelihood"] = "likelihood"
-    """The objective."""
+    """Negative log-likelihood of the target."""
 
     def build(self, label_smoothing: float) -> Objective:
         """Build the objective."""

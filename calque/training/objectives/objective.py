@@ -1,6 +1,7 @@
-"""What an objective promises, and the learner that joins it with the model that it trains."""
+"""The interface of objectives, and the learner, which joins an objective and the model that it trains."""
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -9,23 +10,23 @@ from calque.model import Seq2Seq
 
 
 class Objective(ABC):
-    """What training makes small.
+    """Base of objectives, the losses that training minimises.
 
-    The objective calls the model: once (`model(batch)`), more often, or step by step (`model.start`, `model.step`).
-    Random draws come from torch's generator, which a run saves and restores.
+    An objective calls the model: once or more often (`model(batch)`), or step by step (`model.start`, `model.step`).
+    Random numbers must come from torch's generator, which a run saves and restores.
     """
 
     @abstractmethod
     def __call__(self, model: Seq2Seq, batch: Batch) -> Tensor:
         """Return the loss [B, T] of each target token, 0 at padding.
 
-        Losses of different sentences do not depend on each other: an update is cut into micro-batches between
-        sentences, and the sum of all losses is divided by the target tokens of the whole update.
+        The losses of a sentence must not depend on other sentences: an update is split into micro-batches, and the sum
+        of all losses is divided by the number of target tokens of the whole update.
         """
 
 
 class Learner(nn.Module):
-    """A model and the objective that it is trained by. The training loop calls this module and nothing below it."""
+    """A model and its objective; the training loop calls only this module."""
 
     def __init__(self, model: Seq2Seq, objective: Objective) -> None:
         super().__init__()
@@ -35,3 +36,6 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss [B, T] of each target token, 0 at padding."""
         return self.objective(self.model, batch)
+
+    if TYPE_CHECKING:
+        __call__ = forward

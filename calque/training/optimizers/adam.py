@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,35 +12,42 @@ from calque.config import Config
 from calque.training.optimizers.optimizer import Optimizer
 
 
-class AdamConfig(Config):
+class AdamOptions(Config):
+    """Base of the configs of Adam and AdamW."""
+
+    kind: str
+    """The optimizer."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay rate of the moving average of gradients."""
+    beta2: float = Field(0.98, ge=0, lt=1)
+    """Decay rate of the moving average of squared gradients."""
+    epsilon: float = Field(1e-8, ge=1e-30, le=1)
+    """Number added to the denominator."""
+
+
+class AdamConfig(AdamOptions):
     """Kingma & Ba 2015."""
 
     kind: Literal["adam"] = "adam"
-    """The optimizer."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the mean of gradients."""
-    beta2: float = Field(0.98, ge=0, lt=1)
-    """Decay of the mean of squared gradients."""
-    epsilon: float = Field(1e-8, ge=1e-30, le=1)
-    """Added to the denominator."""
+    """Adam (Kingma & Ba 2015)."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
-        """Build the optimizer of the parameters that are trained."""
+        """Build the optimizer of the trainable parameters."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         betas = (self.beta1, self.beta2)
         return Adam(trained, lr=lr, betas=betas, eps=self.epsilon, weight_decay=0.0, fused=True)
 
 
-class AdamWConfig(AdamConfig):
+class AdamWConfig(AdamOptions):
     """Loshchilov & Hutter 2019: Adam with decoupled weight decay, on matrices only."""
 
-    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    """The optimizer."""
+    kind: Literal["adamw"] = "adamw"
+    """AdamW, which is Adam with decoupled weight decay of matrices (Loshchilov & Hutter 2019)."""
     weight_decay: float = Field(0.01, ge=0, le=10)
-    """Share of each matrix taken away an update, times the learning rate."""
+    """Decay of matrices, which each update multiplies by 1 − learning rate · weight_decay."""
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
-        """Build the optimizer; biases, norms and other vectors are never decayed."""
+        """Build the optimizer; biases, norms and other vectors do not decay."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         groups = [
             {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": self.weight_decay},
@@ -50,12 +57,12 @@ class AdamWConfig(AdamConfig):
 
 
 class Adam(Optimizer, torch.optim.AdamW):
-    """Torch's Adam and AdamW, which are one where nothing decays, without an import of torch's compiler."""
+    """Torch's AdamW, which without decay is Adam, without an import of torch's compiler."""
 
-    _plain_step: Callable[..., Any] = inspect.unwrap(torch.optim.AdamW.step)
+    _plain_step: Callable[..., object] = inspect.unwrap(torch.optim.AdamW.step)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Make one update; a closure, of which torch allows one, is not taken."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # torch allows a closure
+        """Update the parameters; unlike torch's, this method accepts no closure."""
         assert closure is None
         self._plain_step()

@@ -1,4 +1,4 @@
-"""What the training loop asks of an optimizer beyond torch's interface."""
+"""The interface of optimizers, which extends torch's."""
 
 import inspect
 from contextlib import AbstractContextManager, nullcontext
@@ -7,14 +7,13 @@ import torch
 
 
 class Optimizer(torch.optim.Optimizer):
-    """An optimizer of torch that also names the weights that answer.
+    """Base of optimizers: one of torch that also selects the weights of the model that validates and answers.
 
-    A parameter group may hold a `multiplier`: the loop sets its `lr` to the schedule's rate times it before each
-    update. All that a group holds besides its parameters is saved and restored with the state: numbers, texts, lists
-    and tensors.
+    A parameter group may have a `multiplier`: before each update, the loop sets the group's `lr` to the scheduled rate
+    times the multiplier. All other values of a group (numbers, strings, lists and tensors) are saved and restored too.
 
-    Torch wraps the methods below for its compiler, and the first call of any of them imports it, which takes seconds;
-    here they are unwrapped. A version of torch that wraps nothing leaves its methods as they are.
+    Torch wraps the methods below for its compiler, and the first call of a wrapped method imports the compiler, which
+    takes seconds; here they are unwrapped. Methods that a version of torch does not wrap stay unchanged.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -23,8 +22,8 @@ class Optimizer(torch.optim.Optimizer):
     load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def answering_weights(self) -> AbstractContextManager[None]:
-        """The weights that validate and are saved as the model while entered; then those that are trained.
+        """Return a context in which the model has the weights that validate and answer.
 
-        They are the same unless an optimizer overrides this method, as one that averages weights does.
+        By default they are the trained weights; an optimizer that averages weights overrides this method.
         """
         return nullcontext()

@@ -1,1 +1,1 @@
-"""What a new model starts from: the weights of another, or word vectors."""
+"""Initial weights of a new model: those of another model, or word vectors."""

@@ -1,7 +1,4 @@
-"""The weights that a fresh run starts with, where they are not drawn at random: those of another model.
-
-The same names and shapes are asked for, so that nothing is half taken over.
-"""
+"""Start a new run with the weights of another model, whose weights must have the same names and shapes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +9,7 @@ from calque.model import Seq2Seq
 
 
 def start_from_model(folder: Path, model: Seq2Seq, report: Callable[[str], None]) -> None:
-    """Fill a fresh model with the weights of a folder; UsageError where they are damaged or of other parts."""
+    """Set a new model's weights to those of a folder; UsageError if they are damaged or those of other parts."""
     check_weights(folder)
     fill(model, load_weights(folder / "model.safetensors"), folder)
     report(f"weights of {folder}")

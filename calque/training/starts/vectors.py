@@ -1,6 +1,6 @@
-"""Start embeddings from word vectors that were learned elsewhere (Mikolov et al. 2013; Qi et al. 2018).
+"""Start embeddings from pretrained word vectors (Mikolov et al. 2013; Qi et al. 2018).
 
-A row is filled where the tokenizer has a token of that form; the others keep their random start.
+Tokens without a vector keep their random initial weights.
 """
 
 import math
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from calque.data.files.vectors import VectorFile
 from calque.errors import UsageError
 from calque.model import ModelConfig, Seq2Seq
+from calque.nn.parts import Decoder, Encoder
 from calque.text.pair import TextConfig, TextPair
 from calque.text.tokenizers.subword import BLANK
 from calque.text.tokenizers.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from calque.text.tokenizers.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Wish:
-    """Which side starts from which file, and the part whose embedding that is."""
+    """A side of the text, the part of the model whose embedding is its table, and the file of its vectors."""
 
     side: str
     part: str
@@ -30,7 +30,7 @@ class Wish:
 
 
 def open_vectors(text: TextConfig, model: ModelConfig) -> list[Wish]:
-    """Look at the files of vectors that a recipe names; UsageError naming both numbers where widths differ."""
+    """Open the files of vectors in a recipe; UsageError if their width differs from the model's."""
     wishes = []
     for side, part, path, width in (
         ("source", "encoder", text.source_vectors, model.encoder.width),
@@ -41,8 +41,8 @@ def open_vectors(text: TextConfig, model: ModelConfig) -> list[Wish]:
         file = VectorFile.open(path)
         if file.width != width:
             raise UsageError(
-                f"text.{side}_vectors: {path} has vectors of {file.width} numbers, and model.{part}.width is {width};"
-                f" set model.{part}.width = {file.width}, or take other vectors"
+                f"text.{side}_vectors: {path} has vectors of {file.width} numbers, but model.{part}.width is {width};"
+                f" set model.{part}.width = {file.width}, or use other vectors"
             )
         wishes.append(Wish(side, part, file))
     return wishes
@@ -51,19 +51,18 @@ def open_vectors(text: TextConfig, model: ModelConfig) -> list[Wish]:
 def start_from_vectors(
     text: TextPair, config: TextConfig, sections: ModelConfig, model: Seq2Seq, report: Callable[[str], None]
 ) -> None:
-    """Fill the rows of a fresh model's embeddings, and tell how many were found."""
+    """Set the rows of a new model's embeddings that have a vector, and report their number."""
     for wish in open_vectors(config, sections):
         tokenizer: Tokenizer = getattr(text, wish.side)
-        part: nn.Module = getattr(model, wish.part)
+        part: Encoder | Decoder = getattr(model, wish.part)
         rows, count = find_rows(wish.file, tokenizer)
-        # What a part multiplies its embeddings by is divided out, so that it reads the vector of the file.
-        scale = math.sqrt(wish.file.width) if getattr(part, "scale_embeddings", True) else 1.0
-        weight: nn.Parameter = part.embedding.weight  # type: ignore[assignment, union-attr]
+        # Divided by the scale of the part's embeddings, so that the part reads the vectors of the file.
+        scale = math.sqrt(wish.file.width) if part.scale_embeddings else 1.0
         with torch.no_grad():
             for number, vector in rows.items():
-                weight[number] = torch.from_numpy(vector / scale)
+                part.embedding.weight[number] = torch.from_numpy(vector / scale)
         report(
-            f"{wish.side} vectors: {len(rows):,} of {tokenizer.vocab_size:,} tokens are among the {count:,} of"
+            f"{wish.side} vectors: {len(rows):,} of {tokenizer.vocab_size:,} tokens are among the {count:,} words of"
             f" {wish.file.file.name}; the others start at random"
         )
 
@@ -71,8 +70,8 @@ def start_from_vectors(
 def find_rows(file: VectorFile, tokenizer: Tokenizer) -> tuple[dict[int, NDArray[np.float32]], int]:
     """Return vectors by token id, and the number of vectors in the file.
 
-    A word is the token of that form, and the piece that begins a word so; the form itself comes first, and of equal
-    words the first.
+    A word belongs to the token of this form, and to the piece of this form that begins a word. A token's own form has
+    priority, then the first of equal words.
     """
     rows: dict[int, NDArray[np.float32]] = {}
     exact: set[int] = set()
@@ -83,17 +82,19 @@ def find_rows(file: VectorFile, tokenizer: Tokenizer) -> tuple[dict[int, NDArray
 
     for word, vector in file.words(is_wanted):
         count += 1
-        for number, own in _places(tokenizer, word) if vector is not None else ():
+        if vector is None:
+            continue
+        for number, own in _places(tokenizer, word):
             if own and number not in exact:
                 exact.add(number)
-                rows[number] = vector  # type: ignore[assignment]
+                rows[number] = vector
             elif number not in rows:
-                rows[number] = vector  # type: ignore[assignment]
+                rows[number] = vector
     return rows, count
 
 
 def _places(tokenizer: Tokenizer, word: str) -> Iterator[tuple[int, bool]]:
-    """Yield the tokens that a word of a file may fill, and whether their form is the word itself."""
+    """Yield the ids of the tokens that a word belongs to, and whether their form is the word itself."""
     for form, own in ((word, True), (BLANK + word, False)):
         number = tokenizer.id_of(form)
         if number is not None:

@@ -172,6 +172,12 @@ def test_help_is_found_by_key(key: str, expected: set[str]) -> None:
     assert {row[0] for row in matching_fields(key)} == expected
 
 
+def test_the_help_of_a_field_is_one_line_that_ends_with_a_period() -> None:
+    """`calque recipe` prints the help indented below the field, and `--json` as one string."""
+    wrong = {key: text for key, _, text in fields() if not text.endswith(".") or len(text.splitlines()) != 1}
+    assert wrong == {}
+
+
 def test_help_of_all_fields_and_of_one_unknown() -> None:
     assert matching_fields("") == list(fields())
     kinds = [default for _, default, _ in matching_fields("model.decoder.attention.kind")]

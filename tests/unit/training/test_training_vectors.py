@@ -63,7 +63,7 @@ def test_a_model_reads_the_vectors_of_the_file(kind: str, tmp_path: Path) -> Non
     assert torch.equal(model.decoder.embedding.weight, target)
     size = text.source.vocab_size
     assert said == [
-        f"source vectors: 2 of {size} tokens are among the 3 of {tmp_path / 'v.txt'}; the others start at random"
+        f"source vectors: 2 of {size} tokens are among the 3 words of {tmp_path / 'v.txt'}; the others start at random"
     ]
 
 
@@ -133,7 +133,7 @@ def test_every_tokenizer_can_be_asked(kind: str, tmp_path: Path) -> None:
 def test_another_width_is_refused_with_both_numbers(side: str, part: str, tmp_path: Path) -> None:
     config, _ = model_of(text_of())
     path = vectors(tmp_path / "v", {"mill": [1.0] * 6})
-    with pytest.raises(UsageError, match=rf"text\.{side}_vectors: .* 6 numbers, and model\.{part}\.width is 4; set"):
+    with pytest.raises(UsageError, match=rf"text\.{side}_vectors: .* 6 numbers, but model\.{part}\.width is 4; set"):
         open_vectors(TextConfig.model_validate({f"{side}_vectors": str(path)}), config)
     assert open_vectors(TextConfig(), config) == []
 
