@@ -1,7 +1,7 @@
 """Several models as one Predictor: each line is read by every member, and their distributions are averaged.
 
-A line that is too long for a member is cut as text, at the space nearest to its middle, so that all answer the same
-parts.
+A line that is too long for a member is split as text, at the space nearest to its middle, so that all members answer
+the same parts.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ from calque.text.sharing import SharedSource, read_shared, require_one_target
 
 @dataclass(frozen=True)
 class SharedReader:
-    """Read lines for several models; `longest` is what each was trained on, in tokens without </s>."""
+    """Read lines for several models; `longest` are the longest sources in their training, in tokens without </s>."""
 
     texts: tuple[TextPair, ...]
     longest: tuple[int, ...]
 
     @property
     def text(self) -> TextPair:
-        """Return the text side of the first member; the target side is that of all."""
+        """Return the text side of the first member; all members have its target vocabulary."""
         return self.texts[0]
 
     @property
@@ -53,7 +53,7 @@ class SharedReader:
         return on_device(records, [source.answered for source in sources], device)
 
     def _cut(self, line: InputLine, source: SharedSource) -> list[SharedSource]:
-        """Return a line, or its halves, and theirs, until every member can read each."""
+        """Return a line, split into halves until every member can read each part."""
         fits = all(len(own) <= longest for own, longest in zip(source.members, self.longest, strict=True))
         if fits or not all(own.is_cuttable for own in source.members):
             return [source]
@@ -66,7 +66,7 @@ class SharedReader:
 
 
 def ensemble(members: Sequence[Predictor], names: Sequence[str], space: Space) -> Predictor:
-    """Return several models of one target vocabulary as one Predictor; UsageError naming two that differ.
+    """Return models with the same target vocabulary as one Predictor; UsageError names two that differ.
 
     Search settings and task are those of the first.
     """
@@ -79,7 +79,7 @@ def ensemble(members: Sequence[Predictor], names: Sequence[str], space: Space) -
 
 
 def in_two(text: str) -> list[str]:
-    """Return the halves of a text, cut at the space nearest to its middle, or in the middle where there is none."""
+    """Return the halves of a text, split at the space nearest to its middle, or in the middle if there is no space."""
     text = text.strip()
     middle = len(text) // 2
     places = [place for place in (text.rfind(" ", 0, middle), text.find(" ", middle)) if place > 0]
@@ -96,11 +96,11 @@ def load(
     beam: int | None = None,
     n_best: int | None = None,
 ) -> Predictor:
-    """Open a model folder, or several as an ensemble; UsageError in one line for one that is not a model.
+    """Open a model folder, or several as an ensemble; UsageError of one line for a folder that is not a model.
 
     `options` replace the search settings of the (first) model, `beam` and `n_best` two of them; `device` None takes the
     GPU if there is one; `space`: average the members' probabilities ("prob") or their logarithms ("log"); `engine`:
-    auto, eager, fused, compiled, int8, bf16 or ctranslate2; an ensemble takes only eager.
+    auto, eager, fused, compiled, int8, bf16 or ctranslate2; an ensemble supports only eager.
     """
     if isinstance(folder, str | Path):
         return opening.load(folder, options, device, engine, beam, n_best)
@@ -111,6 +111,6 @@ def load(
     if len(folder) == 1:
         return opening.load(folder[0], options, device, engine, beam, n_best)
     if engine not in ("auto", "eager"):
-        raise UsageError(f"engine {engine}: several models are searched by eager; auto chooses it")
+        raise UsageError(f"engine {engine}: an ensemble supports only eager, which auto chooses")
     members = [opening.load(one, options, device) for one in folder]
     return ensemble(members, [str(one) for one in folder], space).with_search(beam, n_best)

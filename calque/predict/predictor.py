@@ -1,4 +1,4 @@
-"""The Predictor: strings in, strings out. Every score and every answer goes through it.
+"""The Predictor: from strings to strings. Commands, validation and Python all use it.
 
 parse → tokenize → sort by length → batch → search → detokenize → restore the order.
 """
@@ -48,15 +48,15 @@ class Answered:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
-    """Answer lines of text with a trained model, or with several as one.
+    """A trained model, or an ensemble, that answers lines of text.
 
     A Predictor never changes, so threads may share it; `dataclasses.replace` and `with_search` return changed copies.
-    `reader` makes sources of lines, `engine` searches them with the weights of `network`, `writer` makes answers of
-    what it finds. `processes` 0 lets the CPU search with one thread for each process, in as many processes as torch has
-    threads where that is faster; 1 stays in this process and uses torch's threads; more is the most to use.
+    `reader` converts lines to sources, `engine` searches with the weights of `network`, `writer` converts hypotheses to
+    answers. `processes` is the maximum number of processes on the CPU, each of which uses one thread; they are used if
+    that is faster. 0 is the number of torch's threads; 1 stays in this process and uses torch's threads.
     """
 
-    reader: Reader[Any]  # of SourceIds, or for an ensemble of SharedSource: only the reader itself looks into them
+    reader: Reader[Any]  # of SourceIds, or of SharedSource for an ensemble: only the reader uses them
     engine: Engine
     writer: Writer
     options: SearchConfig
@@ -65,7 +65,7 @@ class Predictor:
     engine_said: str = "eager"
     processes: int = 0
 
-    # A str is an iterable of str too, but it is one text.
+    # A str is also an iterable of str, but it is one text.
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, text: Line, tag: str = "", *, beam: int | None = None, n_best: None = None, batch_size: int = 0
@@ -93,8 +93,8 @@ class Predictor:
     ) -> str | list[str] | list[list[str]]:
         """Answer one text with a text, and any iterable of texts with a list.
 
-        With `n_best` above 1 each text is answered with a list of texts, best first. `tag` is that of all texts, where
-        the model reads one. Several sources are a text with tabs between them, or a dictionary by their names.
+        With `n_best` above 1 each text is answered with a list of texts, best first. `tag` is the tag of all texts, for
+        a model with tags. Several sources are one text with tabs between them, or a dictionary with their names.
         """
         texts = [text] if isinstance(text, str | Mapping) else text
         found = self.answers(texts, batch_size, tag=tag, beam=beam, n_best=n_best)
@@ -119,8 +119,7 @@ class Predictor:
     ) -> list[list[Answer]]:
         """Return the n-best answers to each of several texts, in their order; an empty text gets one empty answer.
 
-        `batch_size` 0 takes as many texts at once as suits them. DataError with its position for a text that the model
-        cannot read.
+        `batch_size` 0 chooses by length. Raises DataError with the position of a text that the model cannot read.
         """
         try:
             return self.with_search(beam, n_best).run(texts, batch_size, tag).answers
@@ -128,7 +127,7 @@ class Predictor:
             raise DataError(error.message, f"text {error.number + 1}") from None
 
     def run(self, texts: Iterable[Line], batch_size: int = 0, tag: str = "") -> Answered:
-        """Answer lines; SourceError with its number, from 0, for one that the model cannot read, before any is."""
+        """Answer lines; raise SourceError with the number, from 0, of a line that the model cannot read."""
         lines = parse_lines(checked_lines(texts), self.reader.text, tag)
         asked = [number for number, line in enumerate(lines) if not line.is_blank]
         try:
@@ -147,7 +146,7 @@ class Predictor:
                 for place, answers in zip(batch, self.writer.write(hypotheses, batch_of.sources), strict=True):
                     found[place] = answers
                 left = batches[number:]
-                # The first batch holds the longest lines, so that the rest takes at most about so long.
+                # The first batch has the longest lines, so every other batch takes at most about as long.
                 if processes > 1 and number == 1 and (time.monotonic() - start) * len(left) > WORTH_SECONDS:
                     sources = [[parts[place] for place in batch] for batch in left]
                     for batch, searched in zip(left, search_in_processes(self, sources, processes), strict=True):
@@ -160,9 +159,9 @@ class Predictor:
         return Answered(lines, results, sum(len(own) > 1 for own in read))
 
     def attention(self, text: Line, tag: str = "", *, beam: int | None = None) -> AttentionTable | None:
-        """Answer one text and return where the decoder looked meanwhile; None for a model without attention."""
+        """Answer one text and return the decoder's attention; None for a model without attention."""
         if not isinstance(self.network, Seq2Seq):
-            # The members of an ensemble look at tokens of their own.
+            # The members of an ensemble have different source tokens.
             return None
         (line,) = parse_lines(checked_lines([text]), self.text, tag)
         (source,) = self.text.read_lines([line])
@@ -176,7 +175,7 @@ class Predictor:
         return AttentionTable(shown, [*self.text.target_pieces(target, source), "</s>"], weights[0].float().tolist())
 
     def with_search(self, beam: int | None = None, n_best: int | None = None) -> "Predictor":
-        """Return the Predictor with another beam or another number of outputs; a beam that is not given holds them."""
+        """Return the Predictor with another beam or number of outputs; without `beam` the beam grows to `n_best`."""
         return self if beam is None and n_best is None else replace(self, options=searching(self.options, beam, n_best))
 
     def with_engine(self, engine: Engine, said: str) -> "Predictor":
@@ -185,7 +184,7 @@ class Predictor:
 
     @property
     def text(self) -> TextPair:
-        """Return the text side; for an ensemble that of the first member."""
+        """Return the text side, of the first member for an ensemble."""
         return self.reader.text
 
     @property
@@ -215,7 +214,7 @@ class Predictor:
 
     @contextmanager
     def _searching(self, device: torch.device) -> Iterator[int]:
-        """Enter evaluation, and one thread where a process gets one; give the number of processes to use at most."""
+        """Enter evaluation, with one thread if processes are used; yield the maximum number of processes."""
         is_alone = self.processes == 1 or device.type != "cpu" or self.engine.owns_threads or not in_main_thread()
         processes = 1 if is_alone or not can_fork() else self.processes or torch.get_num_threads()
         with _evaluation(self.network), nullcontext() if is_alone else one_thread():
@@ -224,9 +223,9 @@ class Predictor:
 
 @contextmanager
 def _evaluation(network: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation without gradients, and back to what it was."""
+    """Set a model to evaluation without gradients, and restore its mode afterwards."""
     was_training = network.training
-    # Going through all modules would take as long as a short sentence.
+    # Visiting all modules would take as long as a short sentence.
     if was_training:
         network.eval()
     try:
@@ -238,7 +237,7 @@ def _evaluation(network: nn.Module) -> Iterator[None]:
 
 
 def single(model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int) -> Predictor:
-    """Return the Predictor of one model, searched by the model itself.
+    """Return the Predictor of one model with the eager engine.
 
     `max_length` is the longest source, in tokens with </s>, that the model was trained on; a longer line is answered in
     parts.
@@ -247,7 +246,7 @@ def single(model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConf
 
 
 def searching(own: SearchConfig, beam: int | None, n_best: int | None) -> SearchConfig:
-    """Return search settings with another beam or another number of outputs; UsageError for impossible ones."""
+    """Return search settings with another beam or number of outputs; UsageError for impossible values."""
     ranked = own.n_best if n_best is None else n_best
     wide = own.beam if n_best is None or not isinstance(n_best, int) else max(own.beam, n_best)
     values = own.model_dump() | {"n_best": ranked, "beam": wide if beam is None else beam}
@@ -265,10 +264,10 @@ def load(
     beam: int | None = None,
     n_best: int | None = None,
 ) -> Predictor:
-    """Open a model folder; UsageError in one line for one that is missing, is not a model, or is damaged.
+    """Open a model folder; UsageError of one line if it is missing, damaged, or not a model.
 
     `options` replace the search settings that the model was trained with, `beam` and `n_best` replace two of them;
-    `device` None takes the GPU if there is one; `engine` searches.
+    `device` None is the GPU if there is one; `engine` is the name of the engine.
     """
     check_engine(engine)
     folder = Path(folder)
@@ -279,7 +278,7 @@ def load(
         options = options or SearchConfig.model_validate(sections["search"])
         max_length = int(sections["data"]["max_length"])
     except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{folder / 'recipe.json'} is no recipe of this version: {first_line(error)}") from error
+        raise UsageError(f"{folder / 'recipe.json'} is not a recipe of this version: {first_line(error)}") from error
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
     options = searching(options, beam, n_best)

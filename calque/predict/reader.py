@@ -1,4 +1,4 @@
-"""From parsed lines to what an engine searches: token ids, cut where a line is too long, padded to a batch."""
+"""From parsed lines to batches: token ids, split if a line is too long, and padded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
 
-# Source cells of one batch, padding included: enough rows to fill the products, few enough to stay in cache.
+# Source cells of one batch with padding: enough rows for fast products, few enough to stay in the cache.
 BATCH_CELLS = 2048
 MAX_BATCH = 128
 # Hypotheses of one batch, and the tokens that they may have in all: wide beams and long outputs make batches smaller,
@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SearchBatch:
-    """What an engine searches: the record of B sources (a tuple of records for an ensemble), `lengths` [B] in tokens
-    with </s>, `prefixes` [B, P]; and `sources`, with which the hypotheses are written.
+    """The input of an engine: the `record` of B sources (a tuple of records for an ensemble), their `lengths` [B] in
+    tokens with </s>, and `prefixes` [B, P]; `sources` are needed to write the hypotheses.
     """
 
-    record: Any  # a Source, or for an ensemble a tuple of them: only the engine knows which
+    record: Any  # a Source, or a tuple of them for an ensemble: only the engine uses it
     lengths: Tensor
     prefixes: Tensor
     sources: Sequence[SourceIds]
@@ -52,7 +52,7 @@ class Reader(Protocol[T]):
         """Return the longest source, in tokens with </s>, that is answered as a whole."""
 
     def read(self, lines: Sequence[InputLine]) -> list[list[T]]:
-        """Return each line in one part, or in several where it is too long; SourceError for one it cannot read."""
+        """Return each line in one part, or in several if it is too long; SourceError for one that cannot be read."""
 
     def collate(self, sources: Sequence[T], device: torch.device) -> SearchBatch:
         """Return sources as one batch on `device`."""
@@ -66,7 +66,7 @@ class TextReader:
     max_length: int
 
     def read(self, lines: Sequence[InputLine]) -> list[list[SourceIds]]:
-        """Return each line in even parts where it is too long; graphs and several sources are never cut."""
+        """Return each line in equal parts if it is too long; graphs and several sources are never split."""
         return [in_parts(source, self.max_length - 1) for source in self.text.read_lines(lines)]
 
     def collate(self, sources: Sequence[SourceIds], device: torch.device) -> SearchBatch:
@@ -85,7 +85,7 @@ def on_device(record: Any, sources: Sequence[SourceIds], device: torch.device) -
 
 
 def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
-    """Return a source in even parts of at most `longest` tokens; a source that cannot be cut comes back whole."""
+    """Return a source in equal parts of at most `longest` tokens; a source that cannot be split stays whole."""
     if len(source) <= longest or not source.is_cuttable:
         return [source]
     total, most = len(source) - source.kept, max(1, longest - source.kept)
@@ -94,10 +94,9 @@ def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
 
 
 def batches_of(lengths: Sequence[int], batch_size: int, options: SearchConfig) -> Iterator[list[int]]:
-    """Yield batches of places in `lengths`, longest first, so that memory shows its peak at the start.
+    """Yield batches of places in `lengths`, longest first, so that memory reaches its peak at the start.
 
-    `batch_size` 0 takes as many as suit their length, the beam and the length of outputs; UsageError for one that is
-    not a count.
+    `batch_size` 0 chooses by length, beam and length of the outputs. Raises UsageError if it is not a count.
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 0:
         raise UsageError(f"batch_size: a whole number from 0 is needed, not {batch_size!r}")

@@ -1,4 +1,4 @@
-"""Lines of a stream in groups, as they come: pending lines form a group, and none waits for more than 50 ms."""
+"""Groups of the lines of a stream: the lines that have arrived form a group, and none waits longer than 50 ms."""
 
 import queue
 import threading
@@ -14,7 +14,7 @@ MOST_LINES = 2_048
 
 
 def pending_lines(stream: BinaryIO, name: str, most: int = MOST_LINES) -> Iterator[list[str]]:
-    """Yield the lines of `stream` in groups: all that are there, at most `most`, none kept waiting for more.
+    """Yield the lines of `stream` in groups of at most `most`: those that have arrived, without waiting for more.
 
     Raises DataError with line and byte for a line that is not text, after the lines before it were yielded.
     """
@@ -37,7 +37,7 @@ def pending_lines(stream: BinaryIO, name: str, most: int = MOST_LINES) -> Iterat
 
 
 def _waiting(lines: "queue.Queue[bytes | None]", most: int) -> tuple[list[bytes], bool]:
-    """Return the lines that are there, waiting for the first, and whether the stream has ended."""
+    """Wait for a line; return the lines that have arrived, and whether the stream has ended."""
     line = lines.get()
     deadline = time.monotonic() + WAIT_SECONDS
     group: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What a caller gives to a Predictor: one text or any iterable of texts, checked and parsed once."""
+"""The input of a Predictor: one text or any iterable of texts, checked and parsed once."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -12,12 +12,12 @@ Line: TypeAlias = str | Mapping[str, Any]
 
 
 class WrongInputError(UsageError, TypeError):
-    """Report something that is not a text; it is a TypeError too."""
+    """An input that is not a text; also a TypeError."""
 
 
 def checked_lines(texts: Iterable[Line]) -> list[Line]:
     """Return texts as a list; WrongInputError with position and type for anything else."""
-    # Each of these can be iterated, but not over texts in an order.
+    # These can be iterated over, but not over texts in a fixed order.
     is_frame = hasattr(texts, "columns") and hasattr(texts, "iloc")
     if isinstance(texts, str | Mapping | bytes | bytearray | set | frozenset) or is_frame:
         hint = " Give one of its columns." if is_frame else ""
@@ -34,7 +34,7 @@ def checked_lines(texts: Iterable[Line]) -> list[Line]:
 
 
 def parse_lines(lines: Iterable[Line], text: TextPair, tag: str = "") -> list[InputLine]:
-    """Return what each line holds; SourceError with its number, from 0, for one that cannot be parsed."""
+    """Return the parsed lines; raise SourceError with the number, from 0, of one that cannot be parsed."""
     if not isinstance(tag, str):
         raise WrongInputError(f"tag: a string is needed, not {_kind(tag)}.")
     parsed = []

@@ -17,14 +17,14 @@ from calque.system.processes import begin, forking
 if TYPE_CHECKING:
     from calque.predict.predictor import Predictor
 
-# Work that one process finishes sooner is not worth forking: the processes take about this long to start and to end.
+# Processes take about this long to start and to end, so shorter work is done in one process.
 WORTH_SECONDS = 0.3
 
 
 def in_main_thread() -> bool:
-    """Return whether this is the main thread: the only one that forks and that changes torch's number of threads.
+    """Return whether this is the main thread: only it may fork and change torch's number of threads.
 
-    Both concern the whole process: a child that another thread forks may find a lock that nobody will release.
+    Both affect the whole process: a child that another thread forks may wait for a lock that is never released.
     """
     return threading.current_thread() is threading.main_thread()
 
@@ -34,9 +34,9 @@ def search_in_processes(
 ) -> Iterator[list[list[Answer]]]:
     """Yield the answers to each batch of sources, in order; the processes end with the generator.
 
-    Raises ResourceError when one of them is killed.
+    Raises ResourceError if one of them is killed.
     """
-    # Predictor and batches reach the children through the fork, so that nothing is copied.
+    # The children get Predictor and batches by the fork, without copying.
     before = set(multiprocessing.active_children())
     with forking() as context:
         pool = ProcessPoolExecutor(min(count, len(batches)), context, _begin, (predictor, batches))
@@ -47,13 +47,13 @@ def search_in_processes(
     try:
         yield from answered
     except BaseException as error:
-        # Nobody waits for what is left. The processes ignore SIGINT and SIGTERM, so they are killed.
+        # The remaining results are not needed. The processes ignore SIGINT and SIGTERM, so they are killed.
         for child in children:
             child.kill()
         if isinstance(error, BrokenProcessPool):
             raise ResourceError(
                 "a process that answered lines was killed, perhaps because memory ran out. A smaller --batch (in Python"
-                " batch_size) takes less memory, and --threads 1 (in Python processes=1) takes one process."
+                " batch_size) needs less memory, and --threads 1 (in Python processes=1) uses one process."
             ) from error
         raise
     finally:

@@ -1,4 +1,4 @@
-"""From hypotheses to answers: token ids become text of one line, and answers to parts become one answer."""
+"""From hypotheses to answers: token ids become one line of text, and the answers to parts become one answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from calque.search.hypotheses import Hypotheses
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
 
-# What decoding gives for bytes that are not UTF-8.
+# The result of decoding bytes that are not UTF-8.
 REPLACEMENT = "\ufffd"
 
 
@@ -22,7 +22,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class AttentionTable:
-    """Where the decoder looked: pieces of both sides and weights [T, S] as nested lists."""
+    """The decoder's attention: pieces of both sides and weights [T, S] as nested lists."""
 
     source: list[str]
     target: list[str]
@@ -39,7 +39,7 @@ class Writer:
     text: TextPair
 
     def write(self, hypotheses: Hypotheses, sources: Sequence[SourceIds]) -> list[list[Answer]]:
-        """Return the answers to each source, best first; impossible hypotheses are left out, but never the first."""
+        """Return the answers to each source, best first, without impossible hypotheses except the first."""
         tokens, lengths = hypotheses.tokens.tolist(), hypotheses.lengths.tolist()
         scores, log_probs = hypotheses.scores.tolist(), hypotheses.log_probs.tolist()
         answers = []
@@ -52,17 +52,17 @@ class Writer:
 
 
 def clean(text: str) -> str:
-    """Return the text of an answer: on one line, without the marks of bytes that are not UTF-8."""
+    """Return the text of an answer on one line, without the replacement of bytes that are not UTF-8."""
     return one_line(text.replace(REPLACEMENT, "") if REPLACEMENT in text else text)
 
 
 def one_line(text: str) -> str:
-    """Return `text` with a space in place of every character that some reader takes for the end of a line or column."""
+    """Return `text` with a space for every character that some programs read as the end of a line or column."""
     return " ".join(text.splitlines()).replace("\t", " ")
 
 
 def joined(parts: Sequence[Sequence[Answer]]) -> list[Answer]:
-    """Return the answers to a line: those to its only part, or one answer made of the best to each part."""
+    """Return the answers to a line: those to its only part, or one answer joined from the best answers to its parts."""
     if len(parts) == 1:
         return list(parts[0])
     best = [answers[0] for answers in parts]

@@ -1,1 +1,1 @@
-"""One loop over a Scorer: greedy and beam search, n-best, constraints; it knows nothing of models."""
+"""Greedy and beam search, n-best and constraints in one loop over a Scorer, independent of the model."""

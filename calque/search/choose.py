@@ -1,6 +1,6 @@
-"""Which candidates live on, and when a sentence is finished: greedy and beam search as members of one protocol.
+"""The choice of the candidates of a step, and the end of a sentence: greedy and beam search, and their protocol.
 
-The loop in `calque.search.steps` knows none of them; a `Choose` of your own goes wherever these do.
+The loop in `calque.search.steps` works with any `Choose`, including your own.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from calque.search.processors import IMPOSSIBLE
 
 @dataclass(frozen=True)
 class Branches:
-    """What is chosen of the candidates of one step, for each of B sentences.
+    """The chosen candidates of one step, for each of B sentences.
 
-    `parents` and `tokens` [B, K]: from which hypothesis each survivor grows, and by which token; `sums` [B, K]: the
-    sums of their log-probabilities (−inf: no hypothesis). `ended` [B, W]: the sum with </s> of each parent that ends in
-    this step, else −inf.
+    `parents` and `tokens` [B, K]: the hypothesis that each survivor continues, and the token that it adds; `sums`
+    [B, K]: the sums of their log-probabilities (−inf: no hypothesis). `ended` [B, W]: the sum with </s> of each parent
+    that ends in this step, else −inf.
     """
 
     parents: Tensor
@@ -39,16 +39,16 @@ class Choose(Protocol):
         """Return K, the number of hypotheses that each sentence keeps."""
 
     def start(self, num_sentences: int) -> Any:
-        """Return the first state: a record with a row for each sentence, or None where none is needed."""
+        """Return the first state: a record with a row for each sentence, or None if it needs no state."""
 
     def branch(self, scores: Tensor, sums: Tensor, state: Any) -> tuple[Branches, Any]:
-        """Choose from `scores` [B, W, V], the sums of all candidates, which grow from hypotheses with `sums` [B, W].
+        """Choose from `scores` [B, W, V], the sums of all candidates, which continue hypotheses with `sums` [B, W].
 
         W is 1 at the first step of a search, and K after it. Returns the next state too, with a row for each sentence.
         """
 
     def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
-        """Return [B] bool: for which sentences no survivor can, or is likely to, change the outcome.
+        """Return [B] bool: true for sentences in which no survivor can change the outcome, or is likely to.
 
         `best` [B, K]: the normalised scores of the best ended outputs, best first; `sums` [B, K]: those of the
         survivors, which have `times` + 1 tokens; `times` [B] and `limits` [B]: tokens before this step, and at most.
@@ -73,13 +73,13 @@ class Greedy:
         return Branches(parents, tokens, best.masked_fill(ends, IMPOSSIBLE), ended), None
 
     def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
-        """Return whether the sentence has ended, or has nothing that lives."""
+        """Return whether the sentence has ended, or has no living hypothesis."""
         return (best[:, 0] > IMPOSSIBLE) | (sums[:, 0] == IMPOSSIBLE) | (limits <= times)
 
 
 @dataclass(frozen=True)
 class Beam:
-    """Keep the K best: of 2K candidates, those that end and are among the best K join the ended ones.
+    """Beam search: keep the K best. Of 2K candidates, those that end and are among the best K join the ended ones.
 
     At most K of the best 2K candidates end, so K others remain.
     """
@@ -113,14 +113,14 @@ class Beam:
         return Branches(parents.gather(1, living), tokens.gather(1, living), best.gather(1, living), ended), None
 
     def is_finished(self, best: Tensor, sums: Tensor, times: Tensor, limits: Tensor) -> Tensor:
-        """Return where the search is over for certain, where it is likely to be, and where the limit is reached.
+        """Return the sentences whose search is certainly over, or probably over, or that have reached their limit.
 
-        Log-probabilities only fall, so a sum over the largest divisor that its hypothesis can still meet bounds every
-        score that it can lead to: if that is no better than the last of the n best that ended, the search is over for
-        certain. Where scores grow with length that bound is loose, and the search would go on to little use. So it is
-        also over once K have ended and the best survivor would not beat the worst of them if it ended next for free.
+        Log-probabilities only fall, so a hypothesis' sum divided by the largest divisor that it can still reach is an
+        upper bound of its score: if it is not better than the last of the n best that ended, the search is certainly
+        over. If scores grow with length, the bound is loose and the search would continue for little gain. So it is
+        also over once K have ended and the best survivor would not beat the worst of them by ending next at no cost.
         """
-        shortest = times + 2  # tokens of a survivor that ends next, </s> counted
+        shortest = times + 2  # tokens of a survivor that ends next, with </s>
         living = sums[:, 0]
         certain = living / largest_divisor(shortest, limits + 1, self.options) <= best[:, self.options.n_best - 1]
         worst = best[:, -1]
@@ -129,5 +129,5 @@ class Beam:
 
 
 def chosen_by(options: SearchConfig) -> Choose:
-    """Return what search settings ask for."""
+    """Return the `Choose` of search settings."""
     return Beam(options) if options.beam > 1 else Greedy()

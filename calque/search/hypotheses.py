@@ -1,4 +1,4 @@
-"""What a search returns: the best outputs of each sentence, and the buffers that they are collected in."""
+"""The result of a search: the best outputs of each sentence, and the buffers that collect them."""
 
 from dataclasses import dataclass, replace
 
@@ -13,9 +13,9 @@ from calque.search.processors import IMPOSSIBLE
 class Hypotheses:
     """The N best outputs of each of B sentences, best first.
 
-    `tokens` [B, N, T] without <s> and </s>, padded with PAD; `lengths` [B, N] their number; `scores` [B, N] what they
-    were ranked by; `log_probs` [B, N] the plain sums, </s> counted. Where a sentence has fewer than N possible
-    outputs the rest have length 0 and score −inf.
+    `tokens` [B, N, T] without <s> and </s>, padded with PAD; `lengths` [B, N] are their numbers; `scores` [B, N]
+    rank them; `log_probs` [B, N] are the plain sums, with </s>. If a sentence has fewer than N possible outputs, the
+    others have length 0 and score −inf.
     """
 
     tokens: Tensor
@@ -33,7 +33,7 @@ def nothing_ended(limits: Tensor, width: int) -> Hypotheses:
 
 
 def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
-    """Write the best that ended of the sentences `rows` to their places."""
+    """Write the best ended outputs of the sentences `rows` to their places."""
     n_best = results.tokens.shape[1]
     results.tokens[rows] = ended.tokens[:, :n_best]
     results.lengths[rows] = ended.lengths[:, :n_best]
@@ -42,5 +42,5 @@ def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
 
 
 def trimmed(results: Hypotheses) -> Hypotheses:
-    """Leave out the columns that no output reaches."""
+    """Return the hypotheses without the columns that no output reaches."""
     return replace(results, tokens=results.tokens[:, :, : int(results.lengths.max())])

@@ -1,6 +1,6 @@
-"""The k largest of very many scores: `torch.topk` over beam × vocabulary costs as much as a small model's step.
+"""The k largest of very many scores: `torch.topk` over beam × vocabulary takes as long as a small model's step.
 
-The k largest lie in the k blocks whose maxima are largest, and maxima of blocks are found at the speed of memory.
+The k largest are in the k blocks with the largest maxima, and the maxima of blocks are found at memory speed.
 """
 
 import torch
@@ -12,7 +12,7 @@ BLOCK = 64
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest values of each row of `scores` [B, N], best first, and their columns, both [B, k].
 
-    For k = 1 the first of equals is taken, as argmax does.
+    For k = 1 the first of equal values is chosen, as by argmax.
     """
     num_blocks = scores.shape[1] // BLOCK
     if num_blocks <= 2 * k:
@@ -20,7 +20,7 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     whole = num_blocks * BLOCK
     blocks = scores[:, :whole].unflatten(1, (num_blocks, BLOCK))
     _, near = _pick(blocks.amax(-1), k)
-    # [B, num_blocks, BLOCK] -> [B, k * BLOCK]: only the blocks that matter, and what fills no block.
+    # [B, num_blocks, BLOCK] -> [B, k * BLOCK]: only these blocks, and the rest that fills no block.
     values = blocks.gather(1, near[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
     values, places = _pick(torch.cat([values, scores[:, whole:]], 1), k)
     inside = places < k * BLOCK

@@ -1,4 +1,4 @@
-"""Length: by what a hypothesis' score is divided, and how long a hypothesis may become.
+"""Length: the divisor of a hypothesis' score, and the longest hypothesis.
 
 Wu et al. 2016, "Google's Neural Machine Translation System", for the "gnmt" form.
 """
@@ -14,25 +14,25 @@ L = TypeVar("L", float, Tensor)
 
 
 def divisor(length: L, options: SearchConfig) -> L:
-    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by; tensors in float32."""
+    """Return the divisor of a sum of log-probabilities of `length` tokens with </s>; tensors are float32."""
     alpha = 0.0 if options.normalisation == "none" else options.length_penalty
-    # In double precision, so that a tensor of lengths gives what each number gives.
+    # In double precision, so that a tensor of lengths gives the same values as single numbers.
     number = length.double() if isinstance(length, Tensor) else length
     power = ((number + 5) / 6 if options.normalisation == "gnmt" else number) ** alpha
     return power.float() if isinstance(power, Tensor) else power  # type: ignore[return-value]
 
 
 def largest_divisor(shortest: Tensor, longest: Tensor, options: SearchConfig) -> Tensor:
-    """Return the largest divisor [B] of any length from `shortest` to `longest` [B]; it lies at one of the two ends."""
+    """Return the largest divisor [B] of any length from `shortest` to `longest` [B]; it is at one of the two ends."""
     return torch.maximum(divisor(longest, options), divisor(shortest, options))
 
 
 def longest_output(source_length: int, options: SearchConfig) -> int:
-    """Return the most tokens that the output of one source may have, </s> not counted, as `max_lengths` does."""
+    """Return the maximum number of tokens in the output of one source, without </s>, as `max_lengths` does."""
     return max(int(source_length * options.max_length_ratio) + options.max_length_extra, options.min_length)
 
 
 def max_lengths(source_lengths: Tensor, options: SearchConfig) -> Tensor:
-    """Return the most tokens [B] that each output may have, </s> not counted; never less than `min_length`."""
+    """Return the maximum number of tokens [B] of each output, without </s>; never less than `min_length`."""
     limits = (source_lengths.double() * options.max_length_ratio).long() + options.max_length_extra
     return limits.clamp(min=options.min_length)

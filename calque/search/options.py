@@ -1,4 +1,4 @@
-"""The `search` section of the recipe: how outputs are looked for once a model is trained."""
+"""The `search` section of the recipe: the search for outputs of a trained model."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class SearchConfig(Config):
     """Tokens that an output may have beyond `max_length_ratio` × source length."""
 
     min_length: int = Field(default=0, ge=0, le=10_000)
-    """Shortest output in tokens, </s> not counted."""
+    """Shortest output in tokens, without </s>."""
 
     length_penalty: float = Field(default=1.0, ge=-8, le=8)
     """The exponent α of `normalisation`: 0 ranks by plain sums, larger values favour longer outputs."""

@@ -1,6 +1,6 @@
-"""What an output must or must not hold, as changes of the log-probabilities before the best are chosen.
+"""Constraints on outputs, as changes of the log-probabilities before the best are chosen.
 
-A processor takes possibilities away (sets them to −inf), so a score that search reports stays the model's own.
+A processor only sets log-probabilities to −inf, so the score that search reports is the model's own.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ IMPOSSIBLE = float("-inf")
 
 
 class Processor(Protocol):
-    """Change the scores of the next tokens of every hypothesis."""
+    """Changes the scores of the next tokens of every hypothesis."""
 
     def start(self, source: Any) -> Any:
         """Return the first state: a record with a row for each sentence, or None where none is needed."""
@@ -28,7 +28,7 @@ class Processor(Protocol):
     def apply(self, log_probs: Tensor, history: Tensor, state: Any) -> Tensor:
         """Return the changed `log_probs` [R, V] float32, which may be written to.
 
-        `history` [R, t] holds the tokens so far, PAD on the right: a row's position is the number of its tokens.
+        `history` [R, t] are the tokens so far, with PAD on the right: a row's position is the number of its tokens.
         """
 
     def advance(self, state: Any, parents: Tensor, tokens: Tensor) -> Any:
@@ -45,7 +45,7 @@ class MinimumLength:
         """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
-        """Take </s> from the hypotheses that are too short."""
+        """Forbid </s> to the hypotheses that are too short."""
         log_probs[:, EOS] = log_probs[:, EOS].masked_fill(_positions(history) < self.length, IMPOSSIBLE)
         return log_probs
 
@@ -55,7 +55,7 @@ class MinimumLength:
 
 @dataclass(frozen=True)
 class NoRepeat:
-    """Forbid the token that would end a sequence of `length` tokens that the hypothesis already holds."""
+    """Forbid the token that would complete a sequence of `length` tokens that the hypothesis already contains."""
 
     length: int
 
@@ -63,14 +63,14 @@ class NoRepeat:
         """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
-        """Take the tokens that followed an earlier occurrence of the last `length` − 1 tokens."""
+        """Forbid the tokens that followed an earlier occurrence of the last `length` − 1 tokens."""
         if history.shape[1] < self.length:
             return log_probs
         windows = history.unfold(1, self.length, 1)  # [R, t] -> [R, t - length + 1, length]
         back = torch.arange(1 - self.length, 0, device=history.device)
         last = history.gather(1, (_positions(history)[:, None] + back).clamp(min=0))
         seen = (windows[:, :, :-1] == last[:, None]).all(-1)
-        # PAD can never be produced, so whatever is not to be forbidden is sent there.
+        # PAD can never be produced, so it takes the place of tokens that are not forbidden.
         forbidden = windows[:, :, -1].where(seen, PAD)
         return log_probs.scatter_(1, forbidden, IMPOSSIBLE)
 
@@ -82,7 +82,7 @@ class NoRepeat:
 class ForcedPrefix:
     """Make output b begin with the tokens of row b of `tokens` [B, P] int64, padded with PAD on the right.
 
-    The model's scores of these tokens count. A prefix longer than the output may be is cut there.
+    The model's scores of these tokens count. A prefix that is longer than the longest output is cut there.
     """
 
     tokens: Tensor
@@ -92,11 +92,11 @@ class ForcedPrefix:
         return self.tokens
 
     def apply(self, log_probs: Tensor, history: Tensor, state: Tensor) -> Tensor:
-        """Leave only the wanted token to the rows that are within their prefix."""
+        """Allow only the next token of the prefix to the rows that are within their prefix."""
         if state.shape[0] != log_probs.shape[0]:
             raise UsageError(
                 f"ForcedPrefix was given {self.tokens.shape[0]} prefixes for another number of sentences: "
-                "give one row a sentence, all PAD (0) where nothing is forced"
+                "give one row per sentence, all PAD (0) if it has no prefix"
             )
         if not state.shape[1]:
             return log_probs
@@ -112,31 +112,31 @@ class ForcedPrefix:
 
 @dataclass(frozen=True)
 class Yielding:
-    """Follow a processor, but leave a hypothesis the best of what it had where it would be left with nothing.
+    """Apply a processor, but allow a hypothesis its best token if the processor would forbid all.
 
-    For wishes, such as no repeated sequence, that must give way to a demand, such as a forced prefix.
+    For preferences, such as no repeated sequence, that a requirement, such as a forced prefix, may override.
     """
 
     processor: Processor
 
     def start(self, source: Any) -> Any:
-        """Return the state of the processor within."""
+        """Return the state of the inner processor."""
         return self.processor.start(source)
 
     def apply(self, log_probs: Tensor, history: Tensor, state: Any) -> Tensor:
-        """Apply the processor within, then give the best token back to the rows that have none left."""
+        """Apply the inner processor, then allow the best token again to the rows that have no token left."""
         score, token = largest(log_probs, 1)
         log_probs = self.processor.apply(log_probs, history, state)
         nothing = log_probs.amax(-1, keepdim=True) == IMPOSSIBLE
         return log_probs.scatter(1, token, score.where(nothing, log_probs.gather(1, token)))
 
     def advance(self, state: Any, parents: Tensor, tokens: Tensor) -> Any:
-        """Advance the processor within."""
+        """Advance the inner processor."""
         return self.processor.advance(state, parents, tokens)
 
 
 def wishes(options: SearchConfig) -> Sequence[Processor]:
-    """Return the processors that `options` ask for; a later one gives way to those before it."""
+    """Return the processors of `options`; an earlier one overrides a later one."""
     processors: list[Processor] = []
     if options.no_repeat_ngram:
         processors.append(Yielding(NoRepeat(options.no_repeat_ngram)))

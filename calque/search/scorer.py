@@ -1,4 +1,4 @@
-"""What search sees of a model: whatever scores the next token (a model, an ensemble, an engine, a wrapper)."""
+"""The interface between search and what scores the next token: a model, an ensemble, an engine or a wrapper."""
 
 from typing import Any, Protocol
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Scorer(Protocol):
-    """Score the next token of every hypothesis, one step at a time."""
+    """Scores the next token of every hypothesis, one step at a time."""
 
     def start(self, source: Any) -> tuple[Any, Any]:
         """Return (context, state), two records of rows (`calque.rows`) with a row for each of the B sentences."""

@@ -1,4 +1,4 @@
-"""Search as one loop, a generator of one record a step; `search` drains it.
+"""Search as one loop: a generator of one record per step, which `search` drains.
 
 The loop joins scorer, processors and `choose` (greedy, beam, or one of your own). Each row has its own time and limit,
 so that sentences may leave and others may join between two steps.
@@ -24,12 +24,12 @@ from calque.search.scorer import Scorer
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did to the B' sentences in the batch, with K hypotheses each.
+    """The result of one step for the B' sentences in the batch, with K hypotheses each.
 
-    `rows` [B'] are the numbers of these sentences; `parents` and `tokens` [B', K]: from which hypothesis of the step
-    before (0 at a sentence's first step) each survivor grew, and by what; `scores` [B', K]: their sums of
+    `rows` [B'] are the numbers of these sentences; `parents` and `tokens` [B', K]: the hypothesis of the previous
+    step (0 at a sentence's first step) that each survivor continues, and its new token; `scores` [B', K]: their sums of
     log-probabilities (−inf: no hypothesis); `ended` [B', W]: the sum with </s> of each parent that ended in this step,
-    else −inf; `finished` [B']: where the search is over, though such a sentence may stay for a few steps.
+    else −inf; `finished` [B']: whether the search is over; such a sentence may stay for a few steps.
     """
 
     rows: Tensor
@@ -44,7 +44,7 @@ class Step:
 class Admission:
     """Sentences that join a search: the record `source` of B, and the `limits` [B] of their outputs.
 
-    Their numbers follow those of the sentences before. `processors` are for them alone, of the same kinds and in the
+    Their numbers follow those of the earlier sentences. `processors` apply only to them and have the same kinds and the
     same order as those of the search; their states join those of the search.
     """
 
@@ -55,9 +55,9 @@ class Admission:
 
 @dataclass(frozen=True)
 class Change:
-    """What the caller changes between two steps: sentences to give up, by number, and sentences that join.
+    """The changes of a caller between two steps: numbers of sentences to give up, and sentences that join.
 
-    A sentence that is given up keeps the outputs that had ended until then.
+    A sentence that is given up keeps the outputs that have ended.
     """
 
     give_up: Tensor | None = None
@@ -66,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True)
 class _Live:
-    """What the search knows of the B' sentences in the batch, a row each.
+    """The state of the search: one row for each of the B' sentences in the batch.
 
     `times` [B']: tokens of the living hypotheses; `limits` [B']: tokens at most; `sums` [B', W] and `history`
     [B', K, T] of the living; `ended`: the K best that ended; `choosing`: the state of `choose`.
@@ -83,7 +83,7 @@ class _Live:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What scores the sentences in the batch: the scorer's context and state, the processors' states, last tokens."""
+    """The state of scoring: the scorer's context and state, the processors' states, the last tokens."""
 
     context: Any
     state: Any
@@ -101,8 +101,8 @@ def search(
 ) -> Hypotheses:
     """Return the best outputs of the sentences in `source`, whose lengths in tokens are `source_lengths` [B].
 
-    `processors` come before those that `options` ask for, which give way to them; the longest length wins over all.
-    `choose` None is greedy or beam search, as `options` have it.
+    `processors` come before those of `options` and override them; the maximum length overrides all. `choose` None is
+    greedy or beam search, according to `options`.
     """
     limits = max_lengths(source_lengths, options)
     generator = steps(scorer, source, options, limits, (*processors, *wishes(options)), choose)
@@ -125,8 +125,8 @@ def steps(
 ) -> Generator[Step, Change | None, Hypotheses]:
     """Search step by step; outputs have at most `limits` [B] int64 tokens, </s> not counted. Return the hypotheses.
 
-    Send a `Change` to give sentences up or to let others join. Only what is passed as `processors` is applied:
-    `min_length` and `no_repeat_ngram` are `wishes(options)`.
+    Send a `Change` to give sentences up or to let others join. Only `processors` are applied: `min_length` and
+    `no_repeat_ngram` are in `wishes(options)`.
     """
     choose = choose or chosen_by(options)
     results = nothing_ended(limits, options.n_best)
@@ -134,7 +134,7 @@ def steps(
         return results
     live = _begin(limits, choose, torch.arange(len(limits), device=limits.device))
     scored = _start(scorer, source, processors, torch.full_like(limits, BOS))
-    # Bounds that the host knows without asking the device: steps to the nearest limit, and columns of the history.
+    # Bounds that are known without waiting for the device: steps to the nearest limit, and columns of the history.
     left, filled = int(limits.min()), 0
     while True:
         log_probs, state = scorer.step(scored.token, scored.state, scored.context)
@@ -151,7 +151,7 @@ def steps(
             num_finished = int(finished.sum())
         live = replace(live, sums=live.sums.masked_fill(finished[:, None], IMPOSSIBLE))
         width = step.ended.shape[1]
-        # Row b·W + p of the state is where hypothesis p of sentence b was.
+        # Row b·W + p of the state belongs to hypothesis p of sentence b.
         origins = torch.arange(len(live.rows), device=limits.device)[:, None] * width + step.parents
         tokens, context, moved = step.tokens, scored.context, choose.width > 1
         if num_finished and (_worth_dropping(num_finished, len(live.rows)) or change.admit):
@@ -182,7 +182,7 @@ def _start(scorer: Scorer, source: Any, processors: Sequence[Processor], token: 
 
 
 def _follow(processors: Sequence[Processor], scored: _Scored, origins: Tensor, tokens: Tensor, moved: bool) -> _Scored:
-    """Select what scores the survivors: rows `origins` [B', K] of what scored their parents, followed by `tokens`."""
+    """Return the scoring state of the survivors: rows `origins` [B', K] of that of their parents, with new `tokens`."""
     origins, token = origins.flatten(), tokens.flatten()
     state = select(scored.state, origins) if moved else scored.state
     memories = tuple(
@@ -199,8 +199,10 @@ def _join(
     live: tuple[_Live, _Live],
     scored: _Scored,
 ) -> tuple[_Live, _Scored]:
-    """Let sentences join: K equal hypotheses each, of which the first alone is possible until they have branched."""
-    assert len(admission.processors) == len(processors), "an admission has processors of the same kinds as the search"
+    """Let sentences join with K equal hypotheses each; only the first is possible until they have branched."""
+    assert len(admission.processors) == len(processors), (
+        "an admission must have processors of the same kinds as the search"
+    )
     before, newcomers = live
     number, width = len(newcomers.rows), choose.width
     started = _start(scorer, admission.source, admission.processors, torch.full_like(newcomers.rows, BOS))
@@ -216,20 +218,20 @@ def _join(
 
 
 def _worth_dropping(num_finished: int, held: int) -> bool:
-    """Return whether to move the living rows together now, at the cost of a copy of the state (as a beam's step)."""
+    """Return whether to remove finished rows now, which copies the state as a step of a beam does."""
     return held <= 16 or 8 * num_finished >= held or num_finished == held
 
 
 def _begin(limits: Tensor, choose: Choose, numbers: Tensor) -> _Live:
     ended = nothing_ended(limits, choose.width)
-    # One hypothesis, the empty one, until the first step has branched it.
+    # One empty hypothesis until the first step branches it.
     sums = torch.zeros([len(limits), 1], device=limits.device)
     times, history = torch.zeros_like(limits), ended.tokens.clone()
     return _Live(numbers.to(limits), limits, times, sums, history, ended, choose.start(len(limits)))
 
 
 def _apply(processors: Sequence[Processor], memories: Sequence[Any], log_probs: Tensor, history: Tensor) -> Tensor:
-    """Return what `processors` leave of `log_probs` [R, V]; they are shown nothing that can never be produced."""
+    """Return `log_probs` [R, V] after the `processors`, which do not see tokens that can never be produced."""
     if not processors:
         return log_probs
     allowed = log_probs.to(torch.float32, copy=True)
@@ -240,7 +242,7 @@ def _apply(processors: Sequence[Processor], memories: Sequence[Any], log_probs: 
 
 
 def _add(log_probs: Tensor, sums: Tensor, options: SearchConfig) -> Tensor:
-    """Return the scores [B', K, V] in float32, a tensor of their own: log-probabilities [B'·K, V] on living sums."""
+    """Return the scores [B', K, V] as a new float32 tensor: log-probabilities [B'·K, V] added to the living sums."""
     scores = (log_probs + sums.view(-1, 1)).float()
     for token in (PAD, BOS) if options.unknown else (PAD, BOS, UNK):
         scores[:, token] = IMPOSSIBLE
@@ -248,7 +250,7 @@ def _add(log_probs: Tensor, sums: Tensor, options: SearchConfig) -> Tensor:
 
 
 def _force_end(scores: Tensor, ends: Tensor, full: Tensor) -> None:
-    """Leave only </s> to the sentences that are `full` [B'], at the model's own score, whatever processors say."""
+    """Allow only </s> to the sentences that are `full` [B'], with the model's score, overriding all processors."""
     scores.masked_fill_(full[:, None, None], IMPOSSIBLE)
     scores[:, :, EOS] = torch.where(full[:, None], ends.view(scores.shape[:2]), scores[:, :, EOS])
 
@@ -260,11 +262,11 @@ def _advance(
     chosen, choosing = choose.branch(scores, live.sums, live.choosing)
     lengths = (live.times + 1).unsqueeze(1)
     normalised = torch.cat([live.ended.scores, chosen.ended / divisor(lengths, options)], 1)
-    # Stable: of equals the one that ended first stays, and what is impossible never displaces anything.
+    # Stable: of equal scores the one that ended first stays, and an impossible one never replaces another.
     ranked = normalised.sort(dim=1, descending=True, stable=True)
     order, best = ranked.indices[:, : choose.width], ranked.values[:, : choose.width]
     finished = choose.is_finished(best, chosen.sums, live.times, live.limits)
-    # The step's only wait for the device.
+    # The only wait for the device in a step.
     num_finished, any_ended = torch.stack([finished.sum(), (chosen.ended > IMPOSSIBLE).sum()]).tolist()
     if any_ended:
         _merge(live, chosen.ended, order, filled)
@@ -275,14 +277,14 @@ def _advance(
 
 
 def _remember(live: _Live, chosen: Branches, filled: int) -> None:
-    """Write the survivors' tokens into the buffer of the history, each where its row is in time."""
+    """Write the survivors' tokens into the buffer of the history, each at the time of its row."""
     if filled and chosen.parents.shape[1] > 1:
-        # Only the filled part of the history moves.
+        # Only the filled part of the history is copied.
         old = live.history[:, :, :filled]
         old.copy_(old.gather(1, chosen.parents[:, :, None].expand_as(old)))
     longest = live.history.shape[2]
     if longest:
-        # A sentence at its limit is finished; what is written for it is never read.
+        # A sentence at its limit is finished; its value here is never read.
         places = live.times.clamp(max=longest - 1)[:, None, None].expand(-1, chosen.tokens.shape[1], 1)
         live.history.scatter_(2, places, chosen.tokens[:, :, None])
 
