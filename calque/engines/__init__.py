@@ -1,1 +1,1 @@
-"""Engines: who turns the sources of a batch into hypotheses, all with the same search and nearly the same numbers."""
+"""Engines convert the sources of a batch to hypotheses, all with the same search and nearly the same numbers."""

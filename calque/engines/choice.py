@@ -1,4 +1,4 @@
-"""Which engine searches: the fastest that gives the model's own answers, unless another is asked for."""
+"""The choice of the engine: the fastest that gives the answers of the model, unless one is named."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ CTRANSLATE2 = "ctranslate2"
 
 @dataclass(frozen=True)
 class Opened:
-    """A model with its recipe's section and the folder that it came from."""
+    """A model with its section of the recipe and its folder."""
 
     model: Seq2Seq
     config: ModelConfig
@@ -41,13 +41,13 @@ class Opened:
 
 
 def check_engine(name: str) -> None:
-    """Raise UsageError for a name that no engine has."""
+    """Raise UsageError for an unknown name of an engine."""
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}; there are {', '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
 
 
 def choose_engine(name: str, opened: Opened) -> tuple[Engine, str]:
-    """Return the engine of a checked name, and in words which it is; UsageError where it cannot take the model."""
+    """Return the engine of a checked name and its description; UsageError if it does not support the model."""
     return ENGINES[name](opened)
 
 
@@ -62,7 +62,7 @@ def _eager(opened: Opened) -> tuple[Engine, str]:
 
 def _fused(opened: Opened) -> tuple[Engine, str]:
     _refuse("fused", _not_on_cpu(opened) or fused.why_not(opened.model))
-    return Following(opened.model, _make_fused), "fused: the steps of a Transformer written out"
+    return Following(opened.model, _make_fused), "fused: the decoder steps of a Transformer in fewer operations"
 
 
 def _compiled(opened: Opened) -> tuple[Engine, str]:
@@ -78,7 +78,7 @@ def _compiled(opened: Opened) -> tuple[Engine, str]:
 
 def _int8(opened: Opened) -> tuple[Engine, str]:
     _refuse("int8", _not_on_cpu(opened))
-    model, what = opened.model, "int8: numbers of 8 bits, so that some answers differ a little from the model's own"
+    model, what = opened.model, "int8: products in 8 bits, so that some answers differ a little from those of the model"
     try:
         if not compiled.why_not(model):
             return Following(model, partial(_make_compiled, is_narrow=True)), _noted(what)
@@ -89,13 +89,13 @@ def _int8(opened: Opened) -> tuple[Engine, str]:
 
 def _bf16(opened: Opened) -> tuple[Engine, str]:
     _refuse("bf16", _not_on_cpu(opened))
-    what = "bf16: products of numbers of 16 bits, so that some answers differ a little from the model's own"
-    slow = "" if has_bf16() else "; this processor has no instructions for them, so that fp32 is faster"
+    what = "bf16: products in 16 bits, so that some answers differ a little from those of the model"
+    slow = "" if has_bf16() else "; this processor has no instructions for them, so fp32 is faster"
     return Following(opened.model, partial(_make_rounded, layout=bf16)), what + slow
 
 
 def _noted(description: str) -> str:
-    """Return the description of a compiled engine, and why its library is compiled again at each start."""
+    """Return the description of a compiled engine, with the reason if its library is compiled again at each start."""
     reason = notice(compiled.SOURCE)
     return f"{description}; {reason}" if reason else description
 
@@ -109,7 +109,7 @@ def _make_compiled(model: Seq2Seq, is_narrow: bool) -> Engine:
 
 
 def _make_rounded(model: Seq2Seq, layout: DenseLayout) -> Engine:
-    """Return what searches with products of rounded numbers, the steps written out where they can be."""
+    """Return the engine with products of rounded numbers, with fused steps if the model supports them."""
     if fused.why_not(model):
         return Eager(laid_out(model, layout))
     return Eager(FusedTransformer(model, laid_out(model.encoder, layout), layout))
@@ -117,7 +117,7 @@ def _make_rounded(model: Seq2Seq, layout: DenseLayout) -> Engine:
 
 def _ctranslate2(opened: Opened) -> tuple[Engine, str]:
     _refuse(CTRANSLATE2, can_take(opened.config) or "")
-    # Small products lose more where threads wait for each other than a second one gives.
+    # For small products, waiting for a second thread takes longer than it saves.
     setting = Setting(workers=torch.get_num_threads())
     return open_engine(opened.model, opened.config, Place.of(opened.folder), setting), "ctranslate2: its kernels"
 
@@ -128,7 +128,7 @@ def _not_on_cpu(opened: Opened) -> str:
 
 def _refuse(name: str, reason: str) -> None:
     if reason:
-        raise UsageError(f"engine {name} cannot take this model: {reason}; eager takes every model, and auto chooses")
+        raise UsageError(f"engine {name} does not support this model: {reason}; eager supports every model")
 
 
 ENGINES: dict[str, Callable[[Opened], tuple[Engine, str]]] = {

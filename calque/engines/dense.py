@@ -1,4 +1,4 @@
-"""Dense layers laid out for decoding, where rows are few and weights are read again at every step."""
+"""Dense layers laid out for decoding, with few rows and weights that are read again at every step."""
 
 import copy
 import warnings
@@ -16,7 +16,7 @@ DenseLayout: TypeAlias = Callable[[Tensor, Tensor | None], Dense]
 
 
 def transposed(weight: Tensor, bias: Tensor | None) -> Dense:
-    """Store a layer as [N, M]: products of few rows then read memory in order, up to twice as fast."""
+    """A layer stored as [N, M]: products of few rows read memory in order and are up to twice as fast."""
     weight = weight.detach().t().contiguous()
     if bias is None:
         return lambda values: values @ weight
@@ -25,7 +25,7 @@ def transposed(weight: Tensor, bias: Tensor | None) -> Dense:
 
 
 def bf16(weight: Tensor, bias: Tensor | None) -> Dense:
-    """Round weights, values at each call and their products to bf16; the bias is added in fp32."""
+    """A layer with weights, inputs and products rounded to bf16; the bias is added in fp32."""
     weight = weight.detach().t().to(torch.bfloat16).contiguous()
     bias = weight.new_zeros(weight.shape[1], dtype=torch.float32) if bias is None else bias.detach().float()
     return lambda values: (values.to(torch.bfloat16) @ weight).float().add_(bias)
@@ -37,15 +37,15 @@ def has_bf16() -> bool:
 
 
 def int8(weight: Tensor, bias: Tensor | None) -> Dense:
-    """Round weights to 8 bits with a scale for each of the M rows; values are rounded at each call.
+    """A layer with weights in 8 bits and a scale for each of the M rows; inputs are rounded at each call.
 
-    Values get 7 bits where products of 8 would overflow the sums of two that processors without VNNI make.
+    Inputs get 7 bits on processors without VNNI, whose sums of two products would overflow with 8.
     """
     weight = weight.detach().float()
     scales = row_scales(weight)
     zeros = torch.zeros_like(scales, dtype=torch.int64)
     with warnings.catch_warnings():
-        # The library means to give tensors of 8 bits another form; the one at hand is pinned.
+        # PyTorch plans to replace this form of 8-bit tensors; the tested version is pinned.
         warnings.simplefilter("ignore")
         narrow = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
     packed = torch.ops.quantized.linear_prepack(narrow, None if bias is None else bias.detach().float())
@@ -54,13 +54,13 @@ def int8(weight: Tensor, bias: Tensor | None) -> Dense:
 
 
 def rounded(weight: Tensor, largest: int = 127) -> tuple[Tensor, Tensor]:
-    """Round weights [M, N] to 8 bits, none beyond `largest`; return them and the scale [M] of each row."""
+    """Round weights [M, N] to 8 bits of at most `largest`; return them and the scale [M] of each row."""
     scales = row_scales(weight, largest)
     return (weight / scales.unsqueeze(1)).round().to(torch.int8), scales
 
 
 def row_scales(weight: Tensor, largest: int = 127) -> Tensor:
-    """Return what each row of weights [M, N] is divided by, so that the farthest from 0 becomes `largest`."""
+    """Return the divisor [M] of each row of weights [M, N] that makes its largest absolute value `largest`."""
     return weight.abs().amax(dim=1).clamp(min=1e-12) / largest
 
 
@@ -69,7 +69,7 @@ def _has_vnni() -> bool:
 
 
 class _Dense(nn.Linear):
-    """A replacement of a linear layer in a model; it shares the weights of that layer."""
+    """A module that replaces a linear layer of a model and shares its weights."""
 
     def __init__(self, linear: nn.Linear, layout: DenseLayout) -> None:
         nn.Module.__init__(self)
@@ -90,5 +90,5 @@ def laid_out(part: Part, layout: DenseLayout) -> Part:
         for name, child in owner.named_children():
             if type(child) is nn.Linear:
                 setattr(owner, name, _Dense(child, layout))
-    # The model may be in training when it is copied; the copy only decodes.
+    # The model may be in training mode when it is copied; the copy only decodes.
     return made.eval()

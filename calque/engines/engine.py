@@ -1,7 +1,7 @@
-"""What searches the outputs of a batch: a scorer, and where an engine has one, a faster search of its own.
+"""The interface of engines: a scorer, and optionally a faster search.
 
 An engine declares the search settings that its own search honours. Any other setting, a `choose` or a processor sends
-the search through `calque.search.steps` over the engine's scorer, so that no wish is ever ignored.
+the search through `calque.search.steps` over the engine's scorer, so that no setting is ever ignored.
 """
 
 from abc import ABC, abstractmethod
@@ -18,26 +18,26 @@ from calque.search.scorer import Scorer
 from calque.search.steps import search
 
 PREFIX = "prefix"
-"""The name, among the settings that an engine honours, of outputs that begin with given tokens."""
+"""The name, among the settings that an engine honours, of prefixes that outputs must begin with."""
 
 Branch: TypeAlias = Callable[[Any, Tensor, Tensor], Hypotheses]
 """A whole search: from the record of B sources, their lengths [B] and prefixes [B, P] to the hypotheses."""
 
 
 class Engine(ABC):
-    """Search the outputs of a batch."""
+    """An engine searches the outputs of a batch."""
 
     owns_threads = False
-    """Whether the engine spreads a batch over threads of its own, so that more processes gain nothing."""
+    """Whether the engine uses its own threads, so that more processes are not faster."""
     honours: frozenset[str] = frozenset()
     """The fields of `SearchConfig` (and `PREFIX`) that the engine's own search honours."""
 
     @abstractmethod
     def scorer(self) -> Scorer:
-        """Return what scores the next tokens of one search."""
+        """Return the scorer of one search."""
 
     def branch(self, options: SearchConfig) -> Branch | None:
-        """Return the engine's own search with settings that it honours, or None where it has none."""
+        """Return the engine's own search with settings that it honours, or None if it has none."""
         return None
 
     def __call__(

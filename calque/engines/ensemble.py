@@ -1,6 +1,6 @@
-"""Several models that write with one vocabulary, searched as one: their next-token distributions are averaged.
+"""Several models with one target vocabulary, searched as one: their next-token distributions are averaged.
 
-Mean of probabilities, or mean of log-probabilities (the geometric mean) normalised anew (Sutskever et al. 2014).
+Mean of probabilities, or normalised mean of log-probabilities (the geometric mean; Sutskever et al. 2014).
 """
 
 import math
@@ -19,14 +19,14 @@ Space = Literal["prob", "log"]
 
 
 class Ensemble(nn.Module):
-    """Score the next token by all members: a Scorer, whose source, context and state are tuples, one part a member.
+    """A Scorer of several members, whose source, context and state are tuples with one part per member.
 
-    Members may read and be built differently; their target tokens must be the same. A copied form has the same column
-    in every member that copies (`calque.text.sharing`), and no probability in one that does not.
+    Members may differ in architecture and source vocabulary; their target vocabulary must be the same. A copied form
+    has the same column in every member that copies (`calque.text.sharing`), and no probability in the others.
     """
 
     def __init__(self, members: Sequence[Seq2Seq], space: Space = "prob") -> None:
-        """Take at least one member; UsageError where their target vocabularies differ in size."""
+        """Raise UsageError if the target vocabularies of the members, at least one, differ in size."""
         super().__init__()
         assert members, "an ensemble has members"
         sizes = [member.decoder.embedding.vocab_size for member in members]
@@ -37,13 +37,13 @@ class Ensemble(nn.Module):
         self.combine = COMBINATIONS[space]
 
     def start(self, source: tuple[Source, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Encode B sentences, each as every member reads it."""
+        """Encode B sentences by every member."""
         started = [member.start(part) for member, part in zip(self.members, source, strict=True)]  # type: ignore[operator]
         return tuple(context for context, _ in started), tuple(state for _, state in started)
 
     def step(self, token: Tensor, state: tuple[Any, ...], context: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """Read one token a row [R]; return log-probabilities [R, V + X] and the members' next states."""
-        # A member without copying knows nothing of forms beyond the vocabulary.
+        """Read one token per row [R]; return log-probabilities [R, V + X] and the members' next states."""
+        # A member without copying has no columns beyond the vocabulary.
         known = token.masked_fill(token >= self.vocab_size, UNK)
         steps = [
             member.step(known, own, fixed)  # type: ignore[operator]
@@ -65,7 +65,7 @@ def mean_of_probabilities(log_probs: Tensor) -> Tensor:
 
 
 def mean_of_logarithms(log_probs: Tensor) -> Tensor:
-    """Return the mean log-probabilities [R, V] normalised anew; what one member rules out is out."""
+    """Return the normalised mean log-probabilities [R, V]; a token that is impossible for one member is impossible."""
     return log_probs.mean(dim=0).log_softmax(dim=-1)
 
 

@@ -1,6 +1,6 @@
-"""An engine that lays out weights of its own, and follows the model when the model's weights change.
+"""An engine with its own layout of the weights, which follows the model when the model's weights change.
 
-Laying weights out anew costs some milliseconds; noticing a change costs some microseconds for each batch.
+A new layout takes some milliseconds; detecting a change takes some microseconds for each batch.
 """
 
 import copy
@@ -22,22 +22,22 @@ from calque.search.options import SearchConfig
 from calque.search.processors import Processor
 from calque.search.scorer import Scorer
 
-# One number of a parameter by the size of its type in bytes: enough to compare it with what it was.
+# The type of one number of a parameter by its size in bytes: enough to detect a change.
 _NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 
 
 class WeightsWatch:
-    """Remember where the weights of a model are and what they hold, to notice when they are moved or changed.
+    """Remember the addresses and values of a model's weights, to detect that they were moved or changed.
 
-    It sees other modules and parameters, other memory (`share_memory`, `.to`, `.half`), changes in place
-    (`load_state_dict`, an optimizer), and changes that torch does not count (through `.data`, in inference mode) where
+    It detects other modules and parameters, other memory (`share_memory`, `.to`, `.half`), changes in place
+    (`load_state_dict`, an optimizer), and changes that torch does not count (through `.data`, in inference mode) if
     they change the largest weight of a parameter.
     """
 
     def __init__(self, model: nn.Module) -> None:
         members = [members for module in model.modules() for members in (module._parameters, module._modules)]
         self._members = [part for part in members if part]
-        # Held, so that no other object gets the same id.
+        # References, so that no other object gets the same id.
         self._held = [list(part.values()) for part in self._members]
         self._ids = self._ids_now()
         self._parameters = list(model.parameters())
@@ -48,12 +48,12 @@ class WeightsWatch:
         self._sampled = [sample.value for sample in self._samples]
 
     def has_changed(self) -> bool:
-        """Return whether the weights are no longer those that were there at the start."""
+        """Return whether the weights differ from those at the start."""
         return (
             self._ids_now() != self._ids
             or list(map(Tensor.data_ptr, self._parameters)) != self._places
             or [parameter._version for parameter in self._counted] != self._versions
-            # Read last: the memory is known to be the parameters' own now.
+            # Read last, when the memory is known to belong to the parameters.
             or [sample.value for sample in self._samples] != self._sampled
         )
 
@@ -62,10 +62,10 @@ class WeightsWatch:
 
 
 class Following(Engine):
-    """Search with what `make` builds from a model's weights, and build it anew when they have changed.
+    """Search with the engine that `make` builds from a model's weights, and build it again when they have changed.
 
-    A copy, a pickle and a forked process build their own. Threads may search at the same time: each keeps the engine
-    that it began with until its search ends.
+    A copy, a pickle and a forked process build their own engine. Threads may search at the same time: each uses the
+    same engine until its search ends.
     """
 
     def __init__(self, model: Seq2Seq, make: Callable[[Seq2Seq], Engine]) -> None:
@@ -73,7 +73,7 @@ class Following(Engine):
         self._built = self._build()
 
     def scorer(self) -> Scorer:
-        """Return the scorer of the weights as they are now."""
+        """Return the scorer of the current weights."""
         return self._current().scorer()
 
     def __call__(
@@ -85,7 +85,7 @@ class Following(Engine):
         processors: Sequence[Processor] = (),
         choose: Choose | None = None,
     ) -> Hypotheses:
-        """Search with the engine of the weights as they are now."""
+        """Search with the engine of the current weights."""
         return self._current()(source, lengths, prefixes, options, processors, choose)
 
     def _current(self) -> Engine:
@@ -95,7 +95,7 @@ class Following(Engine):
         return engine
 
     def __getstate__(self) -> tuple[Seq2Seq, Callable[[Seq2Seq], Engine]]:
-        """Return what is copied: the model and how to build from it, never memory that was laid out."""
+        """Return the model and the function that builds from it, without the memory of the layout."""
         return self.model, self.make
 
     def __setstate__(self, state: tuple[Seq2Seq, Callable[[Seq2Seq], Engine]]) -> None:
@@ -108,9 +108,9 @@ class Following(Engine):
 
 
 def _in_fp32(model: Seq2Seq) -> Seq2Seq:
-    """Return a model whose weights an engine can read: the model itself, or a copy in fp32 of one in another type.
+    """Return a model whose weights an engine can read: the model itself, or a copy in fp32 if it has another type.
 
-    Raises UsageError where the weights have left the memory of the CPU.
+    Raises UsageError if the weights are no longer in the memory of the CPU.
     """
     parameters = list(model.parameters())
     device = next((parameter.device.type for parameter in parameters if parameter.device.type != "cpu"), None)
@@ -125,7 +125,7 @@ def _in_fp32(model: Seq2Seq) -> Seq2Seq:
 
 
 def _largest(parameter: Tensor) -> Any:
-    """Return the memory of the largest weight of a parameter, or a constant where the CPU cannot read it."""
+    """Return the memory of the largest weight of a parameter, or a constant if the CPU cannot read it."""
     values = parameter.detach()
     kind = _NUMBERS[values.element_size()]
     if not values.numel() or values.device.type != "cpu":

@@ -1,7 +1,7 @@
-"""The Transformer's step of decoding written out: fewer operations, and nothing moved that can stay.
+"""The decoder step of a Transformer in fewer operations, without moving keys and values.
 
-A beam's keys and values stay where they were written. Each of the K hypotheses of a sentence looks at the places of
-all K, and a bias hides those that are not its own ancestors: a few more products instead of copying the whole cache.
+A beam's keys and values stay where they were written. Each of the K hypotheses of a sentence attends to the places of
+all K, and a bias hides those that are not its ancestors: this takes a few more products, but no copy of the cache.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,10 +30,10 @@ Map = Callable[[Tensor], Tensor]
 
 
 class FusedTransformer:
-    """Score the next token of a plain Transformer decoder, exactly as the model does but for rounding."""
+    """Score the next token of a plain Transformer decoder, equal to the model up to rounding."""
 
     def __init__(self, model: Seq2Seq, encoder: Encoder, layout: DenseLayout) -> None:
-        """Lay the weights of a model's decoder out, to follow its encoder; `why_not` must have nothing against it."""
+        """Lay out the weights of a model's decoder; `why_not` must return nothing for the model."""
         decoder, head = model.decoder, model.head
         assert isinstance(decoder, TransformerDecoder)
         assert isinstance(head, SoftmaxHead)
@@ -43,7 +43,7 @@ class FusedTransformer:
         self.project = layout(head.projection.weight, head.projection.bias)
 
     def start(self, source: Source) -> tuple[FusedMemory, Places]:
-        """Encode B sentences and lay out what each layer reads of them."""
+        """Encode B sentences, and compute each layer's keys and values."""
         memory = self.encoder(source)
         keys, values = zip(*[layer.read(memory.states) for layer in self.layers], strict=True)
         own = self.layers[0].own
@@ -52,7 +52,7 @@ class FusedTransformer:
         return FusedMemory(keys, values, hide_padding(memory.mask, memory.states)), empty
 
     def step(self, token: Tensor, state: Places, context: FusedMemory) -> tuple[Tensor, Places]:
-        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+        """Read one token per row [R]; return log-probabilities [R, V] and the next state."""
         state = state.with_room()
         position = state.positions()
         values = self.decoder.embedding(token, self.decoder.scale_embeddings)
@@ -66,7 +66,7 @@ class FusedTransformer:
 
 
 class _Layer:
-    """Write out one layer."""
+    """Lay out the weights of one layer."""
 
     def __init__(self, layer: DecoderLayer, layout: DenseLayout) -> None:
         own, memory = layer.self_attention, layer.memory_attention
@@ -84,12 +84,12 @@ class _Layer:
     def read(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Project a memory [B, S, D] to keys and values, each [B, G, S, d]."""
         both = self.read_memory(states.flatten(0, 1)).view(*states.shape[:2], 2, self.memory.groups, -1)
-        # Products with views that are not contiguous would copy them at every step.
+        # A product would copy a view that is not contiguous at every step.
         keys, values = both.permute(2, 0, 3, 1, 4).contiguous().unbind()
         return keys, values
 
     def step(self, values: Tensor, number: int, state: Places, turn: Turn | None, context: FusedMemory) -> Tensor:
-        """Map [R, D] to [R, D], writing to the places of layer `number`; queries and keys are turned by where it is."""
+        """Map [R, D] to [R, D], writing to the places of layer `number`; queries and keys are rotated by position."""
         own, memory, last = self.norms
         values = own.after(self._look_back(own.before(values), number, state, turn).add_(values))
         values = memory.after(self._look_over(memory.before(values), number, context).add_(values))
@@ -121,7 +121,7 @@ class _Layer:
 
 
 class _Norms:
-    """Norm what goes into a sublayer, or what came out."""
+    """Normalise the input of a sublayer, or its output."""
 
     def __init__(self, norm: nn.Module, is_before: bool) -> None:
         as_is: Map = lambda values: values  # noqa: E731
@@ -129,9 +129,9 @@ class _Norms:
 
 
 def why_not(model: Seq2Seq, mixers: Mapping[str, type[Mixer]] = MIXERS) -> str:
-    """Return why a model cannot be written out so, naming the field of its recipe; nothing where it can.
+    """Return why a model is not supported, naming the field of its recipe, or an empty string if it is.
 
-    `mixers` are what may mix the target's own positions, by their kinds.
+    `mixers` are the supported mixers of target positions, by kind.
     """
     decoder = model.decoder
     if not isinstance(decoder, TransformerDecoder):
@@ -148,9 +148,9 @@ def why_not(model: Seq2Seq, mixers: Mapping[str, type[Mixer]] = MIXERS) -> str:
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-    """Mix values [B·G, N, d] by how keys [B·G, N, d] meet queries [B, H, K, d]: [B·K, H·d]; heads share groups."""
+    """Attend with queries [B, H, K, d] to keys and values [B·G, N, d]: [B·K, H·d]; heads share groups."""
     num_sentences, heads, width, head_width = query.shape
-    # [B, H, K, d] -> [B·G, H/G·K, d]: heads that follow each other share a group
+    # [B, H, K, d] -> [B·G, H/G·K, d]: adjacent heads share a group
     folded = query.reshape(len(keys), -1, head_width)
     scores = torch.bmm(folded, keys.transpose(1, 2))
     if bias is not None:
@@ -160,7 +160,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) ->
 
 
 def joined(attention: SelfAttention) -> tuple[Tensor, Tensor | None]:
-    """Return weights and bias that give scaled queries, keys and values at once."""
+    """Return weights and bias that compute scaled queries, keys and values in one product."""
     query, both, scale = attention.query, attention.key_value, attention.scale
     weight = torch.cat([query.weight * scale, both.weight])
     if query.bias is None:

@@ -1,6 +1,6 @@
-"""The context and the state of the written-out steps: keys and values that stay where they were written.
+"""The context and the state of the fused steps: keys and values that stay where they were written.
 
-Each of the K hypotheses of a sentence looks at the places of all K, and a bias hides those that are not its ancestors.
+Each of the K hypotheses of a sentence attends to the places of all K; a bias hides those that are not its ancestors.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ HIDDEN = float("-inf")
 class Places:
     """Keys and values [B, G, C, K, d] of each layer, `length` of C places filled by each of K hypotheses.
 
-    `hidden` [B, K, C, K] is −inf where a hypothesis must not look, 0 where a place is its own; None for K = 1. `born`
-    [B] is the place at which each sentence began; None where all began at place 0.
+    `hidden` [B, K, C, K] is −inf for a place that is hidden from a hypothesis, 0 for its own places; None for K = 1.
+    `born` [B] is the place at which each sentence began; None if all began at place 0.
     """
 
     keys: tuple[Tensor, ...]
@@ -48,7 +48,7 @@ class Places:
         return replace(places, hidden=grown)
 
     def with_room(self) -> "Places":
-        """Make place for one more token; its own is the only new one that a hypothesis sees."""
+        """Make room for one more token; of the new places a hypothesis sees only its own."""
         places = self
         if self.length == self.keys[0].shape[2]:
             places = self._mapped(lambda old: nn.functional.pad(old, (0, 0, 0, 0, 0, self.length)))
@@ -67,7 +67,7 @@ class Places:
         return replace(self._mapped(lambda old: old.index_select(0, sentences)), hidden=hidden, born=born)
 
     def join_rows(self, others: Sequence["Places"]) -> "Places":
-        """Return the sentences of all: their last places become one, and places before the first birth are left out."""
+        """Return the sentences of all, aligned at their last places; places before the first birth are dropped."""
         states = (self, *others)
         longest = max(state.length for state in states)
         births = [state.births() + longest - state.length for state in states]
@@ -103,12 +103,12 @@ class Places:
         return (self.length - self.born).unsqueeze(1).expand(-1, self.width)
 
     def _visible(self) -> Tensor:
-        """Return `hidden`; zeros where a single hypothesis sees all of its places."""
+        """Return `hidden`, or zeros for a single hypothesis, which sees all its places."""
         keys = self.keys[0]
         return keys.new_zeros(len(keys), 1, keys.shape[2], 1) if self.hidden is None else self.hidden
 
     def _spread(self, width: int) -> "Places":
-        """Give each sentence `width` hypotheses where it had one, whose places all of them see."""
+        """Give each sentence `width` hypotheses instead of one, all of which see the places of that one."""
         if width == self.width:
             return self
         assert self.width == 1, "only the first step branches"
@@ -127,7 +127,7 @@ class FusedMemory:
     bias: Tensor
 
     def join_rows(self, others: Sequence["FusedMemory"]) -> "FusedMemory":
-        """Return the sentences of all; what pads the shorter ones is hidden."""
+        """Return the sentences of all; the padding of the shorter ones is hidden."""
         memories = (self, *others)
         longest = max(memory.bias.shape[3] for memory in memories)
         bias = [nn.functional.pad(each.bias, (0, longest - each.bias.shape[3]), value=HIDDEN) for each in memories]

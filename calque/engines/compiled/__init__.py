@@ -1,1 +1,1 @@
-"""The engine in C: kernels compiled on first use, their layout of weights, and their search."""
+"""The engine in C: kernels that are compiled at first use, their layout of weights, and their search."""

@@ -1,7 +1,7 @@
-"""Compile a C source of this package for the processor at hand, once, and load it.
+"""Compile a C source of this package for this processor, once, and load it.
 
-The library is kept in the user's cache folder, under a name that changes with source, compiler and processor. It is
-loaded only if nobody but the user can have written it and if its digest is the one that was written beside it.
+The library is kept in the user's cache folder, under a name that depends on source, compiler and processor. It is
+loaded only if no other user can have written it, and if its digest is the one that was written with it.
 """
 
 import ctypes
@@ -26,9 +26,9 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 def compiled(source: Path) -> ctypes.CDLL:
-    """Return the library of a source and the headers beside it.
+    """Return the library of a source and its headers.
 
-    Raises ResourceError where there is no compiler, or it refuses.
+    Raises ResourceError if there is no compiler, or if it fails.
     """
     with _ONE_AT_A_TIME:
         made = attempt(source)
@@ -38,7 +38,7 @@ def compiled(source: Path) -> ctypes.CDLL:
 
 
 def notice(source: Path) -> str:
-    """Return why the library of a source is not kept in the cache folder; nothing where it is kept, or was not made."""
+    """Return why the library of a source is not in the cache folder; empty if it is, or if there is no library."""
     with _ONE_AT_A_TIME:
         made = attempt(source)
     return "" if made.library is None else made.reason
@@ -46,7 +46,7 @@ def notice(source: Path) -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A library, with the reason why it is not kept; or None, with the reason why there is no library."""
+    """A library, with the reason if it is not kept; or None, with the reason why there is no library."""
 
     library: ctypes.CDLL | None
     reason: str = ""
@@ -54,7 +54,7 @@ class Attempt:
 
 @cache
 def attempt(source: Path) -> Attempt:
-    """Find or compile the library of a source; a process tries once."""
+    """Find or compile the library of a source, once per process."""
     try:
         compiler = find_compiler()
     except ResourceError as error:
@@ -64,14 +64,14 @@ def attempt(source: Path) -> Attempt:
     try:
         return _load(compiler, source, f"{source.stem}-{name[:20]}.so")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return Attempt(None, f"{compiler} made nothing that can be loaded: {_reason(error)}")
+        return Attempt(None, f"the library that {compiler} compiled cannot be loaded: {_reason(error)}")
 
 
 def _load(compiler: str, source: Path, name: str) -> Attempt:
-    """Load the library from the cache folder; compile it there first where it is missing, damaged or not trusted.
+    """Load the library from the cache folder; compile it first if it is missing, damaged or not trusted.
 
     A cache folder that others can write to, or that cannot be written to, is not used: the library is then compiled
-    for this process alone, in a temporary folder.
+    for this process only, in a temporary folder.
     """
     folder = cache_folder()
     reason = "the user has no home folder" if folder is None else _distrust(folder)
@@ -85,12 +85,12 @@ def _load(compiler: str, source: Path, name: str) -> Attempt:
     with tempfile.TemporaryDirectory() as own:
         path = Path(own) / name
         _compile(compiler, source, path)
-        # Once loaded it stays in memory, and its file may go.
+        # A loaded library stays in memory, so its file may be removed.
         return Attempt(ctypes.CDLL(str(path)), f"compiled for this process only: {reason}")
 
 
 def find_compiler() -> str:
-    """Return the path of a C compiler, $CC before others; ResourceError where there is none."""
+    """Return the path of a C compiler, $CC first; ResourceError if there is none."""
     names = [name for name in (os.environ.get("CC"), *COMPILERS) if name]
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
@@ -99,10 +99,10 @@ def find_compiler() -> str:
 
 
 def cache_folder() -> Path | None:
-    """Return the absolute path of the folder where compiled libraries are kept; None for a user without a home."""
+    """Return the absolute path of the folder of compiled libraries; None for a user without a home folder."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     if not Path(home).is_absolute():
-        # The standard says that a relative path is to be ignored.
+        # By the XDG specification a relative path is ignored.
         try:
             home = str(Path("~/.cache").expanduser())
         except RuntimeError:
@@ -111,12 +111,12 @@ def cache_folder() -> Path | None:
 
 
 def _distrust(folder: Path) -> str:
-    """Create the folder where it is missing; return why it cannot be used, or nothing where it can.
+    """Create the folder if it is missing; return why it cannot be used, or an empty string if it can.
 
-    It must be a real folder that only the user can write to, and nobody else may be able to put another in its place.
+    It must be a real folder that only the user can write to, and that no other user can replace.
     """
     try:
-        # A mode holds for the last folder only, and a new cache folder is private too.
+        # The mode applies to the last folder only; a new cache folder is private too.
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
@@ -136,19 +136,19 @@ def _distrust(folder: Path) -> str:
 def _keeps_names(status: os.stat_result) -> bool:
     """Return whether only the user and root can rename the user's folders in a folder.
 
-    Many systems give each user a group of their own, which may write to the home folder.
+    On many systems each user has a private group, which may write to the home folder.
     """
     others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
     return status.st_uid in (os.geteuid(), 0) and (not status.st_mode & others or bool(status.st_mode & stat.S_ISVTX))
 
 
 def _is_own(status: os.stat_result) -> bool:
-    """Return whether a file or folder belongs to the user and cannot be written to by others."""
+    """Return whether a file or folder belongs to the user and others cannot write to it."""
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _is_intact(path: Path) -> bool:
-    """Return whether a library is a regular file of the user with the digest that was written beside it."""
+    """Return whether a library is a regular file of the user with the digest that was written with it."""
     digest = _digest_path(path)
     try:
         for part in (path, digest):
@@ -165,9 +165,9 @@ def _digest_path(path: Path) -> Path:
 
 
 def _compile_into(compiler: str, source: Path, path: Path) -> None:
-    """Compile into the cache folder: the library first, then its digest, each whole or not there.
+    """Compile into the cache folder: first the library, then its digest, each atomically.
 
-    Two processes may do it at once: where the digest of one meets the library of the other, it is compiled again.
+    Two processes may do it at once: if the digest of one does not fit the library of the other, it is compiled again.
     """
     for part in (path, _digest_path(path)):
         _remove(part)
@@ -177,16 +177,16 @@ def _compile_into(compiler: str, source: Path, path: Path) -> None:
 
 
 def write_digest(path: Path) -> None:
-    """Write the digest of a library beside it."""
+    """Write the digest of a library next to it."""
     digest = _digest_path(path)
     with replacing(digest) as temporary:
         write_synced(temporary, sha256_of(path).encode())
-        # Under a umask that lets the group write, nobody would trust it.
+        # With a umask that allows the group to write, the file would not be trusted.
         temporary.chmod(0o600)
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever has the name, and never follow a link."""
+    """Remove the file, folder or link of this name; links are not followed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -204,7 +204,7 @@ def _compile(compiler: str, source: Path, path: Path) -> None:
 
 
 def processor() -> bytes:
-    """Return what tells processors apart: their instructions where the system lists them."""
+    """Return what distinguishes processors: their instructions if the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:

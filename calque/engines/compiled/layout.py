@@ -1,6 +1,6 @@
-"""What the compiled Transformer reads: the structures of `kernels/transformer.h`, field by field, weights in panels.
+"""The input of the compiled Transformer: the structures of `kernels/transformer.h`, and weights in panels.
 
-A panel holds the weights of some outputs side by side, so that a product reads memory in its order.
+A panel contains the weights of adjacent outputs, so that a product reads memory in order.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from calque.nn.transformer.feed_forward import FeedForward, GatedFeedForward, ge
 from calque.nn.transformer.layers import DecoderLayer, EncoderLayer
 from calque.nn.transformer.ssru import Ssru
 
-# By their numbers in the source.
+# Numbers as in the C source.
 FUNCTIONS = (None, torch.relu, nn.functional.gelu, gelu_tanh, nn.functional.silu)
 NO_NORM, LAYER_NORM, RMS_NORM = range(3)
 SELF_ATTENTION, SSRU = range(2)
@@ -41,7 +41,7 @@ class Norm(ctypes.Structure):
 
 
 class TransformerLayer(ctypes.Structure):
-    """A layer of either side; what only a decoder has is empty in an encoder's."""
+    """A layer of either side; the fields of decoders are empty in an encoder."""
 
     _fields_ = (
         *((name, Norm) for name in ("own_norm", "memory_norm", "units_norm")),
@@ -51,7 +51,7 @@ class TransformerLayer(ctypes.Structure):
 
 
 class Stack(ctypes.Structure):
-    """The layers of a side and what stands before and after them."""
+    """The layers of a side, with the embedding before and the norm and projection after them."""
 
     _fields_ = (
         *((name, Int) for name in ("layers", "width", "heads", "groups", "head_width", "units", "function")),
@@ -66,7 +66,7 @@ class Stack(ctypes.Structure):
 
 
 class StepCall(ctypes.Structure):
-    """What one step is given, and where it writes."""
+    """The input and the output buffers of one step."""
 
     _fields_ = (
         *((name, Int) for name in ("rows", "time", "sentences", "places")),
@@ -85,17 +85,17 @@ class Narrow:
 
 
 class Packing:
-    """Weights in panels of `columns`; they are kept for as long as structures point to them."""
+    """Weights in panels of `columns`, kept in memory while structures point to them."""
 
     def __init__(self, columns: int, narrow: Narrow | None) -> None:
-        """Take weights as they are, or round those of dense layers to 8 bits where `narrow` says how."""
+        """Copy weights in fp32, or round those of dense layers to 8 bits as `narrow` describes."""
         self.columns, self.narrow = columns, narrow
         self.kept: list[object] = []
 
     def stack(
         self, side: TransformerPart, layers: Sequence[EncoderLayer | DecoderLayer], head: nn.Linear | None = None
     ) -> Stack:
-        """Lay out the layers of one side, and the projection to the vocabulary where it has one."""
+        """Lay out the layers of one side, and the projection to the vocabulary if there is one."""
         network, mixer = layers[0].feed_forward, mixer_of(layers[0])
         heads = heads_of(layers[0])
         laid = (TransformerLayer * len(layers))(*map(self._layer, layers))
@@ -115,9 +115,9 @@ class Packing:
         return stack
 
     def address(self, tensor: Tensor) -> int:
-        """Return the address of a tensor's values, contiguous, in memory that belongs to this packing.
+        """Return the address of a tensor's values, contiguous, in memory of this object.
 
-        A parameter is copied: torch may free its memory (`share_memory`, `.to`) while the address stays in use.
+        A parameter is copied, since torch may free its memory (`share_memory`, `.to`) while the address is in use.
         """
         owned = tensor.detach().contiguous()
         if owned.data_ptr() == tensor.data_ptr():
@@ -153,7 +153,7 @@ class Packing:
         return self._dense(linear.weight, linear.bias)
 
     def _dense(self, weight: Tensor, bias: Tensor | None) -> Dense:
-        """Lay out weights [M, N] and a bias [M], filled up with zeros to whole panels."""
+        """Lay out weights [M, N] and a bias [M], padded with zeros to full panels."""
         outputs, inputs = weight.shape
         missing = -outputs % self.columns
         weight = nn.functional.pad(weight.detach(), (0, 0, 0, missing))
@@ -179,14 +179,14 @@ class Packing:
 
 
 def mixer_of(layer: EncoderLayer | DecoderLayer) -> SelfAttention | Ssru:
-    """Return what mixes the positions of the layer's own side."""
+    """Return the mixer of the positions of the layer's own side."""
     own = layer.attention if isinstance(layer, EncoderLayer) else layer.self_attention
     assert isinstance(own, SelfAttention | Ssru)
     return own
 
 
 def heads_of(layer: EncoderLayer | DecoderLayer) -> MultiHeadAttention:
-    """Return an attention of a layer; all of them have as many heads."""
+    """Return an attention of a layer; all attentions have the same number of heads."""
     mixer = mixer_of(layer)
     if isinstance(mixer, SelfAttention):
         return mixer
@@ -195,6 +195,6 @@ def heads_of(layer: EncoderLayer | DecoderLayer) -> MultiHeadAttention:
 
 
 def joined_unit(unit: Ssru) -> tuple[Tensor, Tensor]:
-    """Return weights and bias that give what a unit forgets and what is new to it at once."""
+    """Return weights and bias that compute forget gate and new value in one product."""
     bias = torch.cat([unit.forget.bias, torch.zeros_like(unit.forget.bias)])
     return torch.cat([unit.forget.weight, unit.value.weight]), bias

@@ -1,6 +1,6 @@
-"""Greedy and beam search with the compiled Transformer: model and choice of a step are one call.
+"""Greedy and beam search with the compiled Transformer: one call computes a step and chooses its hypotheses.
 
-Outputs are those of `calque.search.steps`, which searches with any scorer and does the rest here too.
+The outputs equal those of `calque.search.steps`, which searches with any scorer.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
 from calque.search.scorer import Scorer
 
-# As in the source: the sum of a hypothesis that is none.
+# The sum of an impossible hypothesis, as in the C source.
 HIDDEN = -1e30
 
 
@@ -84,7 +84,7 @@ def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: Se
 
 
 class _Choice(ctypes.Structure):
-    """What the search of `kernels/beam.h` is given, and where it writes."""
+    """The input and the output buffers of the search in `kernels/beam.h`."""
 
     _fields_ = (
         *((name, Int) for name in ("sentences", "width", "beam", "n_best", "length", "num_banned", "num_finished")),
@@ -97,7 +97,7 @@ class _Choice(ctypes.Structure):
     )
 
     def point(self, beam: "_Beam") -> None:
-        """Point to what belongs to the sentences that are still searched."""
+        """Set the addresses of the buffers of the sentences that are still searched."""
         self.sentences = len(beam.rows)
         for name in ("limits", "last_divisor", "sums", "history", "tokens", "finished"):
             setattr(self, name, getattr(beam, name).data_ptr())
@@ -108,7 +108,7 @@ class _Choice(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Beam:
-    """What search knows of B sentences: their numbers `rows`, and what `kernels/beam.h` writes."""
+    """The state of the search of B sentences: their numbers `rows`, and the buffers that `kernels/beam.h` writes."""
 
     rows: Tensor
     limits: Tensor
@@ -121,7 +121,7 @@ class _Beam:
 
     @staticmethod
     def of(limits: Tensor, options: SearchConfig) -> "_Beam":
-        """Begin with one hypothesis a sentence, the empty one."""
+        """Begin with one empty hypothesis per sentence."""
         ended = nothing_ended(limits, options.beam)
         sums = torch.full_like(ended.scores, HIDDEN)
         sums[:, 0] = 0

@@ -1,7 +1,7 @@
-"""The Transformer compiled from C: a step is one call, nothing is moved, and weights lie as they are read.
+"""The Transformer compiled from C: a step is one call, moves nothing, and reads weights in memory order.
 
-Each step leaves its queries, keys and values where it wrote them; a hypothesis remembers from which row of each step it
-grew, so that reordering a beam copies a few numbers.
+The queries, keys and values of each step stay where they were written; a hypothesis stores its row of each step, so
+that reordering a beam copies only a few numbers.
 """
 
 import ctypes
@@ -33,9 +33,9 @@ SOURCE = Path(__file__).parent / "kernels" / "transformer.c"
 
 @dataclass(frozen=True)
 class CompiledMemory:
-    """Each layer's keys and values of the memory [L, B, S, 2·G·d], and which of its places count [B, S].
+    """Each layer's keys and values of the memory [L, B, S, 2·G·d], and the mask of its places [B, S].
 
-    Rows are never taken out of it: the state knows its sentences by number.
+    Rows are never removed: the state refers to its sentences by number.
     """
 
     memory: Tensor
@@ -46,7 +46,7 @@ class CompiledMemory:
         return self
 
     def join_rows(self, others: Sequence["CompiledMemory"]) -> "CompiledMemory":
-        """Return the sentences of all, places padded to the longest."""
+        """Return the sentences of all, with places padded to the longest."""
         all_of_them = (self, *others)
         longest = max(each.mask.shape[1] for each in all_of_them)
         padded = [nn.functional.pad(each.memory, (0, 0, 0, longest - each.mask.shape[1])) for each in all_of_them]
@@ -55,10 +55,10 @@ class CompiledMemory:
 
 @dataclass(frozen=True)
 class CompiledState:
-    """What each step left: blocks [L, R then, (H + 2·G)·d], or cells of units [L, R then, D].
+    """The blocks of all steps: [L, R of the step, (H + 2·G)·d], or cells of SSRUs [L, R of the step, D].
 
-    Of each row: `ancestors` [R, T], the row that it grew from at each step; its `sentence` [R], one of the memory's
-    `num_sentences`; and the step at which it began, `born` [R], None where all began at step 0.
+    For each row: `ancestors` [R, T], its row at each step; `sentence` [R], its sentence among the memory's
+    `num_sentences`; and `born` [R], the step at which it began, None if all began at step 0.
     """
 
     blocks: tuple[Tensor, ...]
@@ -74,7 +74,7 @@ class CompiledState:
         return replace(self, ancestors=ancestors, sentence=sentence, born=born)
 
     def join_rows(self, others: Sequence["CompiledState"]) -> "CompiledState":
-        """Return the rows of all: their last steps become one, and steps before the first birth are left out."""
+        """Return the rows of all states, aligned at their last steps; steps before the first birth are dropped."""
         states = (self, *others)
         time = max(state.ancestors.shape[1] for state in states)
         late = [time - state.ancestors.shape[1] for state in states]
@@ -87,7 +87,7 @@ class CompiledState:
             blocks.append(torch.cat(parts, dim=1))
             offset, column = 0, []
             for state, shift, has_step in zip(states, late, there, strict=True):
-                # Before its birth a row has no ancestor, and none is read.
+                # Before its birth a row has no ancestor; the value is never read.
                 column.append(
                     state.ancestors[:, then - shift] + offset if has_step else torch.zeros_like(state.sentence)
                 )
@@ -106,18 +106,18 @@ class CompiledState:
         return torch.zeros_like(self.sentence) if self.born is None else self.born
 
     def after(self, block: Tensor, ancestors: Tensor, sentence: Tensor) -> "CompiledState":
-        """Return the state after a step that wrote `block`, with the rows that go on [R]."""
+        """Return the state after a step that wrote `block`, with the rows that continue [R]."""
         # Not dataclasses.replace, which takes as long as a small product, at every step.
         return CompiledState((*self.blocks, block), ancestors, sentence, self.num_sentences, self.born, self.scratch)
 
     def grown(self, block: Tensor) -> "CompiledState":
-        """Return the state after a step that wrote `block`, in which each row grew from itself."""
+        """Return the state after a step that wrote `block`, in which each row continues itself."""
         own = torch.arange(len(self.ancestors), dtype=torch.int32).unsqueeze(1)
         return self.after(block, torch.cat([self.ancestors, own], dim=1), self.sentence)
 
 
 class Scratch:
-    """Lend one search the same memory at every step: fresh memory costs as much as what is written to it."""
+    """Memory that a search reuses at every step: new memory takes as much time as writing to it."""
 
     def __init__(self, vocab_size: int) -> None:
         self._scores, self._room = torch.empty(0, vocab_size), torch.empty(0)
@@ -138,20 +138,20 @@ class Scratch:
 
 
 def why_not(model: Seq2Seq) -> str:
-    """Return why there is no C for a model, naming the field of its recipe; nothing where there is."""
+    """Return why a model is not supported, naming the field of its recipe, or an empty string if it is."""
     return fused.why_not(model, MIXERS)
 
 
 class CompiledTransformer:
-    """Score the next token of a plain Transformer decoder, as the model does but for rounding.
+    """Score the next token of a plain Transformer decoder, equal to the model up to rounding.
 
-    Each step of a search writes over the log-probabilities of the one before.
+    Each step of a search overwrites the log-probabilities of the previous one.
     """
 
     def __init__(self, model: Seq2Seq, is_narrow: bool) -> None:
-        """Lay weights out, in 8 bits or as they are; `why_not` must have nothing against the model.
+        """Lay out weights, in 8 bits if `is_narrow`; `why_not` must return nothing for the model.
 
-        Raises ResourceError where nothing can be compiled.
+        Raises ResourceError if the source cannot be compiled.
         """
         decoder, head = model.decoder, model.head
         assert isinstance(decoder, TransformerDecoder)
@@ -173,7 +173,7 @@ class CompiledTransformer:
         self.positions = _PositionRows(decoder.positions, decoder.width, self.stack.head_width)
 
     def start(self, source: Source) -> tuple[CompiledMemory, CompiledState]:
-        """Encode B sentences and project what each layer reads of them."""
+        """Encode B sentences, and compute each layer's keys and values."""
         scratch = Scratch(self.vocab_size)
         memory, mask = self.encode(source, scratch)
         num_sentences, places, _ = memory.shape
@@ -185,14 +185,14 @@ class CompiledTransformer:
         return CompiledMemory(read, mask), state
 
     def step(self, token: Tensor, state: CompiledState, context: CompiledMemory) -> tuple[Tensor, CompiledState]:
-        """Read one token a row [R]; return log-probabilities [R, V] and the next state."""
+        """Read one token per row [R]; return log-probabilities [R, V] and the next state."""
         scores = state.scratch.scores(len(token))
         return scores, state.grown(self.step_with(self.library.decoder_step, token, state, context))
 
     def step_with(
         self, function: Any, token: Tensor, state: CompiledState, context: CompiledMemory, *others: Any
     ) -> Tensor:
-        """Have a function of the library make one step; return the block [L, R, …] that it wrote."""
+        """Compute one step by a function of the library; return the block [L, R, …] that it wrote."""
         rows, time = state.ancestors.shape
         num_sentences, places = context.mask.shape
         block = torch.empty(self.stack.layers, rows, self.block_width)
@@ -214,19 +214,19 @@ class CompiledTransformer:
 
 
 class _Encoder:
-    """Encode as the model does."""
+    """Encode by the model's encoder."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
 
     def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
-        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        """Return the memory [B, S, D] and its mask [B, S]."""
         memory = self.encoder(source)
         return memory.states.contiguous(), memory.mask.contiguous()
 
 
 class _CompiledEncoder:
-    """Encode in one call."""
+    """Encode by one call of the library."""
 
     def __init__(self, encoder: Encoder, packing: Packing, library: ctypes.CDLL) -> None:
         assert isinstance(encoder, TransformerEncoder)
@@ -236,7 +236,7 @@ class _CompiledEncoder:
         self.positions = _PositionRows(encoder.positions, self.stack.width, self.stack.head_width)
 
     def __call__(self, source: Source, scratch: Scratch) -> tuple[Tensor, Tensor]:
-        """Return the memory [B, S, D] and which of its places count [B, S]."""
+        """Return the memory [B, S, D] and its mask [B, S]."""
         num_sentences, places = source.tokens.shape
         self.checked.check(places)
         tokens, mask = source.tokens.contiguous(), source.mask.contiguous()
@@ -250,14 +250,14 @@ class _CompiledEncoder:
 
 
 class _PositionRows:
-    """Keep what tells each position: a row [D] that is added, and one [d] that queries and keys are turned by."""
+    """Tables of positions: a row [D] that is added, and a row [d] that rotates queries and keys."""
 
     def __init__(self, positions: Positions, width: int, head_width: int) -> None:
         self.positions = positions
         self.told = torch.empty(0, width), torch.empty(0, head_width)
 
     def upto(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return at least `count` rows of both, none of the latter where nothing is turned."""
+        """Return at least `count` rows of both; no rows of the second if there is no rotation."""
         rows, turns = self.told
         if rows.shape[0] < count:
             places = torch.arange(2 * count)

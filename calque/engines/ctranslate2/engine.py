@@ -1,7 +1,7 @@
-"""CTranslate2 as an engine: its kernels and its search, with calque's numbers and limits around them.
+"""CTranslate2 as an engine: its kernels and its search, with the scores and limits of calque.
 
-What its search does otherwise than calque's own (an output at its limit, a token that is never to be produced, a source
-of nothing but </s>) is rare, and such sentences go to the engine that every model has.
+Its search differs from that of calque in rare cases: an output at its limit, a token that must not be produced, a
+source of nothing but </s>. The eager engine searches such sentences.
 """
 
 import math
@@ -23,16 +23,16 @@ from calque.search.processors import IMPOSSIBLE
 from calque.search.scorer import Scorer
 
 ComputeType = Literal["float32", "int8", "int16", "bfloat16"]
-# It stops when beam · patience outputs have ended; calque goes on for as long as a living one may win.
+# It stops when beam · patience outputs have ended; calque continues while a living one may win.
 PATIENCE = 2.0
 Names = tuple[Sequence[str], Sequence[str]]
-"""The names of the tokens of source and target, by their ids."""
+"""The names of the source and target tokens, by id."""
 Ids = list[list[int]]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Say in which numbers it computes and on how many threads; `workers` share out the sentences of a batch."""
+    """The number type and the threads of CTranslate2; `workers` share the sentences of a batch."""
 
     compute_type: ComputeType = "float32"
     threads: int = 1
@@ -44,25 +44,25 @@ PLAIN = Setting()
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """An output: its tokens without </s>, the sum of its log-probabilities, and whether </s> ended it."""
+    """An output: its tokens without </s>, the sum of its log-probabilities, and whether it ended with </s>."""
 
     tokens: list[int]
     log_prob: float
     ended: bool
 
     def score(self, options: SearchConfig) -> float:
-        """Return what it is ranked by."""
+        """Return the score that ranks it."""
         return self.log_prob / divisor(float(len(self.tokens) + 1), options)
 
     def is_odd(self, limit: int) -> bool:
-        """Return whether calque would not have it so."""
+        """Return whether calque's search would not return it."""
         return not self.ended or len(self.tokens) > limit or PAD in self.tokens or BOS in self.tokens
 
 
 class CTranslate2(Engine):
-    """Search with its `translator`, whose vocabularies have the `names`.
+    """Search with a CTranslate2 `translator` whose vocabularies have the `names`.
 
-    `rest` searches what it cannot, and batches of sources or targets longer than the `longest` two that it takes.
+    `rest` searches the sentences that it does not support, and batches of longer sources or targets than `longest`.
     """
 
     owns_threads = True
@@ -80,7 +80,7 @@ class CTranslate2(Engine):
         self.ids = {name: number for number, name in enumerate(self.target_names)}
 
     def scorer(self) -> Scorer:
-        """Return what scores the tokens of the other engine: CTranslate2 does not make single steps."""
+        """Return the scorer of the other engine: CTranslate2 does not compute single steps."""
         return self.rest.scorer()
 
     def branch(self, options: SearchConfig) -> Branch:
@@ -109,18 +109,18 @@ class CTranslate2(Engine):
         return int(lengths.max()) > self.longest[0] or int(limits.max()) + 1 > self.longest[1]
 
     def _search(self, rows: Ids, begun: Ids, longest: int, options: SearchConfig) -> list[list[Hypothesis]]:
-        """Return the best outputs of each sentence, of `longest` tokens with </s> at most."""
+        """Return the best outputs of each sentence, of at most `longest` tokens with </s>."""
         sources = [[self.source_names[token] for token in row] for row in rows]
         found = [self._read(result, options) for result in self._ask(sources, begun, longest, options)]
         if any(begun):
-            # It counts a forced token as certain, calque as what the model thinks of it.
+            # It scores a forced token as certain, calque scores it by the model.
             scored = self.log_probs(sources, begun)
             lost = [sum(values[: len(tokens)]) for values, tokens in zip(scored, begun, strict=True)]
             found = [_shifted(outputs, change) for outputs, change in zip(found, lost, strict=True)]
         best = [_ranked(outputs, options) for outputs in found]
         if options.unknown and not options.min_length and not options.no_repeat_ngram:
             return best
-        # What it forbids it takes away before it normalises, so that its numbers are not the model's.
+        # It removes forbidden tokens before it normalises, so its scores are not those of the model.
         places = [(place, output) for place, outputs in enumerate(best) for output in outputs]
         scored = self.log_probs([sources[place] for place, _ in places], [output.tokens for _, output in places])
         exact: list[list[Hypothesis]] = [[] for _ in best]
@@ -129,7 +129,7 @@ class CTranslate2(Engine):
         return [_ranked(outputs, options) for outputs in exact]
 
     def _ask(self, sources: list[list[str]], begun: Ids, longest: int, options: SearchConfig) -> Sequence[Any]:
-        """Have it search: all outputs that end until it stops, of which the best may have to be chosen otherwise."""
+        """Search, and return all outputs that ended; calque may choose other ones as the best of them."""
         prefixes = [[self.target_names[token] for token in row] for row in begun] if any(begun) else None
         patience = 1.0 if options.beam == 1 else PATIENCE
         alpha = _exponent(options)
@@ -139,12 +139,12 @@ class CTranslate2(Engine):
             max_batch_size=math.ceil(len(sources) / self.workers) if self.workers > 1 else 0,
             beam_size=options.beam,
             patience=patience,
-            # Without a penalty it stops by itself once no living output can win.
+            # Without a penalty it stops once no living output can win.
             num_hypotheses=round(options.beam * patience) if alpha else options.n_best,
             length_penalty=alpha,
             no_repeat_ngram_size=options.no_repeat_ngram,
             disable_unk=not options.unknown,
-            # With </s> its lengths are those that calque divides by.
+            # With </s> its lengths are those of calque's divisor.
             return_end_token=True,
             max_input_length=0,
             max_decoding_length=longest,
@@ -154,26 +154,26 @@ class CTranslate2(Engine):
         return results
 
     def _read(self, result: Any, options: SearchConfig) -> list[Hypothesis]:
-        """Return the outputs of a sentence, its scores made sums again."""
+        """Return the outputs of a sentence, with its scores converted back to sums."""
         alpha = _exponent(options)
         outputs = []
         for names, score in zip(result.hypotheses, result.scores, strict=True):
             tokens = [self.ids[name] for name in names]
             ended = tokens[-1:] == [EOS]
-            # A source of no text has an output of no token, not even </s>.
+            # A source without text has an output without tokens, even without </s>.
             log_prob = score * max(1, len(tokens)) ** alpha
             outputs.append(Hypothesis(tokens[:-1] if ended else tokens, log_prob, ended))
         return outputs
 
     def log_probs(self, sources: list[list[str]], targets: Ids) -> list[list[float]]:
-        """Return the log-probabilities of each target's tokens and of </s> behind them."""
+        """Return the log-probabilities of each target's tokens and of </s> after them."""
         names = [[self.target_names[token] for token in row] for row in targets]
         results = self.translator.score_batch(sources, names, max_input_length=0)
         return [result.log_probs for result in results]
 
 
 def packed(best: list[list[Hypothesis]], options: SearchConfig, device: torch.device) -> Hypotheses:
-    """Return lists of outputs, best first, as a record."""
+    """Return the record of lists of outputs, best first."""
     size = len(best), options.n_best
     longest = max((len(output.tokens) for outputs in best for output in outputs), default=0)
     tokens = torch.full([*size, longest], PAD, dtype=torch.int64)
@@ -205,14 +205,14 @@ def replaced(found: Hypotheses, index: Tensor, others: Hypotheses) -> Hypotheses
 
 
 def _exponent(options: SearchConfig) -> float:
-    """Return by what power of the length it is to divide; GNMT's form is not its own, and is put on afterwards."""
+    """Return the exponent of the length for its divisor; the form of GNMT, which it lacks, is applied afterwards."""
     if options.normalisation == "none" or not options.length_penalty:
         return 0.0
     return options.length_penalty if options.normalisation == "average" else 1.0
 
 
 def _ranked(outputs: list[Hypothesis], options: SearchConfig) -> list[Hypothesis]:
-    """Return the n best, of equals the shorter, which ended first."""
+    """Return the n best; of equal outputs the shorter, which ended first."""
     return sorted(outputs, key=lambda output: (-output.score(options), len(output.tokens)))[: options.n_best]
 
 
@@ -221,5 +221,5 @@ def _shifted(outputs: list[Hypothesis], change: float) -> list[Hypothesis]:
 
 
 def _is_empty(row: list[int]) -> bool:
-    """Return whether it would take such a source for no text, and give none back."""
+    """Return whether it would read such a source as no text, and return no text."""
     return all(token in (BOS, EOS) for token in row)

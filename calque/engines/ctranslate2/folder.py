@@ -1,6 +1,6 @@
-"""CTranslate2's own folder of a model, written once beside the weights and named by their hash.
+"""CTranslate2's own folder of a model, written once next to the weights and named by their hash.
 
-A copy of other weights has another name, one that is damaged or cut short is written anew.
+A copy of other weights has another name; a damaged or incomplete copy is written again.
 """
 
 import json
@@ -19,7 +19,7 @@ from calque.model import ModelConfig, Seq2Seq
 from calque.system.files import sha256_of, write_atomic
 
 FORMAT = 1
-"""Of what is written; another is never read."""
+"""Version of the copy; other versions are never read."""
 HOME, PREFIX = "engines", "ctranslate2-"
 _SUMS = "sums.json"
 
@@ -38,7 +38,7 @@ class Place:
 
 
 def open_engine(model: Seq2Seq, config: ModelConfig, place: Place, setting: Setting = PLAIN) -> CTranslate2:
-    """Return the engine of a model that `ctranslate2_spec.can_take` has let pass; UsageError without the library."""
+    """Return the engine of a model that CTranslate2 supports; UsageError without the library."""
     state = model.state_dict()
     names = numbered(len(state["encoder.embedding.weight"])), numbered(len(state["decoder.embedding.weight"]))
     with copy_of(state, config, place, names) as folder:
@@ -46,7 +46,7 @@ def open_engine(model: Seq2Seq, config: ModelConfig, place: Place, setting: Sett
 
 
 def load(folder: Path, model: Seq2Seq, config: ModelConfig, names: Names, setting: Setting = PLAIN) -> CTranslate2:
-    """Return the engine of a folder that `write_model` has written of `model`, with those names and PLACES."""
+    """Return the engine of a folder that `write_model` has written from `model`, with these names and PLACES."""
     translator = library().Translator(
         str(folder),
         device="cpu",
@@ -60,8 +60,8 @@ def load(folder: Path, model: Seq2Seq, config: ModelConfig, names: Names, settin
 
 @contextmanager
 def copy_of(state: State, config: ModelConfig, place: Place, names: Names) -> Iterator[Path]:
-    """Give a folder with the model as CTranslate2 reads it: beside the weights, or where nothing can be written
-    there, one that is gone afterwards.
+    """Yield a folder with the model in CTranslate2's format: next to the weights, or a temporary one if that cannot be
+    written.
     """
     home = place.folder / HOME
     wanted = home / f"{PREFIX}{FORMAT}-{place.weights[:16]}"
@@ -74,14 +74,14 @@ def copy_of(state: State, config: ModelConfig, place: Place, names: Names) -> It
         try:
             _keep(folder, wanted)
         except OSError:
-            # A folder that cannot be written to, a full disk: it serves this once.
+            # The folder is not writable, or the disk is full: a temporary copy is used.
             yield folder
             return
     yield wanted
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether a copy is there, as it was written."""
+    """Return whether there is an undamaged copy."""
     try:
         sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
         return bool(sums) and all(sha256_of(folder / name) == value for name, value in sums.items())
@@ -90,7 +90,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _keep(made: Path, wanted: Path) -> None:
-    """Move a copy into place, complete or not at all, and remove the copies of other weights."""
+    """Rename a complete copy to its place, and remove the copies of other weights."""
     temporary = wanted.with_name(f".{wanted.name}.tmp-{os.getpid()}")
     try:
         shutil.copytree(made, temporary)

@@ -1,6 +1,6 @@
-"""A Transformer of calque as CTranslate2 describes one: which it can express, and where each weight goes.
+"""Conversion of a Transformer to CTranslate2: which models it supports, and the place of each weight.
 
-What one query hears of distances, heads and norms is the same there; only the layout of the weights differs.
+Distances, heads and norms are computed in the same way there; only the layout of the weights differs.
 """
 
 import importlib
@@ -23,9 +23,9 @@ from calque.nn.transformer.positions import LearnedConfig, RelativeConfig, Rotar
 
 LIBRARY = "CTranslate2"
 PLACES = 4096
-"""Positions that are written where they stand in a table, and so the longest that is taken."""
+"""The number of positions that are written as a table, and so the longest source or target."""
 
-# Its names of the functions; a gate is told beside them.
+# Its names of the activation functions; a gate is a separate option.
 FUNCTIONS = {
     "relu": "RELU",
     "gelu": "GELU",
@@ -44,7 +44,7 @@ State = Mapping[str, Tensor]
 
 @cache
 def library() -> Any:
-    """Return CTranslate2; UsageError that says how it is installed."""
+    """Return the library; raise UsageError with the command that installs it if it is missing."""
     try:
         return importlib.import_module("ctranslate2")
     except ImportError as error:
@@ -54,22 +54,22 @@ def library() -> Any:
 
 
 def demands(config: ModelConfig) -> Iterator[tuple[str, Any, Sequence[Any]]]:
-    """Yield fields of the recipe with their values and those that CTranslate2 knows; the first that fails decides."""
+    """Yield fields of the recipe with their values and those that CTranslate2 supports, most important first."""
     encoder, decoder = config.encoder, config.decoder
     yield "model.encoder.kind", encoder.kind, ("transformer",)
     yield "model.decoder.kind", decoder.kind, ("transformer",)
     yield "model.head.kind", config.head.kind, ("softmax",)
     if isinstance(encoder, TransformerEncoderConfig) and isinstance(decoder, TransformerDecoderConfig):
         yield "model.decoder.mixer.kind", decoder.mixer.kind, ("attention",)
-        # In an encoder places lie on both sides, and its ALiBi knows one.
+        # In an encoder there are positions on both sides, and its ALiBi supports one side.
         yield "model.encoder.positions.kind", encoder.positions.kind, ENCODER_POSITIONS
         yield "model.decoder.positions.kind", decoder.positions.kind, DECODER_POSITIONS
-        # It has one number for both sides.
+        # It has one option for both sides.
         yield "model.decoder.norm_epsilon", decoder.norm_epsilon, (encoder.norm_epsilon,)
 
 
 def can_take(config: ModelConfig) -> str | None:
-    """Return why CTranslate2 cannot compute such a model, or None where it can."""
+    """Return why CTranslate2 does not support a model, or None if it does."""
     for field, value, known in demands(config):
         if value not in known:
             return f"{field} is {value}, {LIBRARY} has {' or '.join(map(str, known))}"
@@ -77,21 +77,21 @@ def can_take(config: ModelConfig) -> str | None:
 
 
 def max_source(config: ModelConfig) -> int | None:
-    """Return the longest source that has positions of its own, where there is such a limit."""
+    """Return the longest source for which there are positions, if there is a limit."""
     positions = getattr(config.encoder, "positions", None)
     return positions.limit if isinstance(positions, LearnedConfig) else None
 
 
 def numbered(size: int) -> list[str]:
-    """Return names of `size` tokens that tell nothing but their ids."""
+    """Return names of `size` tokens, made of their ids."""
     return [*SPECIALS, *map(str, range(len(SPECIALS), size))]
 
 
 def write_model(folder: Path, config: ModelConfig, state: State, names: tuple[Sequence[str], Sequence[str]]) -> None:
     """Write the folder that CTranslate2 reads: model.bin, config.json and the vocabularies, in fp32.
 
-    `state` is the model's state dict, `names` those of the tokens of source and target by their ids, no two of a side
-    alike. UsageError where the library is not installed.
+    `state` is the model's state dict; `names` are the different names of the source and target tokens, by id. Raises
+    UsageError if the library is not installed.
     """
     specs = library().specs
     encoder, decoder = config.encoder, config.decoder
@@ -102,7 +102,7 @@ def write_model(folder: Path, config: ModelConfig, state: State, names: tuple[Se
     spec.register_source_vocabulary(list(names[0]))
     spec.register_target_vocabulary(list(names[1]))
     spec.validate()
-    # Tables that two parts share are written once.
+    # A table that two parts share is written once.
     spec.optimize()
     spec.save(str(folder))
 
@@ -136,7 +136,7 @@ def _decoder(specs: Any, config: TransformerDecoderConfig, state: State) -> Any:
 
 
 def _common(specs: Any, config: TransformerConfig) -> dict[str, Any]:
-    """Return the options that its encoder and its decoder share."""
+    """Return the options that the encoder and the decoder share."""
     return {
         "pre_norm": config.norm_position == "pre",
         "activation": getattr(specs.Activation, FUNCTIONS[config.activation]),
@@ -148,7 +148,7 @@ def _common(specs: Any, config: TransformerConfig) -> dict[str, Any]:
 
 
 def _fill_side(spec: Any, embeddings: Any, config: TransformerConfig, state: State, side: str) -> None:
-    """Fill what both sides have beside their layers."""
+    """Fill the parts that both sides have in addition to their layers."""
     # A table that both sides share has one name among the parameters, and two in a state dict.
     embeddings.weight = _array(state[f"{side}.embedding.weight"])
     spec.scale_embeddings = config.scale_embeddings
@@ -166,13 +166,13 @@ def _table(config: TransformerConfig, state: State, side: str) -> Tensor:
     if isinstance(positions, SinusoidalConfig):
         return sinusoids(places + positions.first, config.width, positions.closed)
     if isinstance(positions, LearnedConfig):
-        # A hypothesis that runs on past the limit stays at the last.
+        # A hypothesis that continues beyond the limit stays at the last position.
         return state[f"{side}.positions.weight"][places.clamp(max=positions.limit - 1)]
     return torch.zeros(PLACES, config.width)
 
 
 def _self_attention(specs: Any, config: TransformerConfig, state: State, name: str, side: str) -> Any:
-    """Return an attention of tokens of one side to each other: queries, keys and values by one product."""
+    """Return a self-attention: queries, keys and values by one product."""
     positions, width = config.positions, _head_width(config)
     options: dict[str, Any] = {"relative_attention_bias": positions.kind == "relative", "head_dim": width}
     if isinstance(positions, RotaryConfig):
@@ -193,7 +193,7 @@ def _self_attention(specs: Any, config: TransformerConfig, state: State, name: s
 
 
 def _memory_attention(specs: Any, config: TransformerConfig, state: State, name: str) -> Any:
-    """Return an attention to the memory: there each head has keys and values of its own, equal within a group."""
+    """Return an attention to the memory, in which each head has its own keys and values, equal within a group."""
     kind = specs.attention_spec.MultiHeadAttentionSpec
     spec = kind(rms_norm=config.norm == "rms", head_dim=_head_width(config))
     groups = config.key_value_heads or config.heads
@@ -219,7 +219,7 @@ def _fill_feed_forward(spec: Any, state: State, name: str) -> None:
 
 
 def _fill_norm(spec: Any, state: State, name: str) -> None:
-    """Fill a norm; a LayerNorm without a bias has one of zeros there, lest it be taken for an RMSNorm."""
+    """Fill a norm; a LayerNorm without a bias gets a bias of zeros, since it would be an RMSNorm without one."""
     weight = state[f"{name}.weight"]
     spec.gamma = _array(weight)
     if hasattr(spec, "beta"):
@@ -241,6 +241,6 @@ def _head_width(config: TransformerConfig) -> int:
 
 
 def _array(tensor: Tensor) -> Any:
-    """Return a tensor as an array of numbers of its own kind, fp32 where they are not whole."""
+    """Return a tensor as an array, of fp32 if its numbers are not integers."""
     values = tensor.detach().cpu()
     return (values.float() if values.is_floating_point() else values).contiguous().numpy()

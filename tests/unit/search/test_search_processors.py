@@ -116,7 +116,7 @@ def test_a_processor_that_allows_nothing_leaves_no_hypothesis() -> None:
 
 def test_prefixes_for_other_sentences_are_refused() -> None:
     scorer, source = hashed(29, rows=2, vocabulary=8)
-    with pytest.raises(UsageError, match="one row a sentence"):
+    with pytest.raises(UsageError, match="one row per sentence"):
         search(scorer, source, torch.tensor([3, 3]), SearchConfig(), [ForcedPrefix(torch.full([3, 1], 5))])
 
 
