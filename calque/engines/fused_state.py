@@ -35,7 +35,7 @@ class Places:
         return self.keys[0].shape[3]
 
     def select_rows(self, index: Tensor) -> "Places":
-        """Take rows [B'·K'] by number: those of a sentence stand together, as many for each."""
+        """Take rows [B'·K'] by number: those of a sentence are adjacent, equally many for each."""
         sentences, parents = index // self.width, index % self.width
         num_sentences = int(sentences.diff().count_nonzero()) + 1
         parents = parents.view(num_sentences, -1)

@@ -119,7 +119,7 @@ def test_a_recurrent_model_is_searched_as_it_is(gru: Path) -> None:
     assert load(gru, device="cpu", engine="auto").engine_said == "eager: model.decoder.kind is not transformer"
     with pytest.raises(UsageError, match=r"engine fused .* model\.decoder\.kind is not transformer"):
         load(gru, device="cpu", engine="fused")
-    with pytest.raises(UsageError, match="engine ctranslate2 cannot take this model"):
+    with pytest.raises(UsageError, match="engine ctranslate2 does not support this model"):
         load(gru, device="cpu", engine="ctranslate2")
 
 
