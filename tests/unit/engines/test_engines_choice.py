@@ -131,7 +131,7 @@ def test_a_name_that_no_engine_has(gru: Path) -> None:
 def test_an_ensemble_has_one_engine(transformer: Path) -> None:
     folders = [transformer, transformer]
     assert calque.load(folders, device="cpu")("s1 s2") == calque.load(folders, device="cpu", engine="eager")("s1 s2")
-    with pytest.raises(UsageError, match="several models are searched by eager"):
+    with pytest.raises(UsageError, match="an ensemble supports only eager"):
         calque.load(folders, device="cpu", engine="int8")
 
 
