@@ -17,7 +17,10 @@ from calque.data.files.columns import Columns
 from calque.errors import DataError, UsageError
 from calque.recipe.layers import merge, read_settings, validate
 from calque.recipe.values import settings_layer
+from calque.report.progress import SilentDisplay
+from calque.runs.prepare import plan
 from calque.runs.request import Named, Options, make_request
+from calque.training.config import TrainConfig
 
 SETTINGS = read_settings([*BRIEF, "train.seed=3", "train.threads=1"])
 
@@ -38,6 +41,7 @@ class Frame:
     [
         {"text.source_vectors": "2024", "train.lr": 0.5, "task.metrics": ("cer",)},
         {"text": {"source_vectors": "2024"}, "train": {"lr": 0.5}, "task": {"metrics": ["cer"]}},
+        {"train": TrainConfig(lr=0.5), "text": {"source_vectors": "2024"}, "task": {"metrics": ("cer",)}},
         {"text": {"source_vectors": Path("2024")}, "train.lr": 0.5, "task.metrics": ["cer"], "train.time": 0.02},
     ],
 )
@@ -152,6 +156,33 @@ def test_a_list_may_hold_several_right_answers_and_dictionaries() -> None:
     assert api.check(Frame(**table), columns=Columns(source="en", target="zh")).as_dict()["pairs"] == 2
 
 
+def test_graphs_several_sources_and_arrays_may_be_in_memory() -> None:
+    """Take a graph whose keys are beside its target, sources by their names, and an array of right answers."""
+    graph = {"nodes": ["a", "b"], "edges": [[0, 1, "to"]], "target": "x"}
+    assert api.check([graph, ({"nodes": ["c"], "edges": []}, "y")]).as_dict()["pairs"] == 2
+    answers = Frame(source=["a", "b"], target=[np.array(["x", "y"]), "z"])
+    assert api.check(answers).as_dict()["pairs"] == 3
+    columns = {"source": ["one", "two"], "target": "both"}
+    assert api.check([({"one": "a", "two": "b"}, "a b"), {"one": "c", "two": "d", "both": "c d"}],
+                     columns=columns).as_dict()["pairs"] == 2  # fmt: skip
+    with pytest.raises(UsageError, match=r"data\[0\]\[0\] is of type str; it must be a dictionary with one, two"):
+        api.check([("a", "b")], columns=columns)
+
+
+def test_evaluate_reads_the_columns_that_the_model_was_trained_with(tmp_path: Path) -> None:
+    """Read a file as the folder names its columns; `columns` name others."""
+    rows = "".join(json.dumps({"en": source, "zh": target}) + "\n" for source, target in pairs(60))
+    (tmp_path / "named.jsonl").write_text(rows, encoding="utf-8")
+    settings = merge(SETTINGS, {"data": {"columns": {"source": "en", "target": "zh"}}})
+    api.train(tmp_path / "named.jsonl", out=tmp_path / "run", model="gru", size="tiny", quiet=True, settings=settings)
+    found = api.evaluate(tmp_path / "run", tmp_path / "named.jsonl", "exact")
+    assert found == api.evaluate([tmp_path / "run"], tmp_path / "named.jsonl", "exact")
+    other = (tmp_path / "named.jsonl").read_text().replace('"en"', '"english"')
+    (tmp_path / "other.jsonl").write_text(other, encoding="utf-8")
+    columns = {"source": "english", "target": "zh"}
+    assert found == api.evaluate(tmp_path / "run", tmp_path / "other.jsonl", "exact", columns=columns)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -163,6 +194,8 @@ def test_a_list_may_hold_several_right_answers_and_dictionaries() -> None:
         ([(None, "b")], r"data\[0\]\[0\] is of type NoneType"),
         ([(b"a", "b")], r"data\[0\]\[0\] is of type bytes"),
         (b"a\tb", "data is of type bytes"),
+        (bytearray(b"a\tb"), "data is of type bytearray"),
+        ([("a", "b"), ({"nodes": [object()]}, "b")], r"data\[1\] cannot be written as JSON: .*object"),
         (5, "data is of type int"),
         (None, "data is of type NoneType"),
         (Frame(source=["a"], traget=["b"]), 'no column "target".*Did you mean "traget"'),
@@ -268,6 +301,19 @@ def test_numbers_of_numpy_are_numbers() -> None:
     )
     assert request.settings == {"train": {"seed": 3}}
     assert settings_layer({"train.lr": np.float32(0.5)}) == {"train": {"lr": 0.5}}
+
+
+@pytest.mark.parametrize("width", ["32", 32, 32.0, np.int64(32)])
+def test_a_number_that_is_written_as_text_counts_as_a_number(width: Any, tmp_path: Path) -> None:
+    """Derive other defaults from a width that came as text, as `--set model.decoder.width='"32"'` gives it."""
+    data, named = write_pairs(tmp_path / "x.tsv", 40), Named("gru", "tiny", "translation", None)
+    recipes = [
+        plan(make_request([str(data)], tmp_path / "run", named, settings_layer({"model.decoder.width": value})), False,
+             SilentDisplay())
+        for value in (width, 32)
+    ]  # fmt: skip
+    assert recipes[0] == recipes[1]
+    assert recipes[0].train.lr == pytest.approx(0.002)
 
 
 def test_a_table_that_gives_no_columns_is_refused() -> None:

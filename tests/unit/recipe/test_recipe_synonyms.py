@@ -7,9 +7,10 @@ import pytest
 import typer
 
 from calque.cli.main import app, main
-from calque.errors import nearest
-from calque.recipe.layers import fields, matching_fields
+from calque.errors import UsageError, nearest
+from calque.recipe.layers import fields, matching_fields, merge, read_settings, validate
 from calque.recipe.synonyms import COMMANDS, FIELDS, OPTIONS, command_meant, field_meant, option_meant
+from calque.recipe.tree import Recipe
 
 ROOT = typer.main.get_command(app)
 VERBS = ROOT.commands  # type: ignore[attr-defined]
@@ -63,6 +64,36 @@ def test_an_option_of_another_toolkit(verb: str, written: str, ours: str, capsys
 @pytest.mark.parametrize(
     ("written", "ours"),
     [
+        ("train.epochs", "train.max_epochs=N"),
+        ("train.learning_rate", "train.lr=RATE"),
+        ("train.learningRate", "train.lr=RATE"),
+        ("train.batch_size", "train.batch_tokens=N"),
+        ("model.encoder.num_layers", "model.encoder.layers=N and model.decoder.layers=N"),
+        ("model.decoder.hidden_size", "model.encoder.width=N and model.decoder.width=N"),
+        ("search.num_beams", "search.beam=N"),
+        ("epochs", "train.max_epochs=N"),
+    ],
+)
+def test_a_recipe_key_of_another_toolkit(written: str, ours: str) -> None:
+    """Answer with calque's field, where a setting is validated and where its help is asked for."""
+    with pytest.raises(UsageError) as caught:
+        validate(merge(Recipe().model_dump(), read_settings([f"{written}=3"])))
+    assert str(caught.value).endswith(f" Use {ours}.")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        matching_fields(written)
+    assert str(caught.value).endswith(f" Use {ours}.")
+
+
+def test_a_typing_error_of_a_field_is_not_taken_for_the_name_of_another_toolkit() -> None:
+    """Suggest the field of the section that is a letter away."""
+    with pytest.raises(UsageError, match='Did you mean "layers"'):
+        validate(merge(Recipe().model_dump(), read_settings(["model.encoder.layerss=3"])))
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
         ("translate", "generate"),
         ("summarize", "generate"),
         ("predict", "generate"),
@@ -79,6 +110,17 @@ def test_a_command_of_another_toolkit(written: str, ours: str, capsys: pytest.Ca
         main([written, "x"])
     assert ended.value.code == 2
     assert f"Use calque {ours}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "generate", "eval", "recipe"])
+def test_an_option_like_no_other_lists_those_of_the_command(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Name every option where neither another toolkit's name nor a typing error fits."""
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq", "3"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert "Did you mean" not in message
+    assert all(spelt in message.partition(" It has ")[2] for spelt in [*options_of(verb), "--help"])
 
 
 def test_the_table_names_only_what_there_is() -> None:
