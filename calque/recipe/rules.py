@@ -28,51 +28,53 @@ def encoders_match_sources(recipe: Recipe) -> str | None:
     if not isinstance(encoder, SeveralEncoderConfig) or len(encoder.encoders) == num_sources:
         return None
     return (
-        f"model.encoder.encoders has {len(encoder.encoders)} encoders, and data.columns.source names {num_sources}:"
-        ' every source needs one encoder. Name them: data.columns.source = ["…", "…"]'
+        f"model.encoder.encoders has {len(encoder.encoders)} encoders, but data.columns.source names {num_sources}"
+        f" {'source' if num_sources == 1 else 'sources'}; give every source one encoder, and name the sources, such as"
+        ' data.columns.source = ["question", "passage"]'
     )
 
 
 def hierarchical_attention_has_sources(recipe: Recipe) -> str | None:
-    """Require several encoders below hierarchical attention, which attends source by source."""
+    """Require several encoders for hierarchical attention, which attends to each source."""
     encoder, attention = recipe.model.encoder, getattr(recipe.model.decoder, "attention", None)
     if not isinstance(attention, HierarchicalAttentionConfig) or isinstance(encoder, SeveralEncoderConfig):
         return None
     return (
-        "model.decoder.attention: hierarchical attends source by source, and model.encoder.kind is"
-        f" {encoder.kind}; set it to several, with an encoder for each source, or set kind = general"
+        "model.decoder.attention.kind is hierarchical, which attends to several sources, but model.encoder.kind is"
+        f" {encoder.kind}; set model.encoder.kind = several with an encoder for each source, or"
+        " model.decoder.attention.kind = general"
     )
 
 
 def hierarchical_attention_matches_sources(recipe: Recipe) -> str | None:
-    """Require that hierarchical attention knows the number of sources."""
+    """Require hierarchical attention over as many sources as the data have."""
     num_sources, attention = len(recipe.data.columns.sources), getattr(recipe.model.decoder, "attention", None)
     if not isinstance(attention, HierarchicalAttentionConfig) or attention.sources == num_sources:
         return None
     return (
-        f"model.decoder.attention.sources is {attention.sources}, and data.columns.source names {num_sources};"
-        f" set it to {num_sources}"
+        f"model.decoder.attention.sources is {attention.sources}, but data.columns.source names {num_sources};"
+        f" set model.decoder.attention.sources = {num_sources}"
     )
 
 
 def pointer_has_copying(recipe: Recipe) -> str | None:
-    """Require a text side that records what a pointer can copy."""
+    """Require text settings that record which tokens a pointer can copy."""
     if recipe.model.head.kind != "pointer" or recipe.text.copying:
         return None
     return (
-        "model.head: pointer copies source tokens, and with text.copying = false they are not recorded; remove that"
-        " setting, or set model.head.kind = softmax"
+        "model.head.kind is pointer, which copies source tokens, but text.copying is false, so they are not recorded;"
+        " set text.copying = true, or model.head.kind = softmax"
     )
 
 
 def graph_encoder_has_edges(recipe: Recipe) -> str | None:
-    """Require a layout with edges below an encoder of graphs."""
+    """Require a layout with edges for an encoder of graphs."""
     encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
     if encoder not in GRAPH_ENCODERS or layout not in ("line", "linearised"):
         return None
     return (
-        f"model.encoder: {encoder} reads graphs, but text.layout.kind is {layout}; set text.layout.kind = graph (or"
-        " dependencies), or for text a builder: neighbours or ngrams"
+        f"model.encoder.kind is {encoder}, which reads graphs, but text.layout.kind is {layout}; set text.layout.kind ="
+        " graph or dependencies for data with edges, neighbours or ngrams for text"
     )
 
 
@@ -82,18 +84,19 @@ def edges_have_graph_encoder(recipe: Recipe) -> str | None:
     if encoder in GRAPH_ENCODERS or layout in ("line", "linearised"):
         return None
     return (
-        f"text.layout.kind: {layout} gives edges, which model.encoder.kind = {encoder} does not read; set that to"
-        f" {', '.join(GRAPH_ENCODERS)}, or text.layout.kind = linearised (for graphs) or line (for text)"
+        f"text.layout.kind is {layout}, which makes edges, but model.encoder.kind is {encoder}, which reads none; set"
+        f" model.encoder.kind = {' or '.join(GRAPH_ENCODERS)}, or text.layout.kind = linearised for graphs and line for"
+        " text"
     )
 
 
 def positions_reach_max_length(recipe: Recipe) -> str | None:
-    """Refuse a data.max_length beyond a table of learned positions."""
+    """Refuse a data.max_length above the number of learned positions."""
     for limit, field in position_limits(recipe.model)[:1]:
         if recipe.data.max_length > limit:
             return (
-                f"data.max_length ({recipe.data.max_length}) must be at most {field} ({limit}): there are no positions"
-                " beyond; lower the one, raise the other, or use positions without an end, such as sinusoidal"
+                f"data.max_length is {recipe.data.max_length}, but {field} is {limit}; lower data.max_length to"
+                f" {limit}, raise {field}, or set {field.removesuffix('limit')}kind = sinusoidal, which has no limit"
             )
     return None
 
@@ -144,7 +147,7 @@ def check_machine(recipe: Recipe, source_vocab_size: int, target_vocab_size: int
 
 
 def check_threads(threads: int, name: str) -> None:
-    """Refuse more threads than four times the cores: beyond, the machine does little else than switch between them."""
+    """Refuse more threads than four times the cores, which would do little but wait for each other."""
     most = max(16, 4 * len(os.sched_getaffinity(0)))
     if not 1 <= threads <= most:
         raise UsageError(f"{name}: must be from 1 to {most}, four times the cores or 16 (it is {threads})")

@@ -172,8 +172,8 @@ def test_a_line_of_text_becomes_a_graph_of_neighbours(command: Command, tmp_path
 
 def test_what_cannot_go_together_is_refused_before_anything_is_learned(command: Command, data: Path) -> None:
     for settings, said in (
-        (["model.encoder.kind=gat", "text.layout.kind=linearised"], "model.encoder: gat reads graphs"),
-        (["model.encoder.kind=lstm", "text.layout.kind=graph"], "text.layout.kind: graph gives edges"),
+        (["model.encoder.kind=gat", "text.layout.kind=linearised"], "model.encoder.kind is gat, which reads graphs"),
+        (["model.encoder.kind=lstm", "text.layout.kind=graph"], "text.layout.kind is graph, which makes edges"),
         (["text.layout.kind=tree"], "text.layout.kind: no kind 'tree'"),
         (["text.layout.levy=false"], 'Did you mean "levi"?'),
     ):

@@ -157,10 +157,10 @@ def test_every_way_of_joining_trains_and_answers(command: Command, tmp_path: Pat
     [
         (
             ("data.columns.source=digits", COLUMNS[1], ENCODERS),
-            "has 2 encoders, and data.columns.source names 1: every source needs one encoder",
+            "has 2 encoders, but data.columns.source names 1 source; give every source one encoder",
         ),
-        ((*COLUMNS, HIERARCHICAL), "hierarchical attends source by source, and model.encoder.kind is gru"),
-        ((*COLUMNS, ENCODERS, 'model.decoder.attention={kind="hierarchical", sources=3}'), "sources is 3, and data."),
+        ((*COLUMNS, HIERARCHICAL), "hierarchical, which attends to several sources, but model.encoder.kind is gru"),
+        ((*COLUMNS, ENCODERS, 'model.decoder.attention={kind="hierarchical", sources=3}'), "sources is 3, but data."),
         ((*COLUMNS[:1], "data.columns.target=head"), '"head" is named twice'),
     ],
 )

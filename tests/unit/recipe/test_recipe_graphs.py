@@ -84,7 +84,9 @@ def test_a_mixture_is_read_as_text_and_told() -> None:
 @pytest.mark.parametrize("layout", ["line", "linearised"])
 def test_an_encoder_of_graphs_without_edges_is_refused(encoder: str, layout: str) -> None:
     recipe, _ = recipe_for(GRAPH, settings=settings_of(encoder, layout))
-    with pytest.raises(UsageError, match=rf"model\.encoder: {encoder} reads graphs.*{layout}; set text\.layout\.kind"):
+    with pytest.raises(
+        UsageError, match=rf"model\.encoder\.kind is {encoder}, which reads graphs.*{layout}; set text\.layout\.kind"
+    ):
         check_rules(recipe)
 
 
@@ -92,7 +94,7 @@ def test_an_encoder_of_graphs_without_edges_is_refused(encoder: str, layout: str
 @pytest.mark.parametrize("layout", ["graph", "dependencies", "neighbours", "ngrams"])
 def test_edges_that_no_encoder_sees_are_refused(encoder: str, layout: str) -> None:
     recipe, _ = recipe_for(GRAPH, settings=settings_of(encoder, layout))
-    with pytest.raises(UsageError, match=rf"text\.layout\.kind: {layout} gives edges.*{encoder}.*linearised"):
+    with pytest.raises(UsageError, match=rf"text\.layout\.kind is {layout}, which makes edges.*{encoder}.*linearised"):
         check_rules(recipe)
 
 

@@ -45,7 +45,7 @@ def test_longer_texts_than_there_are_positions_are_refused(parts: dict[str, Any]
         check_rules(recipe(fits))
     with pytest.raises(UsageError) as caught:
         check_rules(recipe(limit + 1))
-    for word in (f"data.max_length ({limit + 1})", f"{field} ({limit})", "sinusoidal"):
+    for word in (f"data.max_length is {limit + 1}", f"{field} is {limit}", "sinusoidal"):
         assert word in str(caught.value)
 
 

@@ -25,6 +25,8 @@ def mistake(*settings: str) -> str:
         ("model.encoder.layer=3", "model.encoder.layer", "layers"),
         ("model.decoder.feedforward=3", "model.decoder.feedforward", "feed_forward"),
         ("search.bean=3", "search.bean", "beam"),
+        ("search.BEAM=3", "search.BEAM", "beam"),
+        ("train.Label_Smoothing=0", "train.Label_Smoothing", "label_smoothing"),
         ("text.source.vocabsize=300", "text.source.vocabsize", "vocab_size"),
         ("text.joynt=true", "text.source.joynt", ""),
         ("data.columns.sorce=x", "data.columns.sorce", "source"),
@@ -133,6 +135,12 @@ def test_several_mistakes_are_told_at_once_and_never_fill_the_screen() -> None:
     assert "train.seed" in message
     assert "and 2 more" in message
     assert len(message.splitlines()) <= 6
+
+
+def test_a_long_value_is_cut_and_a_number_of_thousands_of_digits_is_described() -> None:
+    assert len(mistake(f"train.lr={'fast' * 500}")) < 200
+    with pytest.raises(UsageError, match=r"train\.seed: .*\(it is a very large number\)"):
+        validate(merge(Recipe().model_dump(), {"train": {"seed": 10**5000}}))
 
 
 def test_a_section_on_its_own() -> None:

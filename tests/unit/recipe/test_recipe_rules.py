@@ -3,6 +3,7 @@
 import pytest
 
 from calque.errors import ResourceError, UsageError
+from calque.recipe.graphs import GRAPH_ENCODERS
 from calque.recipe.layers import merge, read_settings, validate
 from calque.recipe.rules import RULES, check_machine, check_rules, check_threads
 from calque.recipe.tree import Recipe
@@ -17,17 +18,67 @@ TWO = 'data.columns.source=["one", "two"]'
 HIERARCHICAL = "model.decoder.attention.kind=hierarchical"
 LEARNED = "model.encoder.positions.kind=learned"
 
+# Settings that break each rule, and what its message names: fields with their values, and what to set instead.
 BROKEN = {
-    "encoders_match_sources": (SEVERAL, "every source needs one encoder"),
-    "hierarchical_attention_has_sources": (["model.decoder.kind=lstm", HIERARCHICAL, TWO], "set it to several"),
+    "encoders_match_sources": (
+        SEVERAL,
+        ["model.encoder.encoders has 2 encoders", "data.columns.source names 1 source;", "data.columns.source = ["],
+    ),
+    "hierarchical_attention_has_sources": (
+        ["model.decoder.kind=lstm", HIERARCHICAL, TWO],
+        [
+            "model.decoder.attention.kind is hierarchical",
+            "model.encoder.kind is transformer",
+            "model.encoder.kind = several",
+            "model.decoder.attention.kind = general",
+        ],
+    ),
     "hierarchical_attention_matches_sources": (
         [*SEVERAL, TWO, HIERARCHICAL, "model.decoder.attention.sources=3"],
-        "set it to 2",
+        [
+            "model.decoder.attention.sources is 3",
+            "data.columns.source names 2",
+            "model.decoder.attention.sources = 2",
+        ],
     ),
-    "pointer_has_copying": (["model.head.kind=pointer"], "set model.head.kind = softmax"),
-    "graph_encoder_has_edges": (["model.encoder.kind=gat"], "text.layout.kind = graph"),
-    "edges_have_graph_encoder": (["text.layout.kind=neighbours"], "does not read"),
-    "positions_reach_max_length": ([LEARNED, "data.max_length=2000"], "must be at most model.encoder.positions.limit"),
+    "pointer_has_copying": (
+        ["model.head.kind=pointer"],
+        ["model.head.kind is pointer", "text.copying is false", "text.copying = true", "model.head.kind = softmax"],
+    ),
+    "graph_encoder_has_edges": (
+        ["model.encoder.kind=gat"],
+        ["model.encoder.kind is gat", "text.layout.kind is line", "text.layout.kind = graph"],
+    ),
+    "edges_have_graph_encoder": (
+        ["text.layout.kind=neighbours"],
+        ["text.layout.kind is neighbours", "model.encoder.kind is transformer", "model.encoder.kind = ggnn",
+         "text.layout.kind = linearised"],
+    ),
+    "positions_reach_max_length": (
+        [LEARNED, "data.max_length=2000"],
+        ["data.max_length is 2000", "model.encoder.positions.limit is 1024", "lower data.max_length to 1024",
+         "model.encoder.positions.kind = sinusoidal"],
+    ),
+}  # fmt: skip
+# What the ways out of a message are as settings, over those that broke the rule.
+WAYS_OUT = {
+    "encoders_match_sources": [[TWO]],
+    "hierarchical_attention_has_sources": [SEVERAL, ["model.decoder.attention.kind=general"]],
+    "hierarchical_attention_matches_sources": [["model.decoder.attention.sources=2"]],
+    "pointer_has_copying": [["text.copying=true"], ["model.head.kind=softmax"]],
+    "graph_encoder_has_edges": [
+        [f"text.layout.kind={kind}"] for kind in ("graph", "dependencies", "neighbours", "ngrams")
+    ],
+    "edges_have_graph_encoder": [
+        *([f"model.encoder.kind={kind}"] for kind in GRAPH_ENCODERS),
+        ["text.layout.kind=linearised"],
+        ["text.layout.kind=line"],
+    ],
+    "positions_reach_max_length": [
+        ["data.max_length=1024"],
+        ["model.encoder.positions.limit=2000"],
+        ["model.encoder.positions.kind=sinusoidal"],
+    ],
 }
 
 
@@ -37,14 +88,25 @@ def recipe_of(settings: list[str]) -> Recipe:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_each_rule_finds_its_own_problem_and_no_other(rule) -> None:
-    """Hold the defaults, break each rule alone, and name the way out."""
+def test_each_rule_names_fields_values_and_ways_out(rule) -> None:
+    """Break each rule alone; its message names the fields with their values and what to set."""
     check_rules(recipe_of([]))
-    settings, way_out = BROKEN[rule.__name__]
+    settings, named = BROKEN[rule.__name__]
     recipe = recipe_of(settings)
     assert [one.__name__ for one in RULES if one(recipe) is not None] == [rule.__name__]
-    with pytest.raises(UsageError, match=way_out):
+    with pytest.raises(UsageError) as caught:
         check_rules(recipe)
+    message = str(caught.value)
+    assert [part for part in named if part not in message] == [], message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_ways_out_of_each_rule_lead_out(rule) -> None:
+    """Follow the message: the recipe then keeps every rule."""
+    assert WAYS_OUT[rule.__name__]
+    for way in WAYS_OUT[rule.__name__]:
+        check_rules(recipe_of([*BROKEN[rule.__name__][0], *way]))
 
 
 def test_a_model_that_memory_cannot_hold_is_refused_before_it_is_built() -> None:

@@ -27,6 +27,8 @@ def options_of(verb: str) -> list[str]:
         ("train", "--epochs", "--set train.max_epochs=N"),
         ("train", "--num_train_epochs", "--set train.max_epochs=N"),
         ("train", "--lr", "--set train.lr=RATE"),
+        ("train", "--Epochs", "--set train.max_epochs=N"),
+        ("train", "--maxEpoch", "--set train.max_epochs=N"),
         ("train", "--learning-rate", "--set train.lr=RATE"),
         ("train", "--batch-size", "--set train.batch_tokens=N"),
         ("train", "--device", "--set train.device=cuda"),
