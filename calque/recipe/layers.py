@@ -1,4 +1,4 @@
-"""Layers of a recipe (presets, file, --set) merged as plain dictionaries, then validated with errors for a person."""
+"""Layers of a recipe (presets, file, --set), merged as plain dictionaries, then validated."""
 
 import re
 import tomllib
@@ -25,7 +25,7 @@ def read_file(path: str) -> Layer:
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is no TOML: {error}") from None
+        raise UsageError(f"--config {path} is not valid TOML: {error}") from None
 
 
 def read_settings(settings: Iterable[str]) -> Layer:
@@ -40,13 +40,13 @@ def read_settings(settings: Iterable[str]) -> Layer:
         for name in path:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
-                raise UsageError(f"--set {setting}: {name} was set to a value before")
+                raise UsageError(f"--set {setting}: {name} was already set to a value")
         place[last] = _value(value)
     return layer
 
 
 def merge(base: Layer, layer: Layer, annotation: Any = Recipe) -> Layer:
-    """Return `base` with `layer` laid over it; another `kind` drops the fields that it does not have."""
+    """Return `base` updated by `layer`; another `kind` drops the fields that it does not have."""
     merged = dict(base)
     kind = layer.get("kind")
     if kind is not None and kind != base.get("kind"):
@@ -86,7 +86,7 @@ def with_types(settings: Layer, values: Layer) -> Layer:
 
 
 def validate(layer: Layer) -> Recipe:
-    """Return the recipe; UsageError with path, what must hold, what is, and the nearest known name.
+    """Return the recipe; UsageError has the path, the rule, the value, and the nearest known name.
 
     A section of a union that names no kind is of the default kind.
     """
@@ -104,13 +104,13 @@ def validate(layer: Layer) -> Recipe:
 
 def _known_name(path: str, known: Sequence[str]) -> str:
     name = path.rpartition(".")[2]
-    # A typing error of a known name, unless another toolkit calls a field just that.
+    # A typing error of a known name, unless it is the name of a field in another toolkit.
     meant = None if is_mistyped(name, known) else field_meant(name)
     return f" Use {meant}." if meant else did_you_mean(name, known)
 
 
 def with_kinds(layer: Layer, section: type[BaseModel]) -> Layer:
-    """Return the values of a section with the default kind wherever a section of a union has none."""
+    """Return the values of a section, with the default kind for sections of a union without one."""
     whole = dict(layer)
     for name, value in layer.items():
         field = section.model_fields.get(name)
@@ -126,7 +126,7 @@ def with_kinds(layer: Layer, section: type[BaseModel]) -> Layer:
 
 
 def check_settings(layer: Layer) -> None:
-    """Refuse settings that are valid in no recipe; the fields of text and model wait for the defaults they change."""
+    """Raise UsageError for settings that no recipe allows; those of text and model are checked with the defaults."""
     now = {key: value for key, value in layer.items() if key not in _ALTERED or not isinstance(value, dict)}
     validate(merge(Recipe().model_dump(), now))
 
@@ -135,7 +135,7 @@ C = TypeVar("C", bound=BaseModel)
 
 
 def validate_section(model: type[C], values: Layer, name: str) -> C:
-    """Return one section on its own; UsageError as `validate` gives."""
+    """Return one section; raise UsageError as `validate` does."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -144,9 +144,9 @@ def validate_section(model: type[C], values: Layer, name: str) -> C:
 
 
 def matching_fields(key: str) -> list[tuple[str, str, str]]:
-    """Return the fields whose key starts with `key`, or is it without the marks of kinds."""
+    """Return the fields whose key starts with `key`, or equals it without the kinds in brackets."""
     plain = [(re.sub(r"\[[^]]*\]", "", row[0]), row) for row in fields()]
-    # A field of a tokenizer may be named without the side.
+    # A field of a tokenizer may be given without the side.
     keys = [
         key,
         *(key.replace("text.", f"text.{side}.", 1) for side in ("source", "target") if key.startswith("text.")),
@@ -159,7 +159,7 @@ def matching_fields(key: str) -> list[tuple[str, str, str]]:
 
 
 def flatten(layer: Layer, prefix: str = "") -> Layer:
-    """Return a nested dictionary as one of dotted keys."""
+    """Return a nested dictionary as a dictionary of dotted keys."""
     flat: Layer = {}
     for key, value in layer.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
@@ -167,7 +167,7 @@ def flatten(layer: Layer, prefix: str = "") -> Layer:
 
 
 def fields(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default, help) of every field; those of a union's other kinds once a kind."""
+    """Yield (key, default, help) of every field; fields of other kinds of a union once per kind."""
     for name, field in model.model_fields.items():
         choices = list(members(field.annotation)) if get_origin(field.annotation) is not tuple else []
         if not choices:
@@ -182,5 +182,5 @@ def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        # Not TOML, or an integer of thousands of digits, or brackets nested too deeply.
+        # It is not TOML, or has an integer of thousands of digits, or brackets nested too deeply.
         return text

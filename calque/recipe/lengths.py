@@ -1,4 +1,4 @@
-"""How long sequences may be: a table of learned positions ends somewhere, and training must stay within it."""
+"""Limits of sequence lengths: training must stay within a table of learned positions."""
 
 from calque.model import ModelConfig
 from calque.nn.several import SeveralEncoderConfig
@@ -9,7 +9,7 @@ LONGEST_BY_DEFAULT = 1_024
 
 
 def position_limits(model: ModelConfig) -> list[tuple[int, str]]:
-    """Return how many positions each side can tell apart, with the field that says so, smallest first."""
+    """Return the number of positions of each side that has a limit, with its field, smallest first."""
     encoder = model.encoder
     parts: list[tuple[str, object]] = [("encoder", encoder), ("decoder", model.decoder)]
     if isinstance(encoder, SeveralEncoderConfig):
@@ -22,6 +22,6 @@ def position_limits(model: ModelConfig) -> list[tuple[int, str]]:
 
 
 def default_max_length(model: ModelConfig, wanted: int) -> int:
-    """Return `wanted`, within what is usual and what positions there are."""
+    """Return `wanted` within the usual bounds and the number of positions."""
     limits = [limit for limit, _ in position_limits(model)]
     return min([max(32, min(LONGEST_BY_DEFAULT, wanted)), *limits])

@@ -1,4 +1,4 @@
-"""What a recipe takes over from the model that training starts from: its text side, its parts, what it reads."""
+"""The settings that a recipe takes from the model that training starts from: text, architecture, columns."""
 
 from pathlib import Path
 
@@ -8,31 +8,31 @@ from calque.recipe.layers import Layer, merge, spread_text
 from calque.recipe.tree import Recipe
 
 TAKEN = ("task", "text", "model", "search")
-# Found in the data that are read now.
+# These are found in the new data.
 FOUND = ("target_script",)
-# Files that the model started from itself; its tables hold them already.
+# Files that the model itself started from; its embeddings contain them already.
 VECTORS = ("source_vectors", "target_vectors")
 
 
 def origin_of(settings: Layer) -> Path | None:
-    """Return the model folder that settings name to start from, if any."""
+    """Return the model folder that the settings start from, if any."""
     folder = settings.get("train", {}).get("start_from", "")
     return Path(str(folder)) if folder else None
 
 
 def with_origin(settings: Layer, languages: tuple[str, str]) -> Layer:
-    """Return settings laid over what the model that they start from has; as they are where they name none.
+    """Return the settings of the model to start from, updated by `settings`; only `settings` without such a model.
 
-    `languages` of the new data, where they are known, go before those of the model. UsageError for text settings: the
-    tokens are those that the weights were trained with.
+    Known `languages` of the new data replace those of the model. Raises UsageError for text settings: the tokens are
+    those that the weights were trained with.
     """
     folder = origin_of(settings)
     if folder is None:
         return settings
     if settings.get("text"):
         raise UsageError(
-            f"text.{next(iter(settings['text']))} cannot be set beside train.start_from: tokens stay those of {folder},"
-            " whose weights know no others. Leave it out, or train a new model."
+            f"text.{next(iter(settings['text']))} cannot be set with train.start_from: tokens are those of {folder},"
+            " since its weights belong to them. Remove the setting, or train a new model."
         )
     sections = read_sections(folder)
     taken: Layer = {name: sections[name] for name in TAKEN if isinstance(sections.get(name), dict)}

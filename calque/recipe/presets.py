@@ -1,4 +1,4 @@
-"""Defaults from the data and the machine, each with the reason that is printed with it."""
+"""Defaults that depend on the data and the machine, each with the reason that is printed."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,17 +18,17 @@ from calque.text.pair import TextConfig
 from calque.text.scripts import is_unspaced
 from calque.training.config import TrainConfig
 
-# (at most so many pairs, value): the first that fits is taken.
+# (maximum number of pairs, value): the first one that fits is used.
 VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (200_000, 8_000), (1_000_000, 16_000))
-# A narrow Transformer learns little under heavy dropout; everything else overfits small sets without it.
+# A narrow Transformer learns little with high dropout; all other models overfit small sets without it.
 DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
 NARROW, NARROW_DROPOUT = 128, 0.2
 TRANSFORMERS = ("transformer", "gat", "graph_transformer")
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
-# Pairs seen in a whole run: small sets are read more often, large ones a few times.
+# Pairs in a whole run with repetitions: small sets are read often, large ones a few times.
 PAIRS_SEEN = 1_200_000
 MIN_EPOCHS, MAX_EPOCHS = 4, 100
-# Of the rate for a fresh model: enough to learn what is new, little enough to keep what is known.
+# Share of the rate of a new model: high enough to learn new data, low enough not to forget.
 GENTLER = 0.2
 ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
@@ -38,7 +38,7 @@ MOST_PROCESSES = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user chose by name; "auto" leaves it to the data."""
+    """The names that the user chose; "auto" is decided by the data."""
 
     model: str = "auto"
     size: str = "auto"
@@ -48,28 +48,28 @@ class Choice:
 
 @dataclass
 class Preset:
-    """Collect a layer of settings and why each is what it is; `settings` are the user's, which lie over it."""
+    """A layer of settings with the reason of each; `settings` are those of the user, which override it."""
 
     settings: Layer
     layer: Layer = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
     def say(self, what: str, why: str, *keys: str) -> None:
-        """Note what was decided about `keys`, and why, unless the user set one of them."""
+        """Record a decision about `keys` and its reason, unless the user set one of them."""
         if not any(self.is_set(key) for key in keys):
             self.reasons.append(f"{what}: {why}")
 
     def is_set(self, key: str) -> bool:
-        """Return whether the user's settings hold `key`."""
+        """Return whether the user's settings contain `key`."""
         return key in flatten(self.settings)
 
     def left(self, section: str, parts: tuple[str, str], fields: tuple[str, ...]) -> str | None:
-        """Say for which of two parts `fields` are left to the data: " of the PART", "" for both, None for neither."""
+        """Return which of two parts the data decide `fields` for: " of the PART", "" for both, None for neither."""
         free = [part for part in parts if not any(self.is_set(f"{section}.{part}.{field}") for field in fields)]
         return None if not free else "" if len(free) == 2 else f" of the {free[0]}"
 
     def with_settings(self, section: str, values: Layer) -> Layer:
-        """Return the values of a section as the run will have them, for other defaults that depend on them."""
+        """Return the values that a section will have in the run, for defaults that depend on them."""
         preset = merge(Recipe().model_dump(), {section: values})
         whole = merge(preset, {section: spread_text(self.settings).get(section, {})})
         return with_kinds(whole, Recipe)[section]  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ def check_names(choice: Choice) -> None:
 
 
 def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | None = None) -> Preset:
-    """Return defaults for a data set on a machine, with reasons for those that `settings` leave as they are."""
+    """Return defaults for a data set on a machine, with reasons for those that `settings` do not override."""
     check_names(choice)
     made = Preset(settings or {})
     made.layer["task"] = _task(made, choice, survey)
@@ -97,7 +97,11 @@ def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | N
         made.say(f"source layout {layout}", f"{what}, the encoder is {encoder}", "text.layout.kind")
     if made.with_settings("model", model).get("head", {}).get("kind") == "pointer":
         text["copying"] = True
-        made.say("what each source token can be copied as is noted", "the head is a pointer", "text.copying")
+        made.say(
+            "the target tokens that each source token can be copied to are recorded",
+            "the head is a pointer",
+            "text.copying",
+        )
     made.layer["train"] = _train(made, survey, machine, model)
     if choice.task.search:
         made.layer["search"] = dict(choice.task.search)
@@ -111,7 +115,7 @@ def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
             f"languages {source or 'unknown'} → {target or 'unknown'}",
             "given, or guessed from the file's name"
             if source
-            else "the file's name does not say; --languages en-zh sets them",
+            else "the file's name does not contain them; --languages en-zh sets them",
             "task.source_language",
             "task.target_language",
         )
@@ -144,10 +148,10 @@ def _text(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:
     of = made.left("text", ("source", "target"), ("kind", "vocab_size"))
     if of is not None:
         made.say(f"up to {size:,} pieces{of}", f"{survey.num_pairs:,} pairs, alphabet of {alphabet:,} characters")
-    # Pieces of pairs merged (BPE) are learned in a fifth of the time that a unigram model takes, and score alike.
+    # BPE is learned in a fifth of the time of a unigram model, and scores are equal.
     made.say(
         "source text in Unicode's composed form (NFC)",
-        "equal words must have equal letters; the target stays as is",
+        "equal words must have equal characters; the target is not changed",
         "text.normalise",
     )
     side = {"kind": "sentencepiece", "algorithm": "bpe", "vocab_size": size}
@@ -163,7 +167,7 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
     if name == "auto":
         name = "transformer" if survey.num_pairs >= ENOUGH_FOR_TRANSFORMER else "lstm"
         kinds = ("model.encoder.kind", "model.decoder.kind")
-        why = f"{survey.num_pairs:,} pairs; from {ENOUGH_FOR_TRANSFORMER:,} on a Transformer wins"
+        why = f"{survey.num_pairs:,} pairs; a Transformer is better from {ENOUGH_FOR_TRANSFORMER:,} pairs on"
         made.say(f"model {name}", why, *kinds)
     if size == "auto":
         strong = survey.num_pairs >= ENOUGH_FOR_SMALL or bool(machine.gpu)
@@ -196,18 +200,22 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
     is_transformer = model["encoder"]["kind"] in TRANSFORMERS
     rate = min(0.005, 0.64 / width) if is_transformer else min(0.002, 0.512 / width)
     made.say(f"{epochs} epochs", f"{survey.num_pairs:,} pairs", "train.max_epochs")
-    made.say(f"{batch_tokens:,} target tokens an update", f"{survey.num_pairs:,} pairs", "train.batch_tokens")
+    made.say(f"{batch_tokens:,} target tokens per update", f"{survey.num_pairs:,} pairs", "train.batch_tokens")
     wide = f"{'Transformer' if is_transformer else 'recurrent'} {width} wide"
     if made.settings.get("train", {}).get("start_from"):
-        rate, wide = rate * GENTLER, f"{wide}, and a fifth of it for a model that has learned before"
+        rate, wide = rate * GENTLER, f"{wide}, and a fifth of that for a model that is already trained"
     made.say(f"learning rate {rate:.2g}", wide, "train.lr")
     precision = "bf16" if machine.prefers_bf16 else "fp32"
     ratio = f"bf16 products are {machine.bf16_ratio:.1f} times as fast here as fp32"
     made.say(precision, ratio, "train.precision")
     parallel = _parallel(machine, int(made.settings.get("train", {}).get("threads", machine.cores)))
-    made.say(f"{machine.cores} threads", "the cores at hand", "train.threads")
+    made.say(f"{machine.cores} threads", "the number of cores", "train.threads")
     if parallel == "processes":
-        made.say("an update shared out to processes", "they wait for each other only at its end", "train.parallel")
+        made.say(
+            "each update is shared between processes",
+            "they wait for each other only at the end of an update",
+            "train.parallel",
+        )
     made.say(*place(machine.gpu), "train.device")
     return {
         "threads": machine.cores,
@@ -225,12 +233,12 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
 
 
 def _parallel(machine: Machine, threads: int) -> str:
-    """Choose between threads and processes: one process adds the gradients of all, and many would wait for it."""
+    """Choose between threads and processes: one process adds all gradients, and many processes would wait for it."""
     return "processes" if can_fork() and not machine.gpu and 1 < threads <= MOST_PROCESSES else "threads"
 
 
 def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> int:
-    """Estimate the updates of the run, by the user's own lengths where they are set."""
+    """Estimate the updates of the run, from the user's limits if they are set."""
     own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
     train = validate_section(TrainConfig, own, "train")
     updates = max(1, round(_target_tokens(survey) / train.batch_tokens)) * train.max_epochs
@@ -238,7 +246,7 @@ def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> in
 
 
 def _target_tokens(survey: Survey) -> float:
-    """Estimate the target tokens of an epoch: four letters to a piece, or a character and a half without blanks."""
+    """Estimate the target tokens of an epoch: four letters per piece, or 1.5 characters without spaces."""
     characters = 1.5 if is_unspaced(survey.target.script) else 4.0
     return survey.num_pairs * (survey.target.mean_characters / characters + 1)
 

@@ -1,4 +1,4 @@
-"""Recipe fields that have a new name: their old names are still read, from files, settings and stored runs."""
+"""Recipe fields with a new name, whose old names are still read from files, settings and stored runs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ RENAMED = {"train.piece_tokens": "train.micro_batch_tokens"}
 
 
 def renamed(layer: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a layer with new names in place of old ones, and a notice for each; UsageError where it has both."""
+    """Return a layer with new names instead of old ones, and a notice for each; UsageError if it has both."""
     notices = []
     layer = dict(layer)
     for old, new in RENAMED.items():
@@ -24,5 +24,5 @@ def renamed(layer: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def renamed_keys(flat: dict[str, Any]) -> dict[str, Any]:
-    """Return settings by dotted key with new names in place of old ones."""
+    """Return settings by dotted key with new names instead of old ones."""
     return {RENAMED.get(key, key): value for key, value in flat.items()}

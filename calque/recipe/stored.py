@@ -1,4 +1,4 @@
-"""Settings that a model folder was trained with: its search, its columns."""
+"""Settings of a model folder: its search and its columns."""
 
 from pathlib import Path
 
@@ -18,5 +18,5 @@ def search_options(folder: str | Path, beam: int | None = None, n_best: int = 1)
 
 
 def own_columns(folder: str | Path) -> Columns:
-    """Return the names of columns that a model was trained with."""
+    """Return the column names of a model's training data."""
     return validate_section(Columns, read_sections(Path(folder))["data"].get("columns", {}), "data.columns")

@@ -1,8 +1,8 @@
-"""What other toolkits call the settings, options and commands of calque; used only to answer an unknown name."""
+"""Names of calque's settings, options and commands in other toolkits, for the errors about unknown names."""
 
 from collections.abc import Collection, Iterable
 
-# A recipe field with its value, and the names that mean it. Names are compared without case, dashes and underscores.
+# A recipe field with its value, and its names elsewhere. Names are compared without case, dashes and underscores.
 FIELDS = {
     "train.max_epochs=N": "epochs epoch num_epochs n_epochs nb_epochs max_epoch num_train_epochs total_epochs",
     "train.max_updates=N": (
@@ -161,19 +161,19 @@ FORMS = {
 
 
 def field_meant(name: str) -> str | None:
-    """Return the recipe field, with its value, that the last part of a dotted key means elsewhere."""
+    """Return the recipe field, with its value, whose name elsewhere is the last part of a dotted key."""
     return _found(FIELDS, name.rpartition(".")[2])
 
 
 def command_meant(name: str) -> str | None:
-    """Return the command that a name means elsewhere."""
+    """Return the command that has this name elsewhere."""
     return _found(COMMANDS, name)
 
 
 def option_meant(name: str, command: str, options: Collection[str]) -> str | None:
-    """Return what to write for an option that `command`, which has `options`, does not know.
+    """Return the replacement of an option that `command`, which has `options`, does not have.
 
-    It is an option, settings of the recipe, or the form of a command whose data and models are arguments.
+    It is another option, settings of the recipe, or the form of a command whose data and models are arguments.
     """
     for ours, names in OPTIONS.items():
         if ours.partition(" ")[0] in options and _plain(name) in _each(names):

@@ -1,4 +1,4 @@
-"""The configuration tree, one section a part of calque; each class stands beside what it configures."""
+"""The configuration tree, with one section per part of calque; each class is defined with what it configures."""
 
 from typing import Literal
 
@@ -12,19 +12,19 @@ from calque.training.config import TrainConfig
 
 
 class Recipe(Config):
-    """Everything that decides a run, besides the data."""
+    """All settings of a run except the data themselves."""
 
     format: Literal[1] = 1
     """Version of this format."""
     task: TaskConfig = TaskConfig()
-    """What the pairs are."""
+    """The task: what a pair means, and its metrics."""
     data: DataConfig = DataConfig()
-    """What is read besides the training pairs, and how."""
+    """The data: validation and test files, lengths, columns."""
     text: TextConfig = TextConfig()
-    """How text becomes tokens."""
+    """The conversion of text to tokens."""
     model: ModelConfig = ModelConfig()
-    """Which parts make the model."""
+    """The parts of the model."""
     train: TrainConfig = TrainConfig()
-    """How it is trained."""
+    """Training."""
     search: SearchConfig = SearchConfig()
-    """How outputs are looked for."""
+    """The search for outputs."""

@@ -1,4 +1,4 @@
-"""Settings that come from Python as they are: dotted keys or nested dictionaries, values of Python."""
+"""Settings from Python: dotted keys or nested dictionaries with Python values."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +12,20 @@ from calque.recipe.layers import Layer
 def settings_layer(settings: Mapping[str, object], path: str = "") -> Layer:
     """Return settings such as {"train.lr": 0.001} or {"train": {"lr": 0.001}} as one nested layer.
 
-    Text stays text and is not read as a number. UsageError naming the key and the type of what no recipe can hold.
+    A string is never read as a number. Raises UsageError with key and type of a value that no recipe can contain.
     """
     if not isinstance(settings, Mapping):
         raise UsageError(f"settings is of type {type(settings).__name__}; it must be a dictionary of recipe fields")
     layer: Layer = {}
     for key, value in settings.items():
         if not isinstance(key, str) or not all(key.split(".")):
-            raise UsageError(f'settings{path}: {key!r} is no key of a recipe; a key is text such as "train.lr"')
+            raise UsageError(f'settings{path}: {key!r} is not a key of a recipe; a key is text such as "train.lr"')
         *parents, last = key.split(".")
         place = layer
         for name in parents:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
-                raise UsageError(f"settings{path}[{key!r}]: {name} was set to a value before")
+                raise UsageError(f"settings{path}[{key!r}]: {name} was already set to a value")
         plain = _plain(value, f"{path}[{key!r}]")
         before = place.get(last)
         if isinstance(before, dict) and isinstance(plain, dict):
@@ -45,7 +45,7 @@ def _lay_over(base: Layer, layer: Layer) -> None:
 
 
 def _plain(value: object, path: str) -> object:
-    """Return a value as JSON could hold it; UsageError for another type."""
+    """Return a value that JSON can represent; UsageError for another type."""
     if isinstance(value, BaseModel):
         value = value.model_dump()
     if isinstance(value, Path):
@@ -60,6 +60,6 @@ def _plain(value: object, path: str) -> object:
     if value is None or isinstance(value, str | int | float):
         return value
     raise UsageError(
-        f"settings{path} is of type {type(value).__name__}; a recipe takes text, numbers, True and False, lists and"
+        f"settings{path} is of type {type(value).__name__}; a recipe contains text, numbers, True and False, lists and"
         " dictionaries"
     )

@@ -1,1 +1,1 @@
-"""Tasks: what a pair means, how an output is scored, and which text settings suit it."""
+"""Tasks: the meaning of a pair, the metrics of an output, and the settings that suit them."""

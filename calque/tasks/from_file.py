@@ -1,6 +1,6 @@
 """Find a task by name, or load one that a user wrote: a Python file that sets `TASK`.
 
-The file is run only where the user names it. A model folder records its name and its hash and never runs it.
+The file is run only if the user names it. A model folder records its name and its hash, and never runs it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _SECTIONS = ("text", "model", "search")
 
 
 def find_task(name: str | Path) -> Task:
-    """Return the task of that name, or the one in a file; UsageError naming what is wrong with it."""
+    """Return the task of that name, or the one in a file; UsageError names the problem with it."""
     if not isinstance(name, str | Path):
         raise wrong_type("task", name, f"the name of a task, or the path of a FILE{ENDING}")
     name = str(name)
@@ -33,7 +33,7 @@ def find_task(name: str | Path) -> Task:
 
 
 def task_from_file(path: Path) -> Task:
-    """Run a file and return its `TASK`, with the file's name and hash; UsageError for a file that holds no task."""
+    """Run a file and return its `TASK`, with the file's name and hash; UsageError for a file without a task."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -74,7 +74,7 @@ def _check(task: Task, path: Path) -> None:
     if task.name in TASKS:
         raise refuse("name", f"is {task.name!r}, a task of calque; choose another name")
     if isinstance(task.metrics, str) or not task.metrics:
-        raise refuse("metrics", f'must name measures in a tuple, such as ("exact",); it is {task.metrics!r}')
+        raise refuse("metrics", f'must be a tuple of names of metrics, such as ("exact",); it is {task.metrics!r}')
     for name in task.metrics:
         if name not in METRIC_NAMES:
             hint = did_you_mean(str(name), METRIC_NAMES)

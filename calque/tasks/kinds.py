@@ -1,4 +1,4 @@
-"""The section `task` of a recipe, and what follows from it: measures and labels."""
+"""The section `task` of a recipe, with its metrics and labels."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,25 @@ from calque.tasks.task import Labels, Task
 
 
 class OwnTask(Config):
-    """What a model folder records of a task that a user wrote; the file itself is not needed to answer."""
+    """The record of a task that a user wrote, in a model folder; the file itself is not needed to answer."""
 
     file: str = ""
     """Name of the file."""
     sha256: str = ""
     """SHA-256 of the file's content."""
     reads_pairs: bool = True
-    """Whether the task reads data as calque reads pairs; if not, `evaluate` needs the file."""
+    """Whether the task reads its data as pairs; if not, `evaluate` needs the file."""
     labels: Labels = Labels()
     """Names of the sides on pages."""
 
 
 class TaskConfig(Config):
-    """Describe what the pairs are."""
+    """The meaning of the pairs."""
 
     kind: str = DEFAULT_TASK
     """Name of the task, such as translation or transduction (words to symbols with spaces between them)."""
     metrics: tuple[str, ...] = ()
-    """Measures, the first decides; empty takes the task's own: bleu, chrf, ter, exact, cer, wer."""
+    """Metrics: bleu, chrf, ter, exact, cer, wer; the first chooses the best checkpoint; empty: those of the task."""
     source_language: str = ""
     """Language code of the source, if known."""
     target_language: str = ""
@@ -49,7 +49,7 @@ class TaskConfig(Config):
             hint = did_you_mean(self.kind, TASKS)
             raise ValueError(f"kind: no task {self.kind!r}; there are {', '.join(TASKS)}.{hint}")
         if self.own is not None and not self.metrics:
-            raise ValueError(f"metrics: those of the task {self.kind!r} are not recorded")
+            raise ValueError(f"metrics: the task {self.kind!r} has no recorded metrics")
         return self
 
     @property
@@ -59,7 +59,7 @@ class TaskConfig(Config):
 
 
 def recorded(task: Task) -> dict[str, object]:
-    """Return the fields of `TaskConfig` that record a task; measures and labels of a user's own task among them."""
+    """Return the fields of `TaskConfig` that record a task, including metrics and labels of a user's own task."""
     if not task.file:
         return {"kind": task.name}
     labels = {"source": task.labels.source, "reference": task.labels.reference, "output": task.labels.output}
@@ -70,7 +70,7 @@ def recorded(task: Task) -> dict[str, object]:
 def task_of(config: TaskConfig, given: Task | None = None) -> Task:
     """Return the task that a model was trained for; `given` is the user's own task, checked against the record.
 
-    UsageError where the model's data are read by code of the task's file and another file, or none, was given.
+    Raises UsageError if code of the task's file reads the model's data, and another file, or none, was given.
     """
     own = config.own
     if own is None:
@@ -82,7 +82,7 @@ def task_of(config: TaskConfig, given: Task | None = None) -> Task:
     if given is not None:
         raise UsageError(
             f"the model was trained for the task of {own.file} with SHA-256 {own.sha256[:12]}; the file given has"
-            f" {given.sha256[:12] or 'none'}: pass the file as it was in training"
+            f" {given.sha256[:12] or 'none'}: pass the unchanged file of the training"
         )
     if not own.reads_pairs:
         raise UsageError(
@@ -101,7 +101,7 @@ def language_pair(written: str) -> tuple[str, str]:
 
 
 def task_metrics(config: TaskConfig, names: Sequence[str] = ()) -> list[Metric]:
-    """Return the measures of a task, or those of `names`, for its target language."""
+    """Return the metrics of a task, or those of `names`, for its target language."""
     chosen = tuple(names) or config.metrics or TASKS[config.kind].metrics
     return [
         metric_named(name, config.target_language or None, config.target_script or None, config.tokenize or None)

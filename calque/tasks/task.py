@@ -1,6 +1,6 @@
-"""The record of a task: how its examples are read, what suits it, how it is scored and what its sides are called.
+"""The record of a task: reading, settings, metrics, and names of its sides.
 
-Nothing heavy is imported here, so that `calque train --help` can list the tasks at once.
+Nothing heavy is imported here, so that `calque train --help` can list the tasks quickly.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Labels:
 class Task:
     """Describe a task.
 
-    `name`: what `--task` takes. `metrics`: names of measures (see `calque.metrics.named`); the first one decides which
-    checkpoint is best. `text`, `model` and `search`: settings of these sections, laid over the defaults from the data;
-    `reason` describes those of `text` where defaults are printed. `labels`: names for pages and cards.
-    `has_languages`: whether the sides are in languages that a user would name. `read`: opens data files as a data set.
+    `name`: the value of `--task`. `metrics`: names of metrics (see `calque.metrics.named`); the first one decides which
+    checkpoint is best. `text`, `model` and `search`: settings of these sections, which override defaults from the data;
+    `reason` describes those of `text` when defaults are printed. `labels`: names for pages and cards.
+    `has_languages`: whether the sides have languages that a user would name. `read`: opens data files as a data set.
     `file` and `sha256`: name and hash of the file of a user's own task; empty for a task of calque.
     """
 
@@ -59,5 +59,5 @@ class Task:
 
     @property
     def reads_pairs(self) -> bool:
-        """Return whether the task reads its data as calque reads pairs."""
+        """Return whether the task reads its data as pairs."""
         return self.read is read_pairs

@@ -83,7 +83,7 @@ def test_the_same_command_goes_on_without_the_origin(
 def test_what_cannot_go_together_is_refused(command: Command, origin: Path, other: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     tokens = go_on(command, other, out, origin, "text.vocab_size=90")
-    assert (tokens.code, "text.vocab_size cannot be set beside train.start_from" in tokens.err) == (2, True)
+    assert (tokens.code, "text.vocab_size cannot be set with train.start_from" in tokens.err) == (2, True)
     parts = go_on(command, other, out, origin, "model.encoder.width=48", "model.decoder.width=48")
     assert (parts.code, "do not belong together" in parts.err) == (2, True)
     named = command("train", other, "--out", out, "--from", origin, "--model", "lstm")

@@ -73,9 +73,9 @@ def test_a_time_may_be_a_number_of_minutes(time: str | float) -> None:
         ({"train.lr": {1, 2}}, r"settings\['train.lr'\] is of type set"),
         ({"task.metrics": ["cer", b"bleu"]}, r"settings\['task.metrics'\]\[1\] is of type bytes"),
         ({"train": {"seed": object()}}, r"settings\['train'\]\['seed'\] is of type object"),
-        ({3: 4}, "3 is no key"),
-        ({"train..lr": 4}, "no key"),
-        ({"train.lr": 4, "train.lr.x": 1}, "lr was set to a value before"),
+        ({3: 4}, "3 is not a key"),
+        ({"train..lr": 4}, "not a key"),
+        ({"train.lr": 4, "train.lr.x": 1}, "lr was already set to a value"),
         (["train.lr=4"], "settings is of type list"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_setting_without_key_or_value_shows_the_form(setting: str) -> None:
 
 
 def test_a_value_cannot_have_keys_below_it() -> None:
-    with pytest.raises(UsageError, match=r"--set train\.lr=2.*train was set to a value"):
+    with pytest.raises(UsageError, match=r"--set train\.lr=2.*train was already set to a value"):
         read_settings(["train=1", "train.lr=2"])
 
 
@@ -127,7 +127,7 @@ def test_a_files_layer(tmp_path: Path) -> None:
 def test_what_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "recipe.toml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"recipe\.toml is no TOML: "):
+    with pytest.raises(UsageError, match=r"recipe\.toml is not valid TOML: "):
         read_file(str(path))
 
 

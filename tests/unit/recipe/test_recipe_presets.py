@@ -122,7 +122,7 @@ def test_a_few_threads_are_processes() -> None:
 
 TOLD = {
     "train.max_epochs": (7, "epochs"),
-    "train.batch_tokens": (512, "tokens an update"),
+    "train.batch_tokens": (512, "tokens per update"),
     "train.lr": (0.1, "learning rate"),
     "train.threads": (3, "threads"),
     "train.precision": ("bf16", "fp32"),
