@@ -109,7 +109,5 @@ def architecture(name: str, size: str) -> Section:
     """Return the `model` section of a named architecture."""
     for what, given, known in (("model", name, ARCHITECTURES), ("size", size, SIZES)):
         if given not in known:
-            raise UsageError(
-                f"there is no {what} {given!r}; use one of {', '.join(known)}.{did_you_mean(given, known)}"
-            )
+            raise UsageError(f"no {what} {given!r}; there are {', '.join(known)}.{did_you_mean(given, known)}")
     return ARCHITECTURES[name](SIZES[size])

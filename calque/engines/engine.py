@@ -6,10 +6,11 @@ the search through `calque.search.steps` over the engine's scorer, so that no se
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor
 
+from calque.rows import Record
 from calque.search.choose import Choose
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
@@ -20,7 +21,7 @@ from calque.search.steps import search
 PREFIX = "prefix"
 """The name, among the settings that an engine honours, of prefixes that outputs must begin with."""
 
-Branch: TypeAlias = Callable[[Any, Tensor, Tensor], Hypotheses]
+Branch: TypeAlias = Callable[[Record, Tensor, Tensor], Hypotheses]
 """A whole search: from the record of B sources, their lengths [B] and prefixes [B, P] to the hypotheses."""
 
 
@@ -42,7 +43,7 @@ class Engine(ABC):
 
     def __call__(
         self,
-        source: Any,
+        source: Record,
         lengths: Tensor,
         prefixes: Tensor,
         options: SearchConfig,

@@ -5,7 +5,7 @@ Mean of probabilities, or normalised mean of log-probabilities (the geometric me
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from calque.batch import Source
 from calque.errors import UsageError
 from calque.ids import UNK
 from calque.model import Seq2Seq
+from calque.rows import Record
 
 Space = Literal["prob", "log"]
 
@@ -36,12 +37,14 @@ class Ensemble(nn.Module):
         self.vocab_size = sizes[0]
         self.combine = COMBINATIONS[space]
 
-    def start(self, source: tuple[Source, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def start(self, source: tuple[Source, ...]) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
         """Encode B sentences by every member."""
         started = [member.start(part) for member, part in zip(self.members, source, strict=True)]  # type: ignore[operator]
         return tuple(context for context, _ in started), tuple(state for _, state in started)
 
-    def step(self, token: Tensor, state: tuple[Any, ...], context: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(
+        self, token: Tensor, state: tuple[Record, ...], context: tuple[Record, ...]
+    ) -> tuple[Tensor, tuple[Record, ...]]:
         """Read one token per row [R]; return log-probabilities [R, V + X] and the members' next states."""
         # A member without copying has no columns beyond the vocabulary.
         known = token.masked_fill(token >= self.vocab_size, UNK)

@@ -8,7 +8,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import methodcaller
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from calque.engines.engine import Engine
 from calque.errors import UsageError
 from calque.model import Seq2Seq
+from calque.rows import Record
 from calque.search.choose import Choose
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.search.processors import Processor
 from calque.search.scorer import Scorer
 
+_Number: TypeAlias = ctypes.c_uint8 | ctypes.c_uint16 | ctypes.c_uint32 | ctypes.c_uint64
 # The type of one number of a parameter by its size in bytes: enough to detect a change.
-_NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+_NUMBERS: dict[int, type[_Number]] = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 
 
 class WeightsWatch:
@@ -78,7 +80,7 @@ class Following(Engine):
 
     def __call__(
         self,
-        source: Any,
+        source: Record,
         lengths: Tensor,
         prefixes: Tensor,
         options: SearchConfig,
@@ -124,7 +126,7 @@ def _in_fp32(model: Seq2Seq) -> Seq2Seq:
     return copy.deepcopy(model).float().eval()
 
 
-def _largest(parameter: Tensor) -> Any:
+def _largest(parameter: Tensor) -> _Number:
     """Return the memory of the largest weight of a parameter, or a constant if the CPU cannot read it."""
     values = parameter.detach()
     kind = _NUMBERS[values.element_size()]

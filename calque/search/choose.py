@@ -4,12 +4,13 @@ The loop in `calque.search.steps` works with any `Choose`, including your own.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from calque.ids import EOS, PAD
+from calque.rows import Record
 from calque.search.largest import largest
 from calque.search.lengths import divisor, largest_divisor
 from calque.search.options import SearchConfig
@@ -38,10 +39,10 @@ class Choose(Protocol):
     def width(self) -> int:
         """Return K, the number of hypotheses that each sentence keeps."""
 
-    def start(self, num_sentences: int) -> Any:
+    def start(self, num_sentences: int) -> Record:
         """Return the first state: a record with a row for each sentence, or None if it needs no state."""
 
-    def branch(self, scores: Tensor, sums: Tensor, state: Any) -> tuple[Branches, Any]:
+    def branch(self, scores: Tensor, sums: Tensor, state: Record) -> tuple[Branches, Record]:
         """Choose from `scores` [B, W, V], the sums of all candidates, which continue hypotheses with `sums` [B, W].
 
         W is 1 at the first step of a search, and K after it. Returns the next state too, with a row for each sentence.

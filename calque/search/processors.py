@@ -5,14 +5,14 @@ A processor only sets log-probabilities to −inf, so the score that search repo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from calque.errors import UsageError
 from calque.ids import EOS, PAD
-from calque.rows import select
+from calque.rows import Record, select
 from calque.search.largest import largest
 from calque.search.options import SearchConfig
 
@@ -22,16 +22,16 @@ IMPOSSIBLE = float("-inf")
 class Processor(Protocol):
     """Changes the scores of the next tokens of every hypothesis."""
 
-    def start(self, source: Any) -> Any:
+    def start(self, source: Record) -> Record:
         """Return the first state: a record with a row for each sentence, or None where none is needed."""
 
-    def apply(self, log_probs: Tensor, history: Tensor, state: Any) -> Tensor:
+    def apply(self, log_probs: Tensor, history: Tensor, state: Record) -> Tensor:
         """Return the changed `log_probs` [R, V] float32, which may be written to.
 
         `history` [R, t] are the tokens so far, with PAD on the right: a row's position is the number of its tokens.
         """
 
-    def advance(self, state: Any, parents: Tensor, tokens: Tensor) -> Any:
+    def advance(self, state: Record, parents: Tensor, tokens: Tensor) -> Record:
         """Return the state of the survivors: rows `parents` [R'] of `state`, each followed by `tokens` [R']."""
 
 
@@ -41,7 +41,7 @@ class MinimumLength:
 
     length: int
 
-    def start(self, source: Any) -> None:
+    def start(self, source: Record) -> None:
         """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
@@ -59,7 +59,7 @@ class NoRepeat:
 
     length: int
 
-    def start(self, source: Any) -> None:
+    def start(self, source: Record) -> None:
         """Return None: no state is needed."""
 
     def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
@@ -87,7 +87,7 @@ class ForcedPrefix:
 
     tokens: Tensor
 
-    def start(self, source: Any) -> Tensor:
+    def start(self, source: Record) -> Tensor:
         """Return the prefixes: they move with the hypotheses."""
         return self.tokens
 
@@ -119,18 +119,18 @@ class Yielding:
 
     processor: Processor
 
-    def start(self, source: Any) -> Any:
+    def start(self, source: Record) -> Record:
         """Return the state of the inner processor."""
         return self.processor.start(source)
 
-    def apply(self, log_probs: Tensor, history: Tensor, state: Any) -> Tensor:
+    def apply(self, log_probs: Tensor, history: Tensor, state: Record) -> Tensor:
         """Apply the inner processor, then allow the best token again to the rows that have no token left."""
         score, token = largest(log_probs, 1)
         log_probs = self.processor.apply(log_probs, history, state)
         nothing = log_probs.amax(-1, keepdim=True) == IMPOSSIBLE
         return log_probs.scatter(1, token, score.where(nothing, log_probs.gather(1, token)))
 
-    def advance(self, state: Any, parents: Tensor, tokens: Tensor) -> Any:
+    def advance(self, state: Record, parents: Tensor, tokens: Tensor) -> Record:
         """Advance the inner processor."""
         return self.processor.advance(state, parents, tokens)
 

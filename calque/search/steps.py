@@ -6,14 +6,13 @@ so that sentences may leave and others may join between two steps.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from calque import rows
 from calque.ids import BOS, EOS, PAD, UNK
-from calque.rows import select
+from calque.rows import Record, select
 from calque.search.choose import Branches, Choose, chosen_by
 from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
@@ -48,7 +47,7 @@ class Admission:
     same order as those of the search; their states join those of the search.
     """
 
-    source: Any
+    source: Record
     limits: Tensor
     processors: Sequence[Processor] = ()
 
@@ -78,22 +77,22 @@ class _Live:
     sums: Tensor
     history: Tensor
     ended: Hypotheses
-    choosing: Any
+    choosing: Record
 
 
 @dataclass(frozen=True)
 class _Scored:
     """The state of scoring: the scorer's context and state, the processors' states, the last tokens."""
 
-    context: Any
-    state: Any
-    memories: tuple[Any, ...]
+    context: Record
+    state: Record
+    memories: tuple[Record, ...]
     token: Tensor
 
 
 def search(
     scorer: Scorer,
-    source: Any,
+    source: Record,
     source_lengths: Tensor,
     options: SearchConfig,
     processors: Sequence[Processor] = (),
@@ -117,7 +116,7 @@ def search(
 @torch.no_grad()
 def steps(
     scorer: Scorer,
-    source: Any,
+    source: Record,
     options: SearchConfig,
     limits: Tensor,
     processors: Sequence[Processor] = (),
@@ -176,7 +175,7 @@ def steps(
             filled = int(live.times.max())
 
 
-def _start(scorer: Scorer, source: Any, processors: Sequence[Processor], token: Tensor) -> _Scored:
+def _start(scorer: Scorer, source: Record, processors: Sequence[Processor], token: Tensor) -> _Scored:
     context, state = scorer.start(source)
     return _Scored(context, state, tuple(processor.start(source) for processor in processors), token)
 
@@ -230,7 +229,7 @@ def _begin(limits: Tensor, choose: Choose, numbers: Tensor) -> _Live:
     return _Live(numbers.to(limits), limits, times, sums, history, ended, choose.start(len(limits)))
 
 
-def _apply(processors: Sequence[Processor], memories: Sequence[Any], log_probs: Tensor, history: Tensor) -> Tensor:
+def _apply(processors: Sequence[Processor], memories: Sequence[Record], log_probs: Tensor, history: Tensor) -> Tensor:
     """Return `log_probs` [R, V] after the `processors`, which do not see tokens that can never be produced."""
     if not processors:
         return log_probs

@@ -6,7 +6,6 @@ The outputs equal those of `calque.search.steps`, which searches with any scorer
 import ctypes
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from calque.engines.compiled.layout import Float, Int, Pointer
 from calque.engines.compiled.transformer import CompiledTransformer
 from calque.engines.engine import Branch, Engine
 from calque.ids import BOS, EOS, PAD, UNK
-from calque.rows import select
+from calque.rows import Record, select
 from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
@@ -42,14 +41,14 @@ class Compiled(Engine):
     def branch(self, options: SearchConfig) -> Branch:
         """Return the compiled search."""
 
-        def whole(source: Any, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
+        def whole(source: Record, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
             with torch.no_grad():
                 return search(self._scorer, source, max_lengths(lengths, options), options)
 
         return whole
 
 
-def search(scorer: CompiledTransformer, source: Any, limits: Tensor, options: SearchConfig) -> Hypotheses:
+def search(scorer: CompiledTransformer, source: Record, limits: Tensor, options: SearchConfig) -> Hypotheses:
     """Return what `calque.search.steps` returns; outputs have at most `limits` [B] tokens, </s> not counted."""
     width = options.beam
     beam, results = _Beam.of(limits, options), nothing_ended(limits, options.n_best)
