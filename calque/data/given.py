@@ -130,7 +130,7 @@ def _record(place: str, item: object, columns: Columns) -> dict[str, object]:
     """Return a pair as a record of the columns; a dictionary holds them by name already."""
     if isinstance(item, Mapping):
         for name in columns.names:
-            # The keys of a graph may stand beside its target.
+            # A graph may be written as its own keys next to the target.
             if name not in item and not (name == "source" and "nodes" in item):
                 known = ", ".join(f'"{key}"' for key in list(item)[:8]) or "none"
                 raise UsageError(f'{place} has no "{name}"; the keys are {known}.{did_you_mean(name, map(str, item))}')

@@ -44,7 +44,7 @@ _LOOK_AHEAD = 1_000
 
 
 class DataConfig(Config):
-    """What is read besides the training pairs, and how."""
+    """What is read in addition to the training pairs, and how."""
 
     valid: str | None = None
     """File of pairs to validate on; none: data in memory, else a tenth of the training pairs by hash of the source."""

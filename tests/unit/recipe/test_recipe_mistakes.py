@@ -26,7 +26,7 @@ def mistake(*settings: str) -> str:
         ("model.decoder.feedforward=3", "model.decoder.feedforward", "feed_forward"),
         ("search.bean=3", "search.bean", "beam"),
         ("search.BEAM=3", "search.BEAM", "beam"),
-        ("train.Label_Smoothing=0", "train.Label_Smoothing", "label_smoothing"),
+        ("train.VALIDATE_EVRY=3", "train.VALIDATE_EVRY", "validate_every"),
         ("text.source.vocabsize=300", "text.source.vocabsize", "vocab_size"),
         ("text.joynt=true", "text.source.joynt", ""),
         ("data.columns.sorce=x", "data.columns.sorce", "source"),

@@ -1,6 +1,7 @@
 """Fields that have a new name: the old one is still read from settings, files, Python and stored runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,9 @@ def test_a_run_that_was_stored_with_the_old_name_resumes(tmp_path: Path) -> None
         return (tmp_path / name / "model.safetensors").read_bytes()
 
     whole = train("whole", longer)
+    train("old", settings)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
     for name, again in (("new", longer), ("old", old)):
-        train(name, settings)
         recipe, record = (tmp_path / name / file for file in ("recipe.json", "run.json"))
         recipe.write_text(json.dumps(with_old_names(json.loads(recipe.read_text()))))
         stored = json.loads(record.read_text())
