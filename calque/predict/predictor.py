@@ -29,8 +29,9 @@ from calque.predict.texts import Line, checked_lines, parse_lines
 from calque.predict.workers import WORTH_SECONDS, in_main_thread, search_in_processes
 from calque.predict.writer import EMPTY, Answer, AttentionTable, Writer, joined
 from calque.search.options import SearchConfig
+from calque.system.forks import can_fork
 from calque.system.machine import Device, default_device
-from calque.system.processes import can_fork, one_thread
+from calque.system.processes import one_thread
 from calque.tasks.kinds import TaskConfig
 from calque.text.graph.layout import SourceError
 from calque.text.inputs import InputLine

@@ -12,7 +12,8 @@ import torch
 
 from calque.errors import ResourceError
 from calque.predict.writer import Answer
-from calque.system.processes import begin, forking
+from calque.system.forks import forking
+from calque.system.processes import begin
 
 if TYPE_CHECKING:
     from calque.predict.predictor import Predictor

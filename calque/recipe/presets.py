@@ -9,8 +9,8 @@ from calque.model import ModelConfig
 from calque.recipe.graphs import form_of_sources, layout_kind
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate_section, with_kinds
 from calque.recipe.tree import Recipe
+from calque.system.forks import can_fork
 from calque.system.machine import Machine, place
-from calque.system.processes import can_fork
 from calque.tasks.kinds import recorded
 from calque.tasks.table import DEFAULT_TASK, TASKS
 from calque.tasks.task import Task

@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from calque.config import Config
 from calque.errors import DataError, UsageError
 from calque.ids import NUM_SPECIALS, SPECIALS
+from calque.system.forks import call_in_child
 from calque.text.scripts import count_characters
 from calque.text.sentencepiece.file import BYTE_PIECES, Algorithm, check_model, rewrite_model
 from calque.text.tokenizers.tokenizer import MAX_ENTRIES, read_limited, visible, visible_byte, write_files
@@ -130,7 +132,7 @@ def train_sentencepiece(config: SentencePieceConfig, texts: Iterable[str]) -> Se
     vocab_size = max(config.vocab_size, NUM_SPECIALS + len(BYTE_PIECES) * config.byte_fallback + 1)
     for _ in range(3):
         try:
-            trained = _train(config, sentences, vocab_size)
+            trained = call_in_child(partial(_train, config, sentences, vocab_size), "learning a vocabulary")
             return SentencePieceTokenizer(rewrite_model(trained, config.algorithm))
         except RuntimeError as error:
             vocab_size = _possible_size(error)

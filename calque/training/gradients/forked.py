@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from calque import rows
 from calque.batch import Batch
 from calque.errors import ResourceError, UsageError
-from calque.system.processes import begin, can_fork, forking, one_thread
+from calque.system.forks import can_fork, forking
+from calque.system.processes import begin, one_thread
 from calque.training.config import TrainConfig
 from calque.training.gradients.here import Gradients, GradientsHere
 from calque.training.objectives.objective import Learner

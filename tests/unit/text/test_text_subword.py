@@ -1,7 +1,12 @@
 """SentencePiece: every text comes back, no text becomes a special id, no size is an error."""
 
+import os
 import random
 import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from hypothesis import strategies as st
 
 from calque.errors import DataError
 from calque.ids import NUM_SPECIALS, SPECIALS, UNK
+from calque.system.signals import Interrupted, Interruption
 from calque.text.tokenizers.subword import MANY_TEXTS, SentencePieceConfig, SentencePieceTokenizer, train_sentencepiece
 
 ENGLISH = [f"The {noun} {verb} the {other}, again." for noun in ("cat", "dog", "old man") for verb in ("sees", "met")
@@ -137,6 +143,28 @@ def test_an_error_of_the_reader_passes_through() -> None:
 
     with pytest.raises(DataError, match=r"pairs\.tsv:2"):
         train_sentencepiece(SentencePieceConfig(), broken())
+
+
+def test_a_signal_ends_the_training_within_a_second() -> None:
+    """The trainer is one call into C++, which would return only after ten seconds on these texts."""
+    numbers = [f"{number * 7919 % 99991:b}" for number in range(8_050)]
+    sent = []
+
+    def send() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    texts = [" ".join(numbers[start : start + 50]) for start in range(8_000)]
+    threading.Timer(1, send).start()
+    with Interruption() as interruption, pytest.raises(Interrupted), interruption.raising():
+        train(texts)
+    assert time.monotonic() - sent[0] < 1
+
+
+def test_a_child_process_and_this_one_learn_the_same_bytes() -> None:
+    with ThreadPoolExecutor(1) as pool:  # another thread does not fork
+        here = pool.submit(train, ENGLISH + CHINESE).result()
+    assert here.files("x") == train(ENGLISH + CHINESE).files("x")
 
 
 def test_training_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
