@@ -7,9 +7,12 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from calque.errors import UsageError
@@ -39,11 +42,14 @@ ENCODER_POSITIONS = ("sinusoidal", "learned", "relative", "rotary", "none")
 DECODER_POSITIONS = (*ENCODER_POSITIONS, "alibi")
 _IN_TABLES = ("sinusoidal", "learned", "none")
 
-State = Mapping[str, Tensor]
+State: TypeAlias = Mapping[str, Tensor]
+# The library has no type hints.
+Spec: TypeAlias = Any
+"""A specification of CTranslate2: of a model, a part of it, or the modules that define them."""
 
 
 @cache
-def library() -> Any:
+def library() -> ModuleType:
     """Return the library; raise UsageError with the command that installs it if it is missing."""
     try:
         return importlib.import_module("ctranslate2")
@@ -53,7 +59,7 @@ def library() -> Any:
         ) from None
 
 
-def demands(config: ModelConfig) -> Iterator[tuple[str, Any, Sequence[Any]]]:
+def demands(config: ModelConfig) -> Iterator[tuple[str, object, Sequence[object]]]:
     """Yield fields of the recipe with their values and those that CTranslate2 supports, most important first."""
     encoder, decoder = config.encoder, config.decoder
     yield "model.encoder.kind", encoder.kind, ("transformer",)
@@ -107,7 +113,7 @@ def write_model(folder: Path, config: ModelConfig, state: State, names: tuple[Se
     spec.save(str(folder))
 
 
-def _encoder(specs: Any, config: TransformerEncoderConfig, state: State) -> Any:
+def _encoder(specs: Spec, config: TransformerEncoderConfig, state: State) -> Spec:
     spec = specs.TransformerEncoderSpec(config.layers, config.heads, **_common(specs, config))
     _fill_side(spec, spec.embeddings[0], config, state, "encoder")
     for index, layer in enumerate(spec.layer):
@@ -118,7 +124,7 @@ def _encoder(specs: Any, config: TransformerEncoderConfig, state: State) -> Any:
     return spec
 
 
-def _decoder(specs: Any, config: TransformerDecoderConfig, state: State) -> Any:
+def _decoder(specs: Spec, config: TransformerDecoderConfig, state: State) -> Spec:
     options = _common(specs, config) | {"alibi": config.positions.kind == "alibi"}
     if isinstance(config.positions, RotaryConfig):
         options["rotary_dim"] = _head_width(config)
@@ -135,7 +141,7 @@ def _decoder(specs: Any, config: TransformerDecoderConfig, state: State) -> Any:
     return spec
 
 
-def _common(specs: Any, config: TransformerConfig) -> dict[str, Any]:
+def _common(specs: Spec, config: TransformerConfig) -> dict[str, Spec]:
     """Return the options that the encoder and the decoder share."""
     return {
         "pre_norm": config.norm_position == "pre",
@@ -147,7 +153,7 @@ def _common(specs: Any, config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def _fill_side(spec: Any, embeddings: Any, config: TransformerConfig, state: State, side: str) -> None:
+def _fill_side(spec: Spec, embeddings: Spec, config: TransformerConfig, state: State, side: str) -> None:
     """Fill the parts that both sides have in addition to their layers."""
     # A table that both sides share has one name among the parameters, and two in a state dict.
     embeddings.weight = _array(state[f"{side}.embedding.weight"])
@@ -171,10 +177,10 @@ def _table(config: TransformerConfig, state: State, side: str) -> Tensor:
     return torch.zeros(PLACES, config.width)
 
 
-def _self_attention(specs: Any, config: TransformerConfig, state: State, name: str, side: str) -> Any:
+def _self_attention(specs: Spec, config: TransformerConfig, state: State, name: str, side: str) -> Spec:
     """Return a self-attention: queries, keys and values by one product."""
     positions, width = config.positions, _head_width(config)
-    options: dict[str, Any] = {"relative_attention_bias": positions.kind == "relative", "head_dim": width}
+    options: dict[str, Spec] = {"relative_attention_bias": positions.kind == "relative", "head_dim": width}
     if isinstance(positions, RotaryConfig):
         options |= {"rotary_dim": width, "rotary_interleave": False, "rotary_base": positions.base}
     if config.key_value_heads not in (0, config.heads):
@@ -192,7 +198,7 @@ def _self_attention(specs: Any, config: TransformerConfig, state: State, name: s
     return spec
 
 
-def _memory_attention(specs: Any, config: TransformerConfig, state: State, name: str) -> Any:
+def _memory_attention(specs: Spec, config: TransformerConfig, state: State, name: str) -> Spec:
     """Return an attention to the memory, in which each head has its own keys and values, equal within a group."""
     kind = specs.attention_spec.MultiHeadAttentionSpec
     spec = kind(rms_norm=config.norm == "rms", head_dim=_head_width(config))
@@ -210,7 +216,7 @@ def _memory_attention(specs: Any, config: TransformerConfig, state: State, name:
     return spec
 
 
-def _fill_feed_forward(spec: Any, state: State, name: str) -> None:
+def _fill_feed_forward(spec: Spec, state: State, name: str) -> None:
     _fill_norm(spec.layer_norm, state, f"{name}.feed_forward_norm")
     _fill_named(spec.linear_0, state, f"{name}.feed_forward.inner")
     _fill_named(spec.linear_1, state, f"{name}.feed_forward.outer")
@@ -218,7 +224,7 @@ def _fill_feed_forward(spec: Any, state: State, name: str) -> None:
         _fill_named(spec.linear_0_noact, state, f"{name}.feed_forward.gate")
 
 
-def _fill_norm(spec: Any, state: State, name: str) -> None:
+def _fill_norm(spec: Spec, state: State, name: str) -> None:
     """Fill a norm; a LayerNorm without a bias gets a bias of zeros, since it would be an RMSNorm without one."""
     weight = state[f"{name}.weight"]
     spec.gamma = _array(weight)
@@ -226,11 +232,11 @@ def _fill_norm(spec: Any, state: State, name: str) -> None:
         spec.beta = _array(state.get(f"{name}.bias", torch.zeros_like(weight)))
 
 
-def _fill_named(spec: Any, state: State, name: str) -> None:
+def _fill_named(spec: Spec, state: State, name: str) -> None:
     _fill_linear(spec, state[f"{name}.weight"], state.get(f"{name}.bias"))
 
 
-def _fill_linear(spec: Any, weight: Tensor, bias: Tensor | None) -> None:
+def _fill_linear(spec: Spec, weight: Tensor, bias: Tensor | None) -> None:
     spec.weight = _array(weight)
     if bias is not None:
         spec.bias = _array(bias)
@@ -240,7 +246,7 @@ def _head_width(config: TransformerConfig) -> int:
     return config.head_width or config.width // config.heads
 
 
-def _array(tensor: Tensor) -> Any:
+def _array(tensor: Tensor) -> NDArray[np.generic]:
     """Return a tensor as an array, of fp32 if its numbers are not integers."""
     values = tensor.detach().cpu()
     return (values.float() if values.is_floating_point() else values).contiguous().numpy()

@@ -10,11 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from calque.errors import UsageError
 
-Weights = Mapping[str, Any]
+# TensorFlow has no type hints, so these names are all that a reader gets, and mypy checks nothing.
+Values: TypeAlias = Any
+"""A tensor of TensorFlow."""
+Nest: TypeAlias = Any
+"""A tensor, or tensors in nested tuples."""
+Module: TypeAlias = Any
+"""A tf.Module."""
+Weights: TypeAlias = Mapping[str, Values]
 """Variables by the names that they have within a part of the model: those of its state dict."""
 
 
@@ -61,9 +68,9 @@ def _silenced() -> Iterator[None]:
 class Memory:
     """What an encoder leaves: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
 
-    states: Any
-    mask: Any
-    summary: tuple[Any, ...]
+    states: Values
+    mask: Values
+    summary: tuple[Values, ...]
 
 
 def within(weights: Weights, prefix: str) -> Weights:
@@ -72,39 +79,39 @@ def within(weights: Weights, prefix: str) -> Weights:
     return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
 
 
-def dense(values: Any, weights: Weights, name: str) -> Any:
+def dense(values: Values, weights: Weights, name: str) -> Values:
     """Map values [.., I] by a matrix [O, I], and a bias [O] where there is one, to [.., O]."""
     return add_bias(tf.matmul(values, weights[f"{name}.weight"], transpose_b=True), weights, f"{name}.bias")
 
 
-def add_bias(values: Any, weights: Weights, name: str) -> Any:
+def add_bias(values: Values, weights: Weights, name: str) -> Values:
     """Return values [.., O] with the bias of that name, as they are where there is none."""
     return values + weights[name] if name in weights else values
 
 
-def embed(tokens: Any, weights: Weights, scaled: bool = True) -> Any:
+def embed(tokens: Values, weights: Weights, scaled: bool = True) -> Values:
     """Return the rows [.., D] of the table `embedding.weight` [V, D] for tokens [..], times √D where scaled."""
     table = weights["embedding.weight"]
     vectors = tf.gather(table, tokens)
     return vectors * math.sqrt(table.shape[1]) if scaled else vectors
 
 
-def log_probs(hidden: Any, head: Weights) -> Any:
+def log_probs(hidden: Values, head: Weights) -> Values:
     """Return log-probabilities [.., V] of hidden vectors [.., D]: the softmax head."""
     return tf.nn.log_softmax(dense(hidden, head, "projection"), axis=-1)
 
 
-def hide(hidden: Any) -> Any:
+def hide(hidden: Values) -> Values:
     """Return a bias: −inf where `hidden` is true, else 0."""
     return tf.where(hidden, tf.constant(-math.inf), tf.constant(0.0))
 
 
-def masked_mean(values: Any, mask: Any) -> Any:
+def masked_mean(values: Values, mask: Values) -> Values:
     """Return the mean [B, D] of values [B, S, D] where `mask` [B, S] is true."""
     kept = tf.cast(mask, values.dtype)
     return tf.reduce_sum(values * kept[:, :, None], axis=1) / tf.reduce_sum(kept, axis=1)[:, None]
 
 
-def unfold(values: Any, *sizes: int) -> Any:
+def unfold(values: Values, *sizes: int) -> Values:
     """Split the last axis into axes of `sizes`: [.., N] -> [.., *sizes], their product being N."""
     return tf.reshape(values, tf.concat([tf.shape(values)[:-1], sizes], axis=0))

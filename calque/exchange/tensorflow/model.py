@@ -3,11 +3,10 @@
 What the functions do not compute is refused by the name of its field in the recipe.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from calque.exchange.limits import CELLS, require, require_recurrent
-from calque.exchange.tensorflow.basics import Memory, Weights, log_probs, tf, within
+from calque.exchange.tensorflow.basics import Memory, Module, Nest, Values, Weights, log_probs, tf, within
 from calque.exchange.tensorflow.positions import build_positions
 from calque.exchange.tensorflow.recurrent import ATTENTIONS, RecurrentDecoder
 from calque.exchange.tensorflow.recurrent import encode as encode_recurrent
@@ -32,49 +31,49 @@ class Translator:
         encoder, decoder = within(weights, "encoder"), within(weights, "decoder")
         self.read = _encoder(config, model, encoder)
         if isinstance(config.decoder, RecurrentDecoderConfig):
-            self.decoder: Any = RecurrentDecoder(config.decoder, decoder)
+            self.decoder: RecurrentDecoder | TransformerDecoder = RecurrentDecoder(config.decoder, decoder)
         else:
             assert isinstance(config.decoder, TransformerDecoderConfig)
             positions = build_positions(model.decoder.get_submodule("positions"), decoder)
             self.decoder = TransformerDecoder(config.decoder, decoder, positions)
 
-    def start(self, source_ids: Any) -> tuple[Any, Any]:
+    def start(self, source_ids: Values) -> tuple[Values, Nest]:
         """Return (context, state) for source ids [B, S]."""
         context, state = self.decoder.start(self.read(source_ids, source_ids != PAD))
         return context, state
 
-    def step(self, token: Any, time: Any, state: Any, context: Any) -> tuple[Any, Any]:
+    def step(self, token: Values, time: Values, state: Nest, context: Nest) -> tuple[Values, Nest]:
         """Return (log-probabilities [B, V], next state) after `token` [B] at position `time`."""
         hidden, state = self.decoder.step(token, time, state, context)
         return log_probs(hidden, self.head), state
 
 
-def _encoder(config: ModelConfig, model: Seq2Seq, weights: Weights) -> Any:
+def _encoder(config: ModelConfig, model: Seq2Seq, weights: Weights) -> Callable[[Values, Values], Memory]:
     """Return a function from tokens and mask to memory."""
     encoder = config.encoder
     if isinstance(encoder, RecurrentEncoderConfig):
 
-        def read_recurrent(tokens: Any, mask: Any) -> Memory:
+        def read_recurrent(tokens: Values, mask: Values) -> Memory:
             return encode_recurrent(tokens, mask, encoder, weights)
 
         return read_recurrent
     assert isinstance(encoder, TransformerEncoderConfig)
     positions = build_positions(model.encoder.get_submodule("positions"), weights)
 
-    def read_transformer(tokens: Any, mask: Any) -> Memory:
+    def read_transformer(tokens: Values, mask: Values) -> Memory:
         return encode_transformer(tokens, mask, encoder, weights, positions)
 
     return read_transformer
 
 
-def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, prefix: Sequence[int] = ()) -> Any:
+def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, prefix: Sequence[int] = ()) -> Module:
     """Return a tf.Module with `generate`, `log_probs` and `weights`, variables by the names of the state dict.
 
     Whatever is generated begins with the ids of `prefix`. UsageError naming the field of the recipe that asks for what
     it cannot compute.
     """
     require_expressible(config)
-    made: dict[int, Any] = {}
+    made: dict[int, Values] = {}
     weights = {}
     for name, value in model.state_dict().items():
         # A table that two parts share is one variable of two names.
@@ -86,10 +85,10 @@ def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, pre
     max_length = tf.TensorSpec([], tf.int32, name="max_length")
     inputs = tf.TensorSpec([None, None], tf.int32, name="inputs")
 
-    def generate(source_ids: Any, max_length: Any) -> dict[str, Any]:
+    def generate(source_ids: Values, max_length: Values) -> dict[str, Values]:
         return greedy(translator, source_ids, max_length, options, prefix)
 
-    def log_probs_of(source_ids: Any, inputs: Any) -> dict[str, Any]:
+    def log_probs_of(source_ids: Values, inputs: Values) -> dict[str, Values]:
         return {"log_probs": forced(translator, source_ids, inputs)}
 
     module = tf.Module()

@@ -5,35 +5,35 @@ Numbers that both compute the same way bit for bit only by chance (frequencies, 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from calque.exchange.tensorflow.basics import Weights, tf
+from calque.exchange.tensorflow.basics import Values, Weights, tf
 from calque.nn.transformer.positions import Alibi, Learned, Relative, Rotary, Sinusoidal
 from calque.nn.transformer.positions import Positions as NoPositions
 
-Turn: TypeAlias = tuple[Any, Any]
+Turn: TypeAlias = tuple[Values, Values]
 """Cosines and sines by which queries and keys are turned, each [T, d/2]."""
 
 
 class Positions:
     """No position information; a kind overrides one method. `place` is [T] int32, the same for all rows."""
 
-    def check(self, length: Any) -> Any:
+    def check(self, length: Values) -> Values:
         """Return `length`, of a source, once it is seen that so many positions can be told apart."""
         return length
 
-    def add_to(self, vectors: Any, place: Any) -> Any:
+    def add_to(self, vectors: Values, place: Values) -> Values:
         """Return the vectors [B, T, D] of tokens at `place` with what tells it."""
         return vectors
 
-    def turn(self, place: Any) -> Turn | None:
+    def turn(self, place: Values) -> Turn | None:
         """Return by what queries and keys at `place` are turned."""
         return None
 
-    def bias(self, place: Any, places: Any) -> Any:
+    def bias(self, place: Values, places: Values) -> Values:
         """Return what is added to the scores [H, T, C] of tokens at `place` for `places` [C]; 0 for nothing."""
         return tf.constant(0.0)
 
@@ -46,7 +46,7 @@ class AddedWaves(Positions):
         slope = -math.log(10000.0) / max(1, width // 2 - 1) if module.closed else -2.0 * math.log(10000.0) / width
         self.frequencies, self.first = frequencies(width, slope), module.first
 
-    def add_to(self, vectors: Any, place: Any) -> Any:
+    def add_to(self, vectors: Values, place: Values) -> Values:
         """Return the sum."""
         angles = tf.cast(place + self.first, tf.float32)[:, None] * self.frequencies
         return vectors + tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
@@ -55,16 +55,16 @@ class AddedWaves(Positions):
 class AddedRows(Positions):
     """Add a row of a table [limit, D]; an output that runs on past the limit stays at the last."""
 
-    def __init__(self, module: Learned, table: Any) -> None:
+    def __init__(self, module: Learned, table: Values) -> None:
         self.limit, self.table = module.limit, table
 
-    def check(self, length: Any) -> Any:
+    def check(self, length: Values) -> Values:
         """Stop at a source longer than the table."""
         message = f"a source may have {self.limit} tokens at most, </s> counted"
         with tf.control_dependencies([tf.debugging.assert_less_equal(length, self.limit, message=message)]):
             return tf.identity(length)
 
-    def add_to(self, vectors: Any, place: Any) -> Any:
+    def add_to(self, vectors: Values, place: Values) -> Values:
         """Return the sum."""
         return vectors + tf.gather(self.table, tf.minimum(place, self.limit - 1))
 
@@ -72,13 +72,13 @@ class AddedRows(Positions):
 class Buckets(Positions):
     """Add the number of a distance's bucket, of a table [buckets, H], to the scores."""
 
-    def __init__(self, module: Relative, table: Any) -> None:
+    def __init__(self, module: Relative, table: Values) -> None:
         self.distance, self.table = module.distance, table
         # Beyond the largest distance all are one.
         ahead = torch.arange(-module.distance, module.distance + 1)
         self.buckets = tf.constant(module.bucket(ahead).numpy(), tf.int32)
 
-    def bias(self, place: Any, places: Any) -> Any:
+    def bias(self, place: Values, places: Values) -> Values:
         """Return the numbers."""
         ahead = tf.clip_by_value(places - place[:, None], -self.distance, self.distance)
         # [T, C, H] -> [H, T, C]
@@ -91,7 +91,7 @@ class Turned(Positions):
     def __init__(self, module: Rotary) -> None:
         self.frequencies = frequencies(module.head_width, -2.0 * math.log(module.base) / module.head_width)
 
-    def turn(self, place: Any) -> Turn:
+    def turn(self, place: Values) -> Turn:
         """Return cosines and sines."""
         angles = tf.cast(place, tf.float32)[:, None] * self.frequencies
         return tf.cos(angles), tf.sin(angles)
@@ -103,12 +103,12 @@ class Slopes(Positions):
     def __init__(self, module: Alibi) -> None:
         self.slopes = tf.constant(module.slopes.numpy())
 
-    def bias(self, place: Any, places: Any) -> Any:
+    def bias(self, place: Values, places: Values) -> Values:
         """Return what is added."""
         return -self.slopes * tf.cast(tf.abs(places - place[:, None]), tf.float32)
 
 
-def rotate(values: Any, turn: Turn | None) -> Any:
+def rotate(values: Values, turn: Turn | None) -> Values:
     """Rotate values [B, H, T, d]; None leaves them unchanged."""
     if turn is None:
         return values
@@ -117,7 +117,7 @@ def rotate(values: Any, turn: Turn | None) -> Any:
     return tf.concat([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
 
-def frequencies(width: int, slope: float) -> Any:
+def frequencies(width: int, slope: float) -> Values:
     """Return exp(i · slope) for each i below half of `width`."""
     return tf.constant(torch.exp(torch.arange(width // 2, dtype=torch.float32) * slope).numpy())
 
@@ -127,7 +127,7 @@ def build_positions(module: nn.Module, weights: Weights) -> Positions:
     return KINDS[type(module)](module, weights.get("positions.weight"))
 
 
-KINDS: Mapping[type[nn.Module], Callable[[Any, Any], Positions]] = {
+KINDS: Mapping[type[nn.Module], Callable[[Values, Values], Positions]] = {
     Sinusoidal: lambda module, table: AddedWaves(module),
     Learned: AddedRows,
     Relative: Buckets,

@@ -5,28 +5,40 @@ Cells, layers, bridges and attentions stand in the order of calque.nn; dropout a
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from calque.exchange.tensorflow.basics import Memory, Weights, add_bias, dense, embed, hide, masked_mean, tf, within
+from calque.exchange.tensorflow.basics import (
+    Memory,
+    Nest,
+    Values,
+    Weights,
+    add_bias,
+    dense,
+    embed,
+    hide,
+    masked_mean,
+    tf,
+    within,
+)
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 
-Parts: TypeAlias = tuple[Any, ...]
+Parts: TypeAlias = tuple[Values, ...]
 """The states of one layer and direction, each [B, D]: hidden and, in an LSTM, cell."""
 
 
-def tanh_states(inputs: Any, recurrent: Any, parts: Parts) -> Parts:
+def tanh_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
     """Return tanh(inputs + recurrent)."""
     return (tf.tanh(inputs + recurrent),)
 
 
-def lstm_states(inputs: Any, recurrent: Any, parts: Parts) -> Parts:
+def lstm_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
     """Return hidden and cell; the gates stand as input, forget, candidate, output."""
     enter, forget, candidate, leave = tf.split(inputs + recurrent, 4, axis=-1)
     cell = tf.sigmoid(forget) * parts[1] + tf.sigmoid(enter) * tf.tanh(candidate)
     return tf.sigmoid(leave) * tf.tanh(cell), cell
 
 
-def gru_states(inputs: Any, recurrent: Any, parts: Parts) -> Parts:
+def gru_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
     """Return the hidden state; the gates stand as reset, update, candidate."""
     ours, theirs = tf.split(inputs, 3, axis=-1), tf.split(recurrent, 3, axis=-1)
     reset, update = (tf.sigmoid(ours[gate] + theirs[gate]) for gate in (0, 1))
@@ -34,26 +46,26 @@ def gru_states(inputs: Any, recurrent: Any, parts: Parts) -> Parts:
     return ((1 - update) * candidate + update * parts[0],)
 
 
-STATES: dict[str, Callable[[Any, Any, Parts], Parts]] = {
+STATES: dict[str, Callable[[Values, Values, Parts], Parts]] = {
     "rnn": tanh_states,
     "lstm": lstm_states,
     "gru": gru_states,
 }
 
 
-def project(values: Any, layer: Weights, side: str = "") -> Any:
+def project(values: Values, layer: Weights, side: str = "") -> Values:
     """Return what inputs [.., D'] contribute to the gates [.., G]."""
     products = tf.matmul(values, layer[f"weight_ih_l0{side}"], transpose_b=True)
     return add_bias(products, layer, f"bias_ih_l0{side}")
 
 
-def step_cell(kind: str, inputs: Any, parts: Parts, layer: Weights, side: str = "") -> Parts:
+def step_cell(kind: str, inputs: Values, parts: Parts, layer: Weights, side: str = "") -> Parts:
     """Return the states after contributions [B, G]."""
     products = tf.matmul(parts[0], layer[f"weight_hh_l0{side}"], transpose_b=True)
     return STATES[kind](inputs, add_bias(products, layer, f"bias_hh_l0{side}"), parts)
 
 
-def read_side(kind: str, values: Any, mask: Any, layer: Weights, side: str) -> tuple[Any, Parts]:
+def read_side(kind: str, values: Values, mask: Values, layer: Weights, side: str) -> tuple[Values, Parts]:
     """Run padded values [B, S, D'] from zero states, backwards on the side "_reverse".
 
     States stand still where `mask` [B, S] is false, and outputs [B, S, D] are 0 there.
@@ -64,7 +76,7 @@ def read_side(kind: str, values: Any, mask: Any, layer: Weights, side: str) -> t
     here = tf.transpose(mask)[:, :, None]
     nothing = tf.zeros([tf.shape(values)[0], layer[f"weight_hh_l0{side}"].shape[1]])
 
-    def advance(parts: Parts, position: tuple[Any, Any]) -> Parts:
+    def advance(parts: Parts, position: tuple[Values, Values]) -> Parts:
         after = step_cell(kind, position[0], parts, layer, side)
         return tuple(tf.where(position[1], new, old) for new, old in zip(after, parts, strict=True))
 
@@ -75,7 +87,7 @@ def read_side(kind: str, values: Any, mask: Any, layer: Weights, side: str) -> t
     return tf.transpose(tf.where(here, parts[0], 0.0), [1, 0, 2]), last
 
 
-def encode(tokens: Any, mask: Any, config: RecurrentEncoderConfig, weights: Weights) -> Memory:
+def encode(tokens: Values, mask: Values, config: RecurrentEncoderConfig, weights: Weights) -> Memory:
     """Read tokens [B, S] with recurrent layers, in both directions or one."""
     values = embed(tokens, weights)
     sides = ("", "_reverse") if config.bidirectional else ("",)
@@ -114,7 +126,7 @@ def mean_bridge(memory: Memory, config: RecurrentDecoderConfig, weights: Weights
     return _bridged([mean] * (2 if config.kind == "lstm" else 1), config, weights)
 
 
-def _bridged(read: list[Any], config: RecurrentDecoderConfig, weights: Weights) -> Parts:
+def _bridged(read: list[Values], config: RecurrentDecoderConfig, weights: Weights) -> Parts:
     firsts = [tf.tanh(dense(values, weights, f"bridge.dense.{part}")) for part, values in enumerate(read)]
     # [B, L · D] -> [B, L, D]
     return tuple(tf.reshape(first, [-1, config.layers, config.width]) for first in firsts)
@@ -128,32 +140,32 @@ BRIDGES: dict[str, Callable[[Memory, RecurrentDecoderConfig, Weights], Parts]] =
 }
 
 
-def as_they_are(states: Any, weights: Weights) -> Any:
+def as_they_are(states: Values, weights: Weights) -> Values:
     """Return memory states [B, S, D] as keys."""
     return states
 
 
-def scaled(states: Any, weights: Weights) -> Any:
+def scaled(states: Values, weights: Weights) -> Values:
     """Return memory states over √D as keys."""
     return states / math.sqrt(states.shape[-1])
 
 
-def projected(states: Any, weights: Weights) -> Any:
+def projected(states: Values, weights: Weights) -> Values:
     """Return a projection of memory states as keys [B, S, A]."""
     return dense(states, weights, "key")
 
 
-def product_scores(query: Any, keys: Any, weights: Weights) -> Any:
+def product_scores(query: Values, keys: Values, weights: Weights) -> Values:
     """Return scores [B, S] of queries [B, D] by products with keys [B, S, D]."""
     return tf.linalg.matvec(keys, query)
 
 
-def additive_scores(query: Any, keys: Any, weights: Weights) -> Any:
+def additive_scores(query: Values, keys: Values, weights: Weights) -> Values:
     """Return scores [B, S]: v · tanh(W query + U memory)."""
     return tf.linalg.matvec(tf.tanh(dense(query, weights, "query")[:, None] + keys), weights["energy"])
 
 
-ATTENTIONS: dict[str, tuple[Callable[[Any, Weights], Any], Callable[[Any, Any, Weights], Any]]] = {
+ATTENTIONS: dict[str, tuple[Callable[[Values, Weights], Values], Callable[[Values, Values, Weights], Values]]] = {
     "dot": (as_they_are, product_scores),
     "scaled_dot": (scaled, product_scores),
     "general": (projected, product_scores),
@@ -173,7 +185,7 @@ class RecurrentDecoder:
         if self.attends:
             self.keys, self.scores = ATTENTIONS[config.attention.kind]
 
-    def start(self, memory: Memory) -> tuple[Any, Any]:
+    def start(self, memory: Memory) -> tuple[Values, Nest]:
         """Return (context, state): keys, values and bias of the memory, and the bridged states."""
         first = BRIDGES[self.config.bridge](memory, self.config, self.weights)
         parts = tuple(tuple(tf.unstack(part, self.config.layers, axis=1)) for part in first)
@@ -182,7 +194,7 @@ class RecurrentDecoder:
             return (), (parts, fed)
         return (self.keys(memory.states, self.attention), memory.states, hide(~memory.mask)), (parts, fed)
 
-    def step(self, token: Any, time: Any, state: Any, context: Any) -> tuple[Any, Any]:
+    def step(self, token: Values, time: Values, state: Nest, context: Nest) -> tuple[Values, Nest]:
         """Read one token a row [B]; return hidden vectors [B, D] and the next state."""
         parts, fed = state
         values = tf.concat([embed(token, self.weights), *fed], axis=-1)
@@ -197,7 +209,7 @@ class RecurrentDecoder:
             values = self._attend(values, context)
         return values, (parts, (values,) if fed else ())
 
-    def _attend(self, hidden: Any, context: Any) -> Any:
+    def _attend(self, hidden: Values, context: Nest) -> Values:
         """Return attentional vectors [B, D] of hidden vectors [B, D]."""
         keys, values, bias = context
         weights = tf.nn.softmax(self.scores(hidden, keys, self.attention) + bias, axis=-1)

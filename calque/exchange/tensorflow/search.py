@@ -5,9 +5,9 @@ Rows that have ended stay in the batch and are no longer written to, so that one
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from calque.exchange.tensorflow.basics import tf
+from calque.exchange.tensorflow.basics import Nest, Values, tf
 from calque.ids import BOS, EOS, PAD, UNK
 from calque.search.options import SearchConfig
 
@@ -15,16 +15,16 @@ from calque.search.options import SearchConfig
 class Scorer(Protocol):
     """Score the next token of every row, one step at a time."""
 
-    def start(self, source_ids: Any) -> tuple[Any, Any]:
+    def start(self, source_ids: Values) -> tuple[Values, Nest]:
         """Return (context, state) for source ids [B, S]."""
 
-    def step(self, token: Any, time: Any, state: Any, context: Any) -> tuple[Any, Any]:
+    def step(self, token: Values, time: Values, state: Nest, context: Nest) -> tuple[Values, Nest]:
         """Return (log-probabilities [B, V], next state) after `token` [B], the same number `time` in each row."""
 
 
 def greedy(
-    scorer: Scorer, source_ids: Any, max_length: Any, options: SearchConfig, prefix: Sequence[int] = ()
-) -> dict[str, Any]:
+    scorer: Scorer, source_ids: Values, max_length: Values, options: SearchConfig, prefix: Sequence[int] = ()
+) -> dict[str, Values]:
     """Return `ids` [B, T] without <s> and </s>, `lengths`, `scores` as calque ranks by and plain `log_probs`, each [B].
 
     Outputs begin with `prefix` and have at most `max_length` tokens; 0 leaves the limit to `options`, which no number
@@ -37,8 +37,8 @@ def greedy(
     places = tf.range(tf.shape(history)[1])
 
     def advance(
-        time: Any, token: Any, sums: Any, finished: Any, lengths: Any, history: Any, state: Any
-    ) -> tuple[Any, ...]:
+        time: Values, token: Values, sums: Values, finished: Values, lengths: Values, history: Values, state: Nest
+    ) -> tuple[Values, ...]:
         log_probs, state = scorer.step(token, time, state, context)
         allowed = wished(begun(log_probs, time, prefix), history, time, options)
         scores = forbid(allowed + sums[:, None], options)
@@ -66,13 +66,13 @@ def greedy(
     return {"ids": ids, "lengths": lengths, "scores": sums / divisor(lengths + 1, options), "log_probs": sums}
 
 
-def forced(scorer: Scorer, source_ids: Any, inputs: Any) -> Any:
+def forced(scorer: Scorer, source_ids: Values, inputs: Values) -> Values:
     """Return log-probabilities [B, T, V] of what follows each of the target inputs [B, T], <s> the first of them."""
     context, state = scorer.start(source_ids)
     steps = tf.shape(inputs)[1]
     found = tf.TensorArray(tf.float32, steps)
 
-    def advance(time: Any, found: Any, state: Any) -> tuple[Any, ...]:
+    def advance(time: Values, found: Values, state: Nest) -> tuple[Values, ...]:
         log_probs, state = scorer.step(inputs[:, time], time, state, context)
         return time + 1, found.write(time, log_probs), state
 
@@ -86,28 +86,28 @@ def forced(scorer: Scorer, source_ids: Any, inputs: Any) -> Any:
     return tf.transpose(found.stack(), [1, 0, 2])
 
 
-def max_lengths(source_lengths: Any, max_length: Any, options: SearchConfig) -> Any:
+def max_lengths(source_lengths: Values, max_length: Values, options: SearchConfig) -> Values:
     """Return the most tokens [B] that each output may have, </s> not counted."""
     scaled = tf.cast(tf.cast(source_lengths, tf.float64) * options.max_length_ratio, tf.int32)
     limits = tf.maximum(scaled + options.max_length_extra, options.min_length)
     return tf.where(max_length > 0, tf.minimum(limits, max_length), limits)
 
 
-def divisor(lengths: Any, options: SearchConfig) -> Any:
+def divisor(lengths: Values, options: SearchConfig) -> Values:
     """Return by what sums of log-probabilities of `lengths` [B] tokens, </s> counted, are divided."""
     lengths = tf.cast(lengths, tf.float32)
     alpha = 0.0 if options.normalisation == "none" else options.length_penalty
     return tf.pow((lengths + 5) / 6 if options.normalisation == "gnmt" else lengths, alpha)
 
 
-def forbid(scores: Any, options: SearchConfig) -> Any:
+def forbid(scores: Values, options: SearchConfig) -> Values:
     """Return scores [B, V] without what can never be produced."""
     columns = tf.range(tf.shape(scores)[1])
     never = (columns == PAD) | (columns == BOS)
     return tf.where(never if options.unknown else never | (columns == UNK), -math.inf, scores)
 
 
-def begun(log_probs: Any, time: Any, prefix: Sequence[int]) -> Any:
+def begun(log_probs: Values, time: Values, prefix: Sequence[int]) -> Values:
     """Return log-probabilities [B, V] with only the token of `prefix`, at its own score, while it lasts."""
     if not prefix:
         return log_probs
@@ -116,7 +116,7 @@ def begun(log_probs: Any, time: Any, prefix: Sequence[int]) -> Any:
     return tf.where((time < len(prefix)) & others, -math.inf, log_probs)
 
 
-def wished(log_probs: Any, history: Any, time: Any, options: SearchConfig) -> Any:
+def wished(log_probs: Values, history: Values, time: Values, options: SearchConfig) -> Values:
     """Return what wishes of the recipe leave of log-probabilities [B, V] after `time` tokens of history [B, L].
 
     A wish that would leave a row with nothing leaves it the best of what it had.
@@ -132,7 +132,7 @@ def wished(log_probs: Any, history: Any, time: Any, options: SearchConfig) -> An
     return log_probs
 
 
-def _without_repeats(log_probs: Any, history: Any, time: Any, length: int) -> Any:
+def _without_repeats(log_probs: Values, history: Values, time: Values, length: int) -> Values:
     """Forbid the token that would end a sequence of `length` tokens that the row already holds."""
     starts = tf.range(tf.maximum(time - length + 1, 0))
     # [B, L] -> [B, W, length], every sequence so far
@@ -145,14 +145,14 @@ def _without_repeats(log_probs: Any, history: Any, time: Any, length: int) -> An
     return tf.tensor_scatter_nd_update(log_probs, places, tf.fill([tf.shape(places)[0]], -math.inf))
 
 
-def _yield(before: Any, after: Any) -> Any:
+def _yield(before: Values, after: Values) -> Values:
     """Return `after`, but the best of `before` to rows [B, V] that have nothing left."""
     best = tf.one_hot(tf.argmax(before, axis=-1), tf.shape(before)[1], on_value=True, off_value=False)
     nothing = tf.reduce_max(after, axis=-1, keepdims=True) == -math.inf
     return tf.where(nothing & best, before, after)
 
 
-def _invariant(value: Any) -> Any:
+def _invariant(value: Nest) -> Values:
     """Return the shape that a value keeps through the loop: rows are free, and so are the places of a cache."""
     free = (0, 2) if len(value.shape) == 4 else (0,)
     return tf.TensorShape([None if axis in free else size for axis, size in enumerate(value.shape)])

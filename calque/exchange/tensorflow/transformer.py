@@ -4,15 +4,26 @@ All rows of a batch stand at one position, so that a step's cache grows by one p
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from calque.exchange.tensorflow.basics import Memory, Weights, dense, embed, hide, masked_mean, tf, unfold, within
+from calque.exchange.tensorflow.basics import (
+    Memory,
+    Nest,
+    Values,
+    Weights,
+    dense,
+    embed,
+    hide,
+    masked_mean,
+    tf,
+    unfold,
+    within,
+)
 from calque.exchange.tensorflow.positions import Positions, rotate
 from calque.nn.transformer.config import TransformerConfig
 from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, TransformerEncoderConfig
 from calque.nn.transformer.feed_forward import ACTIVATIONS
 
-FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "relu": lambda values: tf.nn.relu(values),
     "gelu": lambda values: tf.nn.gelu(values, approximate=False),
     "gelu_tanh": lambda values: tf.nn.gelu(values, approximate=True),
@@ -22,7 +33,7 @@ INNER = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_tanh"}
 """The function beside the gate, where there is one."""
 
 
-def layer_norm(values: Any, norm: Weights, epsilon: float) -> Any:
+def layer_norm(values: Values, norm: Weights, epsilon: float) -> Values:
     """Centre and scale vectors [.., D]."""
     mean = tf.reduce_mean(values, axis=-1, keepdims=True)
     centred = values - mean
@@ -31,13 +42,13 @@ def layer_norm(values: Any, norm: Weights, epsilon: float) -> Any:
     return normed + norm["bias"] if "bias" in norm else normed
 
 
-def rms_norm(values: Any, norm: Weights, epsilon: float) -> Any:
+def rms_norm(values: Values, norm: Weights, epsilon: float) -> Values:
     """Scale vectors [.., D] to a mean square of one."""
     square = tf.reduce_mean(tf.square(values), axis=-1, keepdims=True)
     return values * tf.math.rsqrt(square + epsilon) * norm["weight"]
 
 
-NORMS: dict[str, Callable[[Any, Weights, float], Any]] = {"layer": layer_norm, "rms": rms_norm}
+NORMS: dict[str, Callable[[Values, Weights, float], Values]] = {"layer": layer_norm, "rms": rms_norm}
 
 
 class Sublayers:
@@ -50,40 +61,40 @@ class Sublayers:
         self.gated = ACTIVATIONS[config.activation][1]
         self.function = FUNCTIONS[INNER.get(config.activation, config.activation)]
 
-    def norm(self, values: Any, weights: Weights, name: str) -> Any:
+    def norm(self, values: Values, weights: Weights, name: str) -> Values:
         """Return vectors normed by the norm of that name."""
         return NORMS[self.kind](values, within(weights, name), self.epsilon)
 
-    def before(self, values: Any, layer: Weights, name: str) -> Any:
+    def before(self, values: Values, layer: Weights, name: str) -> Values:
         """Return what a sublayer reads: values, normed where the norm comes before it."""
         return self.norm(values, layer, name) if self.is_pre else values
 
-    def after(self, values: Any, layer: Weights, name: str) -> Any:
+    def after(self, values: Values, layer: Weights, name: str) -> Values:
         """Return the sum of a sublayer's input and output, normed where the norm comes after it."""
         return values if self.is_pre else self.norm(values, layer, name)
 
-    def add_feed_forward(self, values: Any, layer: Weights) -> Any:
+    def add_feed_forward(self, values: Values, layer: Weights) -> Values:
         """Add what a layer's feed-forward network makes of values."""
         change = self.feed_forward(self.before(values, layer, "feed_forward_norm"), within(layer, "feed_forward"))
         return self.after(values + change, layer, "feed_forward_norm")
 
-    def feed_forward(self, values: Any, weights: Weights) -> Any:
+    def feed_forward(self, values: Values, weights: Weights) -> Values:
         """Apply two dense layers with a function between them, and a gate where there is one."""
         units = self.function(dense(values, weights, "inner"))
         return dense(units * dense(values, weights, "gate") if self.gated else units, weights, "outer")
 
-    def project_query(self, values: Any, attention: Weights) -> Any:
+    def project_query(self, values: Values, attention: Weights) -> Values:
         """[B, T, D] -> [B, H, T, d], scaled."""
         query = unfold(dense(values, attention, "query"), self.heads, self.head_width)
         return tf.transpose(query, [0, 2, 1, 3]) * self.head_width**-0.5
 
-    def project_memory(self, memory: Any, attention: Weights) -> tuple[Any, Any]:
+    def project_memory(self, memory: Values, attention: Weights) -> tuple[Values, Nest]:
         """[B, S, D] -> keys and values, each [B, G, S, d]."""
         both = unfold(dense(memory, attention, "key_value"), 2, self.groups, self.head_width)
         keys, values = tf.unstack(tf.transpose(both, [2, 0, 3, 1, 4]), 2)
         return keys, values
 
-    def attend(self, query: Any, keys: Any, values: Any, bias: Any, attention: Weights) -> Any:
+    def attend(self, query: Values, keys: Values, values: Values, bias: Values, attention: Weights) -> Values:
         """Return what queries [B, H, T, d] mix of the values, [B, T, D]; `bias` broadcasts to the scores."""
         weights = tf.nn.softmax(self._product(query, keys, transpose_b=True) + bias, axis=-1)
         # [B, H, T, d] -> [B, T, H, d] -> [B, T, H · d]
@@ -91,7 +102,7 @@ class Sublayers:
         shape = tf.concat([tf.shape(mixed)[:2], [self.heads * self.head_width]], axis=0)
         return dense(tf.reshape(mixed, shape), attention, "output")
 
-    def _product(self, left: Any, right: Any, transpose_b: bool = False) -> Any:
+    def _product(self, left: Values, right: Values, transpose_b: bool = False) -> Values:
         """[B, H, T, N] by [B, G, N, M] -> [B, H, T, M]: heads that follow each other share one of the G."""
         if self.groups == self.heads:
             return tf.matmul(left, right, transpose_b=transpose_b)
@@ -102,13 +113,17 @@ class Sublayers:
         return tf.reshape(product, [shape[0], self.heads, shape[2], tf.shape(product)[3]])
 
 
-def embed_at(tokens: Any, place: Any, config: TransformerConfig, weights: Weights, positions: Positions) -> Any:
+def embed_at(
+    tokens: Values, place: Values, config: TransformerConfig, weights: Weights, positions: Positions
+) -> Values:
     """Return vectors [B, T, D] of tokens [B, T] at `place` [T]."""
     values = positions.add_to(embed(tokens, weights, config.scale_embeddings), place)
     return Sublayers(config).norm(values, weights, "embedding_norm") if config.norm_embeddings else values
 
 
-def encode(tokens: Any, mask: Any, config: TransformerEncoderConfig, weights: Weights, positions: Positions) -> Memory:
+def encode(
+    tokens: Values, mask: Values, config: TransformerEncoderConfig, weights: Weights, positions: Positions
+) -> Memory:
     """Read tokens [B, S] with self-attention; the summary is the mean of the states."""
     parts = Sublayers(config)
     place = tf.range(positions.check(tf.shape(tokens)[1]))
@@ -134,12 +149,12 @@ class CachedAttention:
     def __init__(self, config: TransformerDecoderConfig, positions: Positions) -> None:
         self.parts, self.positions = Sublayers(config), positions
 
-    def start(self, rows: Any) -> Any:
+    def start(self, rows: Values) -> Values:
         """Return the state before the first step."""
         empty = tf.zeros([rows, self.parts.groups, 0, self.parts.head_width])
         return empty, empty
 
-    def step(self, values: Any, time: Any, state: Any, weights: Weights) -> tuple[Any, Any]:
+    def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
         """Map one position a row [B, 1, D] to [B, 1, D] and give the next state."""
         place, places = time[None], tf.range(time + 1)
         query, (key, own) = self.parts.project_query(values, weights), self.parts.project_memory(values, weights)
@@ -155,11 +170,11 @@ class Ssru:
     def __init__(self, config: TransformerDecoderConfig, positions: Positions) -> None:
         self.width = config.width
 
-    def start(self, rows: Any) -> Any:
+    def start(self, rows: Values) -> Values:
         """Return empty cells [B, D]."""
         return tf.zeros([rows, self.width])
 
-    def step(self, values: Any, time: Any, state: Any, weights: Weights) -> tuple[Any, Any]:
+    def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
         """Map one position a row."""
         forget = tf.sigmoid(dense(values[:, 0], weights, "forget"))
         new = dense(values[:, 0], weights, "value")
@@ -173,11 +188,11 @@ class AverageAttention:
     def __init__(self, config: TransformerDecoderConfig, positions: Positions) -> None:
         self.parts, self.width = Sublayers(config), config.width
 
-    def start(self, rows: Any) -> Any:
+    def start(self, rows: Values) -> Values:
         """Return empty sums [B, D]."""
         return tf.zeros([rows, self.width])
 
-    def step(self, values: Any, time: Any, state: Any, weights: Weights) -> tuple[Any, Any]:
+    def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
         """Map one position a row."""
         total = state + values[:, 0]
         mean = (total / tf.cast(time + 1, tf.float32))[:, None]
@@ -187,7 +202,7 @@ class AverageAttention:
         return own * values + average * mean, total
 
 
-MIXERS: dict[str, Callable[[TransformerDecoderConfig, Positions], Any]] = {
+MIXERS: dict[str, Callable[[TransformerDecoderConfig, Positions], "CachedAttention | Ssru | AverageAttention"]] = {
     "attention": CachedAttention,
     "ssru": Ssru,
     "average": AverageAttention,
@@ -203,7 +218,7 @@ class TransformerDecoder:
         self.mixer = MIXERS[config.mixer.kind](config, positions)
         self.layers = [within(weights, f"layers.{index}") for index in range(config.layers)]
 
-    def start(self, memory: Memory) -> tuple[Any, Any]:
+    def start(self, memory: Memory) -> tuple[Values, Nest]:
         """Return (context, state): each layer's keys and values of the memory and its bias, and empty states."""
         read = tuple(
             self.parts.project_memory(memory.states, within(layer, "memory_attention")) for layer in self.layers
@@ -211,7 +226,7 @@ class TransformerDecoder:
         rows = tf.shape(memory.states)[0]
         return (read, hide(~memory.mask)[:, None, None, :]), tuple(self.mixer.start(rows) for _ in self.layers)
 
-    def step(self, token: Any, time: Any, states: Any, context: Any) -> tuple[Any, Any]:
+    def step(self, token: Values, time: Values, states: Nest, context: Nest) -> tuple[Values, Nest]:
         """Read one token a row [B] at position `time`; return hidden vectors [B, D] and the next state."""
         read, bias = context
         values = embed_at(token[:, None], time[None], self.config, self.weights, self.positions)
