@@ -28,6 +28,7 @@ from calque.predict.reader import Reader, TextReader, batches_of
 from calque.predict.texts import Line, checked_lines, parse_lines
 from calque.predict.workers import WORTH_SECONDS, in_main_thread, search_in_processes
 from calque.predict.writer import EMPTY, Answer, AttentionTable, Writer, joined
+from calque.search.lengths import too_long_a_search
 from calque.search.options import SearchConfig
 from calque.system.forks import can_fork
 from calque.system.machine import Device, default_device
@@ -276,13 +277,17 @@ def load(
     try:
         config = ModelConfig.model_validate(sections["model"])
         task = TaskConfig.model_validate(sections["task"])
-        options = options or SearchConfig.model_validate(sections["search"])
+        stored = SearchConfig.model_validate(sections["search"])
         max_length = int(sections["data"]["max_length"])
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / 'recipe.json'} is not a recipe of this version: {first_line(error)}") from error
+    # The caller may ask for any search, but the folder may come from anybody.
+    problem = too_long_a_search(stored if beam is None else stored.model_copy(update={"beam": 1}))
+    if options is None and problem:
+        raise UsageError(f"{folder / 'recipe.json'}: {problem}")
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
-    options = searching(options, beam, n_best)
+    options = searching(options or stored, beam, n_best)
     text = TextPair.load(folder / "text")
     kinds = text.layout.num_edge_kinds
     if getattr(config.encoder, "edge_kinds", kinds) != kinds:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,14 +39,15 @@ def search_in_processes(
     Raises ResourceError if one of them is killed.
     """
     # The children get Predictor and batches by the fork, without copying.
-    before = set(multiprocessing.active_children())
+    before, children = set(multiprocessing.active_children()), set[BaseProcess]()
     with forking() as context:
         pool = ProcessPoolExecutor(min(count, len(batches)), context, _begin, (predictor, batches))
+    try:
         try:
-            answered = pool.map(_search, range(len(batches)))
+            with forking():
+                answered = pool.map(_search, range(len(batches)))
         finally:
             children = set(multiprocessing.active_children()) - before
-    try:
         yield from answered
     except BaseException as error:
         # The remaining results are not needed. The processes ignore SIGINT and SIGTERM, so they are killed.

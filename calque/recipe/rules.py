@@ -14,6 +14,7 @@ from calque.nn.several import SeveralEncoderConfig
 from calque.recipe.graphs import GRAPH_ENCODERS
 from calque.recipe.lengths import position_limits
 from calque.recipe.tree import Recipe
+from calque.search.lengths import too_long_a_search
 from calque.system.machine import gpu_name, memory_bytes
 
 # Weights, gradients and two moments of the optimizer, each a number of 4 bytes.
@@ -101,6 +102,11 @@ def positions_reach_max_length(recipe: Recipe) -> str | None:
     return None
 
 
+def search_ends_soon(recipe: Recipe) -> str | None:
+    """Refuse a beam and lengths with which a short source may take minutes."""
+    return too_long_a_search(recipe.search)
+
+
 RULES: tuple[Callable[[Recipe], str | None], ...] = (
     encoders_match_sources,
     hierarchical_attention_has_sources,
@@ -109,6 +115,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     graph_encoder_has_edges,
     edges_have_graph_encoder,
     positions_reach_max_length,
+    search_ends_soon,
 )
 
 

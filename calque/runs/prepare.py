@@ -33,7 +33,7 @@ from calque.runs.integrity import (
 )
 from calque.runs.request import Request, describe
 from calque.runs.store import none_fits, open_store
-from calque.search.options import MAX_LENGTH_RATIO
+from calque.search.options import MAX_DEFAULT_RATIO
 from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
@@ -281,8 +281,10 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, name: str, setti
         raise none_fits(name, fitted)
     if "max_length_ratio" not in settings.get("search", {}):
         ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source))))
-        layer["search"]["max_length_ratio"] = float(min(ratio, MAX_LENGTH_RATIO))
-    return validate(layer)
+        layer["search"]["max_length_ratio"] = float(min(ratio, MAX_DEFAULT_RATIO))
+    fitted = validate(layer)
+    check_rules(fitted)
+    return fitted
 
 
 def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, display: Display) -> None:

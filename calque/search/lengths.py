@@ -12,6 +12,10 @@ from calque.search.options import SearchConfig
 
 L = TypeVar("L", float, Tensor)
 
+# A search without an end-of-sentence takes time with the tokens of all hypotheses. A tiny model computes so many in a
+# few seconds. The output of this short source is measured, since the user chooses longer sources, not the recipe.
+MOST_TOKENS, SHORT_SOURCE, NARROW_BEAM = 5_120, 5, 4
+
 
 def divisor(length: L, options: SearchConfig) -> L:
     """Return the divisor of a sum of log-probabilities of `length` tokens with </s>; tensors are float32."""
@@ -36,3 +40,19 @@ def max_lengths(source_lengths: Tensor, options: SearchConfig) -> Tensor:
     """Return the maximum number of tokens [B] of each output, without </s>; never less than `min_length`."""
     limits = (source_lengths.double() * options.max_length_ratio).long() + options.max_length_extra
     return limits.clamp(min=options.min_length)
+
+
+def too_long_a_search(options: SearchConfig) -> str | None:
+    """Return the problem of settings that let a short source take minutes and gigabytes, or None."""
+    longest, beam = longest_output(SHORT_SOURCE, options), max(NARROW_BEAM, options.beam)
+    if longest * beam <= MOST_TOKENS:
+        return None
+    changed = {name: value for name, value in options if value != SearchConfig.model_fields[name].default}
+    lengths = ("max_length_ratio", "max_length_extra", "min_length")
+    values = ", ".join(f"search.{name} is {changed[name]}" for name in ("beam", "n_best", *lengths) if name in changed)
+    narrower = MOST_TOKENS // longest
+    way_out = f"set search.beam = {narrower}" if NARROW_BEAM <= narrower < options.beam else "lower the lengths"
+    return (
+        f"{values}: the output of a source of {SHORT_SOURCE} tokens may have {longest:,} tokens, and this length times"
+        f" the beam (at least {NARROW_BEAM}) must be at most {MOST_TOKENS:,}; {way_out}"
+    )

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from calque.config import Config, NumHypotheses
 
-MAX_LENGTH_RATIO = 1_000
+# Data whose targets are still longer gets this ratio, with which the usual beam is not refused as too slow.
+MAX_DEFAULT_RATIO = 200
 
 
 class SearchConfig(Config):
@@ -18,7 +19,7 @@ class SearchConfig(Config):
     n_best: NumHypotheses = 1
     """Outputs returned for each sentence, best first; at most `beam`."""
 
-    max_length_ratio: float = Field(default=2.0, ge=0, le=MAX_LENGTH_RATIO)
+    max_length_ratio: float = Field(default=2.0, ge=0, le=1_000)
     """Longest output, in tokens for each source token; `max_length_extra` is added."""
 
     max_length_extra: int = Field(default=20, ge=0, le=10_000)

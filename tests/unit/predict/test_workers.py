@@ -41,16 +41,21 @@ class Echo:
 
 
 class Slow:
-    """An engine that takes its time, and notes in a folder which processes search, with how many threads."""
+    """An engine that takes its time, and notes in a folder which processes search, with how many threads.
+
+    A search takes `seconds` in the process that made the engine, and `elsewhere` (by default as long) in another.
+    """
 
     owns_threads = False
 
-    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
+    def __init__(self, engine: Engine, folder: Path, seconds: float, elsewhere: float | None = None) -> None:
         self.engine, self.folder, self.seconds = engine, folder, seconds
+        self.elsewhere = seconds if elsewhere is None else elsewhere
+        self.maker = os.getpid()
 
     def __call__(self, source: Source, lengths: Tensor, prefixes: Tensor, options: SearchConfig) -> Hypotheses:
         (self.folder / str(os.getpid())).write_text(str(torch.get_num_threads()))
-        time.sleep(self.seconds)
+        time.sleep(self.seconds if os.getpid() == self.maker else self.elsewhere)
         return self.engine(source, lengths, prefixes, options)
 
     @property
@@ -167,12 +172,22 @@ def test_a_killed_process_is_an_error_with_advice(predictor: Predictor, tmp_path
 
 
 def test_ctrl_c_ends_every_process(predictor: Predictor, tmp_path: Path) -> None:
-    many, engine = slow(predictor, tmp_path)
-    killer = in_a_while(0.1, tmp_path, lambda numbers: os.kill(os.getpid(), signal.SIGINT))
+    """A terminal sends SIGINT to all processes; the call must not wait for the searches that are running."""
+    engine = Slow(Echo(), tmp_path, seconds=0.06, elsewhere=60)
+    many, began = predictor.with_engine(engine, "slow: for tests"), time.monotonic()
+
+    def press(children: list[int]) -> None:
+        for number in (*children, os.getpid()):
+            os.kill(number, signal.SIGINT)
+
+    killer = in_a_while(0.1, tmp_path, press)
     with pytest.raises(KeyboardInterrupt):
         many.answers(LINES * 20, batch_size=5)
     killer.join()
-    assert not any(map(is_running, set(engine.processes) - {os.getpid()}))
+    others = set(engine.processes) - {os.getpid()}
+    assert len(others) == 2
+    assert not any(map(is_running, others))
+    assert time.monotonic() - began < 30, "the call waited for searches that take 60 seconds"
     assert torch.get_num_threads() == 2
 
 

@@ -7,7 +7,7 @@ from search_toys import divide
 
 from calque.config import help_of
 from calque.search.largest import BLOCK, largest
-from calque.search.lengths import divisor, largest_divisor, max_lengths
+from calque.search.lengths import divisor, largest_divisor, max_lengths, too_long_a_search
 from calque.search.options import SearchConfig
 
 
@@ -41,6 +41,31 @@ def test_divisors(normalisation, alpha) -> None:
 def test_longest_lengths() -> None:
     options = SearchConfig(max_length_ratio=1.5, max_length_extra=2, min_length=4)
     assert max_lengths(torch.tensor([0, 1, 3, 100]), options).tolist() == [4, 4, 6, 152]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beam": 1024},
+        {"min_length": 10_000},
+        {"max_length_extra": 10_000},
+        {"max_length_ratio": 1_000.0},
+        {"beam": 64, "min_length": 1_000},
+        {"beam": 1, "max_length_extra": 10_000},
+    ],
+)
+def test_a_search_of_minutes_is_named(settings: dict[str, float]) -> None:
+    problem = too_long_a_search(SearchConfig.model_validate(settings))
+    assert problem is not None
+    assert all(f"search.{name} is {value}" in problem for name, value in settings.items())
+    assert len(problem.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"beam": 150}, {"beam": 5, "max_length_ratio": 0.0, "max_length_extra": 1_000}, {"beam": 1}]
+)
+def test_searches_that_people_use_are_allowed(settings: dict[str, float]) -> None:
+    assert too_long_a_search(SearchConfig.model_validate(settings)) is None
 
 
 @pytest.mark.parametrize("size", [3, BLOCK, 10 * BLOCK, 10 * BLOCK + 17, 40 * BLOCK + 1])
