@@ -16,7 +16,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Trial:
 def crafted() -> Iterator[tuple[str, Change]]:
     """Yield the name of each crafted fault with the function that puts it into a folder."""
     yield from _recipes()
+    yield from _searches()
     yield from _weights()
     for name in ("recipe.json", "manifest.json", "model.safetensors", "text/text.json"):
         yield from _files(name)
@@ -69,6 +70,19 @@ def _recipes() -> Iterator[tuple[str, Change]]:
         yield f"recipe with {section} a list", _setting(section, [])
     yield "recipe kind unknown", _setting("model.encoder.kind", "pickle")
     yield "recipe with a path", _setting("text.source", {"kind": "sentencepiece", "path": "../../etc/passwd"})
+
+
+def _searches() -> Iterator[tuple[str, Change]]:
+    """Yield search settings that are within their bounds each, and slow alone or together."""
+    for settings in (
+        {"beam": 1024}, {"beam": 1024, "n_best": 1024}, {"min_length": 10_000}, {"max_length_extra": 10_000},
+        {"max_length_ratio": 1000.0}, {"max_length_ratio": 1000.0, "length_penalty": 8.0}, {"beam": 400},
+        {"beam": 1, "max_length_extra": 10_000}, {"beam": 64, "min_length": 1000}, {"beam": 170},
+        {"min_length": 1000, "no_repeat_ngram": 1}, {"min_length": 1000, "no_repeat_ngram": 1000},
+        {"beam": 1024, "n_best": 1024, "min_length": 10_000, "no_repeat_ngram": 1000, "max_length_ratio": 1000.0},
+        {"beam": 5, "max_length_ratio": 200.0}, {"beam": 1, "max_length_extra": 1200},
+    ):  # fmt: skip
+        yield f"search {settings}", _all({f"search.{name}": value for name, value in settings.items()})
 
 
 def _weights() -> Iterator[tuple[str, Change]]:
@@ -217,6 +231,14 @@ def _setting(path: str, value: Any, raw: bool = False) -> Change:
     return change
 
 
+def _all(settings: Mapping[str, Any]) -> Change:
+    def change(folder: Path) -> None:
+        for path, value in settings.items():
+            _setting(path, value)(folder)
+
+    return change
+
+
 def _without(section: str) -> Change:
     def change(folder: Path) -> None:
         recipe = json.loads((folder / "recipe.json").read_text())
@@ -294,7 +316,7 @@ def train_tiny(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Print a line for each bad trial and a summary; exit 1 where one is bad."""
+    """Print a line for each bad trial and a summary; exit 1 if one is bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutated", type=int, default=500, help="number of random mutations")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations")
