@@ -37,9 +37,9 @@ class TaskConfig(Config):
     target_language: str = ""
     """Language code of the target, if known; the tokenizer of BLEU depends on it."""
     target_script: str = ""
-    """Script of the target, found in the data."""
+    """Script of the target, detected in the data."""
     tokenize: str = ""
-    """Tokenizer of BLEU and TER; empty chooses by language and script; none for text that is already tokenised."""
+    """Tokenizer of BLEU and TER; empty: chosen by language and script; none: for tokenised text."""
     own: OwnTask | None = None
     """Record of a task from a file, written by calque; empty for a task of calque."""
 

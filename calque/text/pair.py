@@ -40,26 +40,26 @@ _MAX_DESCRIPTION_BYTES = 2**20
 
 
 class TextConfig(Config):
-    """Choose how text becomes ids on both sides."""
+    """The fields of tokenization and of the layout of sources."""
 
     copying: bool = False
-    """Note for each source token what copying it would give, as the pointer head needs it."""
+    """Whether sources contain the ids for copying their tokens, which the pointer head needs."""
     layout: LayoutConfig = LineLayoutConfig()
-    """How a source is read: as a line of text, or as a graph."""
+    """Layout of a source: a line of text, or a graph."""
     tag_side: Side = "source"
-    """Where the tag that data.columns.tag names stands: before the source, or before the target, where it is forced."""
+    """Place of the tag in data.columns.tag: before the source, or before the target, where search forces it."""
     joint: bool = False
-    """Learn one vocabulary from both sides together, for languages that share a script or when copying matters."""
+    """Whether both sides share one vocabulary, for languages of one script or for copying."""
     normalise: Normalisation = "nfc"
-    """Unicode form that the source is brought into before it is tokenized; the target always stays as it is."""
+    """Unicode normalisation of the source before tokenization; the target is never changed."""
     source: TokenizerConfig = SentencePieceConfig()
     """The tokenizer of the source."""
     target: TokenizerConfig = SentencePieceConfig()
     """The tokenizer of the target."""
     source_vectors: str = ""
-    """File of word vectors (word2vec, fastText or GloVe text) that the source embeddings start from; empty for none."""
+    """File of word vectors (word2vec, fastText or GloVe text) for initial source embeddings; empty: none."""
     target_vectors: str = ""
-    """File of word vectors that the target embeddings start from; empty for none."""
+    """File of word vectors for initial target embeddings; empty: none."""
 
     @model_validator(mode="after")
     def _joint_needs_one_config(self) -> "TextConfig":

@@ -16,14 +16,14 @@ class Columns(Config):
     """The columns of a file with a header, or the keys of a JSON object."""
 
     source: str | tuple[str, ...] = "source"
-    """Column or key that holds the source; a list, such as ["question", "passage"], where there are several sources."""
+    """Column or key of the source; for several sources a list, such as ["question", "passage"]."""
     target: str = "target"
-    """Column or key that holds the target."""
+    """Column or key of the target."""
     tag: str = ""
-    """Column or key of a tag of each pair, such as its language or domain; empty for none."""
+    """Column or key of a tag of each pair, such as its language or domain; empty: none."""
     # Not part of the representation, by which token stores are found again.
     quoting: Quoting = Field("text", repr=False)
-    """Quotation marks in TSV and in two plain files: text; csv: put round texts by a CSV program, and taken off."""
+    """Meaning of quotation marks in TSV and two plain files: text, or csv (removed, as a CSV program added them)."""
 
     @field_validator("source")
     @classmethod

@@ -44,14 +44,14 @@ _LOOK_AHEAD = 1_000
 
 
 class DataConfig(Config):
-    """What is read in addition to the training pairs, and how."""
+    """The fields of data other than the training pairs, and of columns."""
 
     valid: str | None = None
     """File of pairs to validate on; none: data in memory, else a tenth of the training pairs by hash of the source."""
     test: str | None = None
-    """File of pairs to score once training has ended; none: data in memory, if any."""
+    """File of pairs to score after training; none: data in memory, if any."""
     max_length: int = Field(default=0, ge=0, le=100_000)
-    """Longest source and target in tokens that are trained on; 0: from the data."""
+    """Maximum length in tokens of sources and targets in training; 0: chosen from the data."""
     columns: Columns = Columns()
     """Names of the columns or keys, and how cells are quoted."""
 

@@ -36,48 +36,55 @@ class LineLayoutConfig(Config):
     """Read a source as the line of text that it is."""
 
     kind: Literal["line"] = "line"
-    """How a source is laid out."""
+    """A line of text."""
 
 
 class LinearisedLayoutConfig(Config):
     """Read a graph as a line of text, `subject | label | object ; …`, for encoders that know no edges."""
 
     kind: Literal["linearised"] = "linearised"
-    """How a source is laid out."""
+    """A graph as a line of text, for encoders that read no edges."""
 
 
 class NeighboursLayoutConfig(Config):
     """Read a line of text as a graph whose edges join each token to the next."""
 
     kind: Literal["neighbours"] = "neighbours"
-    """How a source is laid out."""
+    """A line of text as a graph, with an edge from each token to the next."""
 
 
 class NgramsLayoutConfig(Config):
     """Read a line of text as a graph whose edges join tokens of one n-gram, their kind being the distance."""
 
     kind: Literal["ngrams"] = "ngrams"
-    """How a source is laid out."""
+    """A line of text as a graph, with edges between tokens that are less than n apart."""
     n: int = Field(default=3, ge=2, le=64)
-    """Length of the n-grams: tokens less than n apart are joined."""
+    """Length of the n-grams."""
 
 
-class GraphLayoutConfig(Config):
+class GraphOptions(Config):
+    """Base of the configs of graphs with labels."""
+
+    kind: str
+    """The layout."""
+    levi: bool = True
+    """Whether each edge becomes a node with its label as text; if not, each frequent label is a kind of edge."""
+    labels: int = Field(default=64, ge=1, le=1_000)
+    """Without levi: maximum number of labels with their own kind of edge; the other labels share one."""
+
+
+class GraphLayoutConfig(GraphOptions):
     """Read a graph: nodes and edges, or triples."""
 
     kind: Literal["graph"] = "graph"
-    """How a source is laid out."""
-    levi: bool = True
-    """Make every edge a node that bears the label as text; without, each frequent label is a kind of edge."""
-    labels: int = Field(default=64, ge=1, le=1_000)
-    """Without levi: the most labels that are kinds of their own; rarer ones share one."""
+    """A graph of nodes and edges, or of triples."""
 
 
-class DependenciesLayoutConfig(GraphLayoutConfig):
+class DependenciesLayoutConfig(GraphOptions):
     """Read a sentence with its dependencies: edges from heads to dependents, and from each word to the next."""
 
-    kind: Literal["dependencies"] = "dependencies"  # type: ignore[assignment]
-    """How a source is laid out."""
+    kind: Literal["dependencies"] = "dependencies"
+    """A sentence with dependencies: edges from heads to dependents, and from each word to the next."""
 
 
 LayoutConfig = Annotated[
@@ -139,7 +146,7 @@ class Layout:
         match self.config:
             case LinearisedLayoutConfig():
                 return Sketch((normalise(linearised(read_graph(text))),))
-            case GraphLayoutConfig():
+            case GraphOptions():
                 graph = read_graph(text)
                 edges = [(start, end, normalise(label)) for start, end, label in graph.edges]
                 return self._graph(Graph(tuple(map(normalise, graph.nodes)), tuple(edges), graph.is_sentence))
@@ -175,7 +182,7 @@ class Layout:
             raise SourceError(error.message, number) from None
 
     def _graph(self, graph: Graph) -> Sketch:
-        assert isinstance(self.config, GraphLayoutConfig)
+        assert isinstance(self.config, GraphOptions)
         ordered = isinstance(self.config, DependenciesLayoutConfig)
         if graph.is_sentence != ordered:
             have, want = ("dependencies", "graph") if ordered else ("graph", "dependencies")
@@ -212,7 +219,7 @@ class Layout:
 
 def learn_layout(config: LayoutConfig, texts: Iterable[str], normalise: Normalise) -> Layout:
     """Return the layout of a config, without Levi with the most frequent labels of `texts`."""
-    if not isinstance(config, GraphLayoutConfig) or config.levi:
+    if not isinstance(config, GraphOptions) or config.levi:
         return Layout(config)
     counts = Counter(normalise(label) for text in texts for _, _, label in read_graph(text).edges)
     kept = [label for label in counts if len(label.encode()) <= MAX_ENTRY_BYTES]
@@ -224,7 +231,7 @@ def learn_layout(config: LayoutConfig, texts: Iterable[str], normalise: Normalis
 
 def load_layout(config: LayoutConfig, folder: Path) -> Layout:
     """Return the layout that a text folder holds; UsageError naming the file that is missing or damaged."""
-    if not isinstance(config, GraphLayoutConfig) or config.levi:
+    if not isinstance(config, GraphOptions) or config.levi:
         return Layout(config)
     path = folder / LABELS_FILE
     labels = Vocabulary.load(path)

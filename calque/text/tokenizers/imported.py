@@ -36,14 +36,14 @@ class ImportedSentencePieceConfig(Config):
     """A SentencePiece model that was trained elsewhere."""
 
     kind: Literal["imported_sentencepiece"] = "imported_sentencepiece"
-    """The pieces of a model that calque import huggingface took over; they are not learned from text."""
+    """Pieces of a model that `calque import huggingface` has read; they are not learned from text."""
 
 
 class ImportedBytePairConfig(Config):
     """A byte-level byte-pair encoding that was learned elsewhere."""
 
     kind: Literal["imported_byte_pair"] = "imported_byte_pair"
-    """The byte pairs of a model that calque import huggingface took over; they are not learned from text."""
+    """Byte pairs of a model that `calque import huggingface` has read; they are not learned from text."""
 
 
 class _Imported:

@@ -43,16 +43,16 @@ _LARGE_ALPHABET, _COVERAGE = 1000, 0.9995
 
 
 class SentencePieceConfig(Config):
-    """Choose subwords learned by SentencePiece."""
+    """Use subwords learned by SentencePiece."""
 
     kind: Literal["sentencepiece"] = "sentencepiece"
     """Subwords learned by SentencePiece from raw text."""
     algorithm: Algorithm = "unigram"
-    """How pieces are learned: a unigram language model, or byte-pair encoding."""
+    """Algorithm that learns the pieces: unigram language model (unigram) or byte-pair encoding (bpe)."""
     vocab_size: int = Field(default=8000, ge=1, le=MAX_ENTRIES)
-    """The most pieces there may be, special ones included; small data gives fewer, a large alphabet may need more."""
+    """Maximum number of pieces, including special ones; small data have fewer, and a large alphabet may need more."""
     byte_fallback: bool = True
-    """Spell unknown characters as UTF-8 bytes (256 pieces), so that no text is lost; without it they are <unk>."""
+    """Whether unknown characters are encoded as UTF-8 bytes (256 pieces); if not, they are <unk>."""
 
 
 class SentencePieceTokenizer:

@@ -32,30 +32,30 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class WordConfig(Config):
-    """Choose symbols separated by white space: words, phones, commands."""
+    """Use symbols separated by whitespace: words, phones, commands."""
 
     kind: Literal["word"] = "word"
-    """Symbols separated by white space; decoding puts one blank between them."""
+    """Symbols separated by whitespace; decoded text has one space between them."""
     vocab_size: int = Field(default=30000, ge=NUM_SPECIALS + 1, le=MAX_ENTRIES)
-    """The most words kept, the four special ones included; rarer words are <unk>."""
+    """Maximum size of the vocabulary, including four special tokens; rarer words are <unk>."""
     min_count: Count = 1
-    """How often a word must occur to be kept."""
+    """Minimum number of occurrences of a word in the vocabulary."""
 
 
 class CharacterConfig(Config):
-    """Choose single characters (Unicode code points)."""
+    """Use single characters (Unicode code points)."""
 
     kind: Literal["character"] = "character"
-    """Single characters; blanks are characters like any other."""
+    """Single characters, including spaces."""
     vocab_size: int = Field(default=10000, ge=NUM_SPECIALS + 1, le=MAX_ENTRIES)
-    """The most characters kept, the four special ones included; rarer characters are <unk>."""
+    """Maximum size of the vocabulary, including four special tokens; rarer characters are <unk>."""
 
 
 class ByteConfig(Config):
-    """Choose the bytes of UTF-8: 260 ids for every script."""
+    """Use the bytes of UTF-8: 260 ids for every script."""
 
     kind: Literal["byte"] = "byte"
-    """The bytes of UTF-8; nothing to learn and nothing unknown."""
+    """Bytes of UTF-8: a fixed vocabulary, in which no text is unknown."""
 
 
 class Vocabulary:
