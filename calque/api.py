@@ -95,8 +95,7 @@ def evaluate(
 ) -> list[Score]:
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
-    `data` as `train` takes it. `tokenize` "none" is for text that is already tokenised; `columns` default to those
-    that a model folder names. `task` is the file of a user's own task, where the model was trained for one.
+    `data` and `task` as in `train`. `tokenize` "none" is for tokenised text; `columns` default to those of the model folder.
     `warn` is called with each sign that the data are not what the model was trained for, such as another script.
     """
     if not isinstance(model, Predictor | str | Path | list | tuple):
@@ -125,17 +124,18 @@ def check(
     other: Data | None = None,
     columns: Columns | Mapping[str, object] | None = None,
     valid: Data | None = None,
+    task: str | Path = DEFAULT_TASK,
 ) -> CheckReport:
     """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
 
-    `columns` name the columns of all sets, such as {"source": "body"}; `valid` is the file to validate on, without
-    which training holds a tenth out. The report's `is_refused` is whether training would refuse the data.
+    `columns` name the columns of all sets, such as {"source": "body"}; without `valid` data, training holds a tenth out;
+    `task` as in `train`. The report's `is_refused` is whether training would refuse the data.
     """
-    columns = _columns(columns)
+    columns, read = _columns(columns), find_task(task).read
     with given_files(columns) as paths:
-        dataset = open_dataset(paths("data", data[0] if len(data) == 1 else data), columns)
+        dataset = read(paths("data", data[0] if len(data) == 1 else data), columns, None)
         sets = [("other", other), ("valid", valid)]
-        others = [None if part is None else open_dataset(paths(name, part), columns) for name, part in sets]
+        others = [None if part is None else read(paths(name, part), columns, None) for name, part in sets]
         return check_dataset(dataset, *others)
 
 

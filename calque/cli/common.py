@@ -12,6 +12,7 @@ from calque.predict.predictor import Predictor
 from calque.recipe.layers import check_settings, flatten, read_settings, validate_section
 from calque.recipe.rules import check_threads
 from calque.system.machine import gpu_name, place
+from calque.tasks.from_file import find_task
 
 
 def data_settings(settings: Sequence[str]) -> tuple[Columns, str | None]:
@@ -23,6 +24,13 @@ def data_settings(settings: Sequence[str]) -> tuple[Columns, str | None]:
             raise UsageError(f"--set {key}: a check uses only data.columns.source, target, tag, quoting and data.valid")
     data = layer.get("data", {})
     return validate_section(Columns, data.get("columns", {}), "columns"), data.get("valid")
+
+
+def require_pairs(task: str) -> None:
+    """Refuse --fix for a task whose own code reads the data, which is not TSV."""
+    own = find_task(task)
+    if not own.reads_pairs:
+        raise UsageError(f"--fix writes TSV, which the task {own.name} does not read; leave --fix out")
 
 
 def say_place(predictor: Predictor, quiet: bool = False) -> None:

@@ -59,17 +59,20 @@ def check(
     other: Annotated[str | None, typer.Option("--against", help="A test set that should share no source.")] = None,
     fix: Annotated[str | None, typer.Option(help="Write a clean copy to this file.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A field of data.columns, or data.valid.")] = None,
+    task: given.TaskName = DEFAULT_TASK,
     as_json: given.AsJson = False,
 ) -> None:
     """Report the problems of a file of pairs; the exit code is 3 if training would refuse it."""
     require_files(*data, other)
-    from calque.cli.common import data_settings
+    from calque.cli.common import data_settings, require_pairs
 
     columns, valid = data_settings(settings or [])
     require_files(valid)
     from calque import api
 
-    report = api.check(*data, other=other, columns=columns, valid=valid)
+    if fix:
+        require_pairs(task)
+    report = api.check(*data, other=other, columns=columns, valid=valid, task=task)
     fixed = api.fix(data, fix, columns) if fix else None
     if as_json:
         typer.echo(json.dumps(report.as_dict() | ({"fixed": fixed} if fixed else {}), ensure_ascii=False))

@@ -208,3 +208,27 @@ def test_eval_refuses_a_task_that_the_model_was_not_trained_for(
     assert done.code == code, done.err
     assert message in done.err
     assert len(done.err.splitlines()) <= 6
+
+
+def test_check_reads_data_with_the_code_of_a_task(tmp_path: Path, command) -> None:
+    """Exit with 3 exactly where a run with that task would refuse the data."""
+    data, task = write_definitions(tmp_path / "x.txt", 60), write_task(tmp_path / "definitions.py")
+    assert command("check", data).code == 3
+    found: Finished = command("check", data, "--task", task, "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert report["pairs"] == 60
+    assert report == json.loads(json.dumps(api.check(data, task=task).as_dict()))
+    against: Finished = command("check", data, "--task", task, "--against", data, "--json")
+    assert json.loads(against.out)["overlap"]["same_pair"] > 0
+    with data.open("a") as file:
+        file.write("no sign of a meaning\n")
+    bad: Finished = command("check", data, "--task", task)
+    assert bad.code == 3
+    assert "no ' = '" in bad.out
+    refused: Finished = command("check", data, "--task", task, "--fix", tmp_path / "clean.tsv")
+    assert refused.code == 2
+    assert "--fix writes TSV, which the task definitions does not read" in refused.err
+    assert not (tmp_path / "clean.tsv").exists()
+    for wrong in ("no-such.py", "translatoin"):
+        assert command("check", data, "--task", wrong).code == 2
