@@ -33,7 +33,7 @@ from calque.runs.integrity import (
 )
 from calque.runs.request import Request, describe
 from calque.runs.store import none_fits, open_store
-from calque.search.options import MAX_DEFAULT_RATIO
+from calque.search.options import FIXED_LENGTH, FIXED_RATIO, MAX_DEFAULT_RATIO
 from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
@@ -281,7 +281,9 @@ def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, name: str, setti
         raise none_fits(name, fitted)
     if "max_length_ratio" not in settings.get("search", {}):
         ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source))))
-        layer["search"]["max_length_ratio"] = float(min(ratio, MAX_DEFAULT_RATIO))
+        layer["search"]["max_length_ratio"] = float(ratio if ratio <= MAX_DEFAULT_RATIO else FIXED_RATIO)
+        if ratio > MAX_DEFAULT_RATIO and "max_length_extra" not in settings.get("search", {}):
+            layer["search"]["max_length_extra"] = min(FIXED_LENGTH, fitted.data.max_length)
     fitted = validate(layer)
     check_rules(fitted)
     return fitted

@@ -14,7 +14,7 @@ L = TypeVar("L", float, Tensor)
 
 # A search without an end-of-sentence takes time with the tokens of all hypotheses. A tiny model computes so many in a
 # few seconds. The output of this short source is measured, since the user chooses longer sources, not the recipe.
-MOST_TOKENS, SHORT_SOURCE, NARROW_BEAM = 5_120, 5, 4
+MOST_TOKENS, SHORT_SOURCE, NARROW_BEAM = 4_096, 8, 4
 
 
 def divisor(length: L, options: SearchConfig) -> L:

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from calque.config import Config, NumHypotheses
 
-# Data whose targets are still longer gets this ratio, with which the usual beam is not refused as too slow.
-MAX_DEFAULT_RATIO = 200
+# The largest ratio that is derived from data. Beyond it outputs get a length that does not depend on the source, since
+# the usual beam would be refused as too slow.
+MAX_DEFAULT_RATIO, FIXED_RATIO, FIXED_LENGTH = 90, 50, 400
 
 
 class SearchConfig(Config):

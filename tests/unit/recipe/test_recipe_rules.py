@@ -54,7 +54,7 @@ BROKEN = {
         ["text.layout.kind is neighbours", "model.encoder.kind is transformer", "model.encoder.kind = ggnn",
          "text.layout.kind = linearised"],
     ),
-    "search_ends_soon": (["search.beam=1024"], ["search.beam is 1024", "30 tokens", "5,120", "search.beam = 170"]),
+    "search_ends_soon": (["search.beam=1024"], ["search.beam is 1024", "36 tokens", "4,096", "search.beam = 113"]),
     "positions_reach_max_length": (
         [LEARNED, "data.max_length=2000"],
         ["data.max_length is 2000", "model.encoder.positions.limit is 1024", "lower data.max_length to 1024",
@@ -75,7 +75,7 @@ WAYS_OUT = {
         ["text.layout.kind=linearised"],
         ["text.layout.kind=line"],
     ],
-    "search_ends_soon": [["search.beam=170"]],
+    "search_ends_soon": [["search.beam=113"]],
     "positions_reach_max_length": [
         ["data.max_length=1024"],
         ["model.encoder.positions.limit=2000"],

@@ -62,7 +62,7 @@ def test_a_search_of_minutes_is_named(settings: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"beam": 150}, {"beam": 5, "max_length_ratio": 0.0, "max_length_extra": 1_000}, {"beam": 1}]
+    "settings", [{}, {"beam": 100}, {"beam": 6, "max_length_ratio": 0.0, "max_length_extra": 512}, {"beam": 1}]
 )
 def test_searches_that_people_use_are_allowed(settings: dict[str, float]) -> None:
     assert too_long_a_search(SearchConfig.model_validate(settings)) is None
