@@ -95,7 +95,7 @@ def evaluate(
 ) -> list[Score]:
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
-    `data` and `task` as in `train`. `tokenize` "none" is for tokenised text; `columns` default to those of the model folder.
+    `data` and `task` as in `train`. `tokenize` "none" is for tokenised text; `columns` default to those of the model.
     `warn` is called with each sign that the data are not what the model was trained for, such as another script.
     """
     if not isinstance(model, Predictor | str | Path | list | tuple):
@@ -128,7 +128,7 @@ def check(
 ) -> CheckReport:
     """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
 
-    `columns` name the columns of all sets, such as {"source": "body"}; without `valid` data, training holds a tenth out;
+    `columns` name the columns of all sets, such as {"source": "body"}; without `valid`, training holds a tenth out;
     `task` as in `train`. The report's `is_refused` is whether training would refuse the data.
     """
     columns, read = _columns(columns), find_task(task).read
