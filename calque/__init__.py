@@ -1,6 +1,6 @@
 """calque: from a file of pairs to a trained, measured and served sequence-to-sequence model.
 
-The verbs live in `calque.api` and are handed out on first use, so that `import calque` costs nothing.
+The functions of `calque.api` are imported on first use, so that `import calque` takes no time.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -50,7 +50,7 @@ def train(
     quiet: bool = False,
     verbose: bool = False,
 ) -> Predictor:
-    """Train a model and return the best one; the same call again resumes.
+    """Train a model and return the best one; the same call again continues.
 
     `data`: a file of pairs, a source and a target file, a list of pairs (source, target), or a DataFrame. `valid` and
     `test` take the same. `out` is the folder of the run; by default runs/<file name>, or runs/pairs for data in memory.
@@ -77,7 +77,7 @@ def train(
         with display_for(sys.stderr, quiet) as display:
             outcome = run_training(request, fresh, display, verbose)
     if outcome is not None and outcome.signal == signal.SIGINT:
-        raise KeyboardInterrupt(f"saved in {request.out}; the same call resumes")
+        raise KeyboardInterrupt(f"saved in {request.out}; the same call continues")
     if outcome is not None and outcome.signal:
         raise SystemExit(128 + outcome.signal)
     return load(request.out)
@@ -96,7 +96,7 @@ def evaluate(
     """Score a model, or several as an ensemble, on pairs, with 95 % intervals; `metrics` default to the task's own.
 
     `data` and `task` as in `train`. `tokenize` "none" is for tokenised text; `columns` default to those of the model.
-    `warn` is called with each sign that the data are not what the model was trained for, such as another script.
+    `warn` is called with each sign that the data differ from the training data, such as another script.
     """
     if not isinstance(model, Predictor | str | Path | list | tuple):
         raise wrong_type("model", model, "a model folder, a list of them, or a Predictor")
@@ -126,9 +126,9 @@ def check(
     valid: Data | None = None,
     task: str | Path = DEFAULT_TASK,
 ) -> CheckReport:
-    """Find what is wrong with a data set; `other` is a test set that should share nothing with it.
+    """Report the problems of a data set; `other` is a test set, which should share no source with it.
 
-    `columns` name the columns of all sets, such as {"source": "body"}; without `valid`, training holds a tenth out;
+    `columns` name the columns of all sets, such as {"source": "body"}; without `valid`, training holds out a tenth;
     `task` as in `train`. The report's `is_refused` is whether training would refuse the data.
     """
     columns, read = _columns(columns), find_task(task).read

@@ -1,6 +1,6 @@
 """Errors written for the person who made the mistake: what, where and how to fix it.
 
-Each class carries the exit code that the command line answers with.
+Each class has the exit code of the command line.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ class UsageError(CalqueError):
 
 
 class DataError(CalqueError):
-    """Text that cannot be used: file, line (from 1) and byte (from 0, in the line) where known."""
+    """Text that cannot be used, with file, line (from 1) and byte (from 0, in the line) if known."""
 
     exit_code = 3
 
@@ -39,7 +39,7 @@ class ResourceError(CalqueError):
     exit_code = 4
 
 
-class Diverged(CalqueError):  # noqa: N818 — the name that the exit codes use
+class Diverged(CalqueError):  # noqa: N818 - the name in the list of exit codes
     """A training run whose loss or weights are no longer finite."""
 
     exit_code = 5
@@ -64,16 +64,16 @@ def texts(argument: str, value: object) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean "x"?' for the nearest known name, or nothing when none is near."""
+    """Return ' Did you mean "x"?' for the nearest known name, or an empty string if none is near."""
     near = nearest(name, known)
     return f' Did you mean "{near}"?' if near is not None else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name of the fewest typing errors, at most half of its letters; else None.
+    """Return the known name with the fewest typing errors, at most half of its letters, or None.
 
-    A typing error is a letter too many, too few, wrong, or exchanged with its neighbour. Among equals the one with the
-    longest common start wins.
+    A typing error is an added, missing or wrong letter, or two exchanged neighbours. Among equals the one with the
+    longest common start is returned.
     """
     from rapidfuzz.distance import OSA, JaroWinkler
 

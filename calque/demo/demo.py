@@ -1,4 +1,4 @@
-"""`calque demo`: from nothing to a trained translator, English→Chinese, on phrases that calque carries with it."""
+"""`calque demo`: train an English→Chinese translator on built-in phrases."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ NUM_TEST = 1_000
 SEED = 1
 Say = Callable[[str], None]
 
-# Chosen by hand, no search: regular text wants little dropout and no smoothing of doubt; the epochs fit three minutes.
+# Chosen by hand: regular text needs little dropout and no label smoothing; the epochs take three minutes.
 SETTINGS = (
     "text.vocab_size=1200",
     "model.encoder.dropout=0.05",
@@ -40,10 +40,10 @@ SETTINGS = (
 
 
 def run_demo(out: str, fresh: bool, quiet: bool, say: Say) -> int:
-    """Write the phrases, train on them, score sentences never seen, draw the attention of one; return the exit code."""
+    """Write the phrases, train on them, score unseen sentences, draw the attention of one; return the exit code."""
     folder = Path(out)
     train, test = split_pairs(NUM_TRAIN, NUM_TEST, SEED)
-    # What is shown at the end must be new to the model.
+    # The sentences shown at the end must be new to the model.
     train = [pair for pair in train if pair[0] not in examples_to_try()]
     train_file, test_file = _write(folder, "phrases.en-zh.tsv", train), _write(folder, "unseen.en-zh.tsv", test)
     with display_for(sys.stderr, quiet) as display:
@@ -65,7 +65,7 @@ def run_demo(out: str, fresh: bool, quiet: bool, say: Say) -> int:
 def _introduce(display: Display) -> None:
     display.note(
         f"{num_patterns()} patterns and {num_words()} words make {count_pairs():,} pairs;"
-        f" {NUM_TRAIN:,} to train on, {NUM_TEST:,} combinations never seen to score"
+        f" {NUM_TRAIN:,} to train on, {NUM_TEST:,} unseen combinations to score"
     )
 
 
@@ -80,7 +80,7 @@ def _write(folder: Path, name: str, pairs: Sequence[tuple[str, str]]) -> Path:
 
 def _result(predictor: Predictor, scores: Sequence[Score]) -> list[str]:
     found = ", ".join(f"{score.name} {score.value:.1f} [{score.low:.1f}, {score.high:.1f}]" for score in scores)
-    lines = ["", f"on {NUM_TEST:,} sentences never seen: {found} (95 % interval); six more:", ""]
+    lines = ["", f"on {NUM_TEST:,} unseen sentences: {found} (95 % interval); six examples:", ""]
     for sentence in examples_to_try():
         lines.append(f"  {sentence}\n    → {predictor(sentence)}")
     return lines
@@ -94,12 +94,12 @@ def _draw_attention(predictor: Predictor, folder: Path) -> list[str]:
     page = attention_page(source, target, weights, "Attention", f"{sentence} → {predictor(sentence)}")
     write_atomic(folder / "attention.html", page)
     missing = attention_png(folder / "attention.png", source, target, weights, sentence)
-    return ["", f"where it looked: {folder / 'attention.html'}", *([missing] if missing else [])]
+    return ["", f"attention: {folder / 'attention.html'}", *([missing] if missing else [])]
 
 
 def _next_steps(folder: Path, train_file: Path, test_file: Path) -> list[str]:
     return [
-        f"how it learned:  {folder / 'report.html'}",
+        f"training:  {folder / 'report.html'}",
         "",
         "Try next:",
         f'  calque generate {folder} "{examples_to_try()[1]}"',

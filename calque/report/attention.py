@@ -1,6 +1,6 @@
-"""Attention as a picture: which source tokens each target token looked at (Bahdanau, Cho & Bengio 2015, figure 3).
+"""A picture of attention: the weight of each source token at each target token (Bahdanau et al. 2015, figure 3).
 
-The page leaves drawing the letters to the reader's browser, so that every script shows; the PNG needs a font here.
+On the page the browser draws the letters, so that every script is shown; the PNG needs an installed font.
 """
 
 import io
@@ -29,7 +29,7 @@ def attention_page(
 ) -> str:
     """Return a page with a heat map: one row per target piece, one column per source piece.
 
-    weights: [T, S], 0 to 1; what is not finite is drawn as an empty, dashed cell.
+    weights: [T, S], 0 to 1; a value that is not finite is drawn as an empty, dashed cell.
     """
     matrix = _matrix(source_pieces, target_pieces, weights)
     if matrix.size == 0:
@@ -41,9 +41,9 @@ def attention_page(
 def attention_png(
     path: Path, source_pieces: Sequence[str], target_pieces: Sequence[str], weights: ArrayLike, title: str
 ) -> str:
-    """Write the heat map to `path` and return ''; or write nothing and return a sentence saying why not.
+    """Write the heat map to `path` and return ''; or write nothing and return the reason in a sentence.
 
-    A font that lacks a letter would draw empty boxes, so one that has them all must be installed.
+    A font without a letter would draw an empty box, so the PNG is written only if an installed font has all letters.
     """
     matrix = _matrix(source_pieces, target_pieces, weights)
     if matrix.size == 0:
@@ -133,7 +133,7 @@ def _installed_fonts() -> Iterator[str]:
 
     own = str(font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans")))
     yield own
-    # Asked of the system each time: the list that matplotlib caches does not know fonts installed since.
+    # The system is asked each time: matplotlib's cached list does not contain fonts that were installed later.
     yield from sorted(set(font_manager.findSystemFonts()) - {own}, key=lambda path: ("Regular" not in path, path))
 
 
@@ -170,14 +170,14 @@ def _png(
 
     rows, columns = matrix.shape
     properties = FontProperties(fname=font)
-    # Without pyplot: its figures are global and its backend may want a screen.
+    # Without pyplot: its figures are global and its backend may need a screen.
     figure = Figure(figsize=(2.0 + 0.42 * columns, 1.6 + 0.42 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
     image = axes.imshow(np.clip(matrix, 0, 1), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     is_turned = any(text_width(piece) > CELL for piece in source_pieces)
     turn: dict[str, Any] = {"rotation": ANGLE, "ha": "left", "rotation_mode": "anchor"} if is_turned else {}
-    # parse_math off: a dollar sign in the text is a dollar sign.
+    # parse_math=False: a dollar sign in the text is not mathematics.
     axes.set_xticks(range(columns), [printable(piece) for piece in source_pieces], parse_math=False, **turn)
     axes.set_yticks(range(rows), [printable(piece) for piece in target_pieces], parse_math=False)
     axes.xaxis.tick_top()

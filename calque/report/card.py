@@ -1,4 +1,4 @@
-"""The model card that lies in every model folder: what the model is, what it learned from, how good, how to use it.
+"""The model card of a model folder: the model, its data, its scores, and how to use it.
 
 After Mitchell et al. 2019, "Model Cards for Model Reporting"; plain Markdown, made from facts alone.
 """
@@ -35,10 +35,10 @@ class CardScore:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a model card says; empty texts are facts that nobody gave.
+    """The facts of a model card; an empty text is an unknown fact.
 
-    `folder` is what the commands of the card name; `example` a source text of our own, never one from the data.
-    `recipe` are the settings worth showing, by their full key. `max_length` is in tokens of either side.
+    `folder` is the path in the commands of the card; `example` is a source text that is not from the data.
+    `recipe` are the settings to show, by their full key. `max_length` is in tokens of either side.
     """
 
     name: str
@@ -89,7 +89,7 @@ def size_text(size_bytes: int) -> str:
 def _summary(facts: CardFacts) -> str:
     maker = f" by calque {_plain(facts.version)}" if facts.version else " by calque"
     languages = f", {_languages(facts)}" if facts.source_language or facts.target_language else ""
-    return f"A model for {_plain(facts.task)}{languages}, trained{maker}. It takes raw text and gives raw text."
+    return f"A model for {_plain(facts.task)}{languages}, trained{maker}. Its input and output are raw text."
 
 
 def _languages(facts: CardFacts) -> str:
@@ -125,7 +125,7 @@ def _data(data: Sequence[CardData]) -> str:
 
 def _scores(scores: Sequence[CardScore]) -> str:
     if not scores:
-        return "It was not measured. `calque eval` does."
+        return "The model was not scored. Score it with `calque eval`."
     rows = []
     for score in scores:
         interval = "" if score.interval is None else f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
@@ -142,28 +142,28 @@ def _recipe(recipe: Mapping[str, str]) -> str:
 
 def _limits(facts: CardFacts) -> str:
     lines = [
-        "It can be fluent and wrong: names, numbers and negation deserve a second look.",
-        "It knows the kind of text that it was trained on; scores on other text are lower and were not measured.",
-        "It repeats what its data say, their prejudices too.",
-        "Have a person who knows the matter check the output before anything depends on it.",
+        "The output can be fluent and wrong: check names, numbers and negation.",
+        "The scores are valid for text like the training data; expect lower scores on other text.",
+        "The model reproduces what its training data say, including prejudices.",
+        "Have an expert check the output before anything depends on it.",
     ]
     if facts.max_length is not None:
         lines.insert(
-            0, f"It was trained on texts of at most {facts.max_length:,} tokens; longer ones are answered in parts."
+            0, f"It was trained on texts of at most {facts.max_length:,} tokens; longer texts are answered in parts."
         )
     pairs = sum(part.pairs for part in facts.data if part.role == "training")
     if 0 < pairs < 100_000:
-        lines.insert(0, f"{pairs:,} training pairs are few: expect gaps in its vocabulary.")
+        lines.insert(0, f"It was trained on only {pairs:,} pairs: expect unknown words.")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _licence(licence: str) -> str:
     stated = (
-        f"These weights are given under: {_plain(licence)}." if licence else "No licence was stated for these weights."
+        f"The licence of these weights is {_plain(licence)}." if licence else "These weights have no stated licence."
     )
     return (
-        f"{stated} They were learned from the data above, whose terms may bind them too: read those before you pass "
-        "the model on. calque itself is under Apache-2.0, which says nothing about models made with it."
+        f"{stated} They were learned from the data above, whose terms may apply to them too: read them before you pass "
+        "the model on. The licence of calque, Apache-2.0, does not apply to models that are trained with it."
     )
 
 
@@ -173,12 +173,12 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return `text` as Markdown that shows it as it is."""
+    """Return Markdown that shows `text` unchanged."""
     return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", printable(text)).strip()
 
 
 def _code(text: str) -> str:
-    """Return a code span; its fence is longer than any run of backticks within, and a bar would end a table's cell."""
+    """Return a code span; with a fence longer than any run of backticks; a vertical bar would end a table's cell."""
     inner = printable(text).replace("|", "\\|") or " "
     longest = max((len(run) for run in re.findall("`+", inner)), default=0)
     pad = " " if inner.startswith("`") or inner.endswith("`") else ""
@@ -187,10 +187,10 @@ def _code(text: str) -> str:
 
 
 def _fence(language: str, code: str) -> str:
-    # The texts within have no line breaks, so none of them can close the fence.
+    # The texts have no line breaks, so they cannot close the fence.
     return f"```{language}\n{code}\n```"
 
 
 def _python(text: str) -> str:
-    # JSON's string is Python's too, with the double quotes that Python code usually has.
+    # A JSON string is also a Python string, in double quotes.
     return json.dumps(text, ensure_ascii=False)

@@ -1,6 +1,6 @@
 """Line charts as inline SVG: a picture of a run without a plotting library, readable in light and dark.
 
-Own markup rather than matplotlib's because it follows the page's colours and costs no second of import.
+It is not drawn by matplotlib because it uses the colours of the page, and the import would take a second.
 """
 
 import math
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from calque.report.page import escape
 
-# As wide as the page draws them, so that letters keep their size.
+# The width on the page, so that letters keep their size.
 NARROW, WIDE = 480, 1000
 HEIGHT = 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 30
 MAX_POINTS = 400
 MAX_DOTS = 80
-# Beyond this a loss says "diverged", and a linear axis holding it would show nothing else.
+# A larger loss has diverged; on a linear axis up to it nothing else would be visible.
 LARGEST = 1e30
 
 Point = tuple[float, float]
@@ -54,7 +54,7 @@ def line_chart(title: str, series: Sequence[Series], width: int = NARROW) -> str
     if not points:
         return f"<figure><figcaption><b>{escape(title)}</b></figcaption><p>Nothing measured yet.</p></figure>"
     ticks_x, ticks_y = nice_ticks([0.0, *(x for x, _ in points)]), nice_ticks([y for _, y in points])
-    # The x axis begins at 0 and ends with the run, not with the next round number.
+    # The x axis starts at 0 and ends with the run, not at the next round number.
     last_step = max(x for part in series for x, _ in part.points if math.isfinite(x))
     frame = _Frame(width, 0.0, max(last_step, 1.0), ticks_y[0], ticks_y[-1])
     shown = [part for part in thinned if any(_drawable(point) for point in part.points)]
@@ -88,7 +88,7 @@ def nice_ticks(values: Sequence[float], count: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Return a value for an axis or a tooltip: thousands separated, no noise of binary fractions."""
+    """Return a value for an axis or a tooltip: with separated thousands and without rounding noise."""
     if not math.isfinite(value):
         return "not a number"
     return f"{value:,.0f}" if abs(value) >= 1000 and abs(value) < 1e9 else f"{value:.4g}"
@@ -117,7 +117,7 @@ def _curve(part: Series, frame: _Frame) -> str:
     for point in part.points:
         if _drawable(point):
             x, y = frame.place(point)
-            # A lone point is a line of no length: its round cap makes it a dot.
+            # A single point is a line of length 0, drawn as a dot by its round cap.
             commands.append(f"L{x:.1f} {y:.1f}" if drawing else f"M{x:.1f} {y:.1f}h0")
         drawing = _drawable(point)
     marks = [f'<path class="{part.style}" d="{" ".join(commands)}"/>']

@@ -1,4 +1,4 @@
-"""A count of lines done, on a terminal only: what a long `generate` shows while it works."""
+"""A progress bar of the lines that are done, for a long `generate` on a terminal."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def counter_for(stream: TextIO, quiet: bool, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the number of further lines that are done; it draws a bar on a terminal."""
+    """Yield a function that adds a number of finished lines to the bar; there is no bar without a terminal."""
     if quiet or not stream.isatty():
         yield lambda count: None
         return

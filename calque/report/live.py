@@ -1,6 +1,6 @@
-"""The live line of a training run on a terminal, drawn by rich, with notes and validations scrolling above it.
+"""The live line of a training run on a terminal, drawn by rich, with notes and validations above it.
 
-It is redrawn by the updates themselves, not by a thread, which would take time from the two cores that train.
+Each update redraws it: a thread would take time from the cores that train.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class LiveLine:
         self.event = event
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Fit the line into the width that the terminal has now."""
+        """Fit the line into the current width of the terminal."""
         fields = fit(update_fields(self.event), options.max_width)
         room = options.max_width - cell_len("  ".join(fields)) - 2
         line = Table.grid(padding=(0, 2, 0, 0))
@@ -45,9 +45,9 @@ class LiveLine:
 
 
 class Screen:
-    """Write to a terminal as long as it is there; when it has gone, lose the text and go on.
+    """A stream that writes to a terminal, and discards the text once the terminal is closed.
 
-    The run is worth more than the line about it, and rich would end the process at a broken pipe.
+    The run must not end with its terminal, and rich would end the process at a broken pipe.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -55,23 +55,23 @@ class Screen:
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write text, unless the terminal is closed."""
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
+        """Flush the stream, unless the terminal is closed."""
         with contextlib.suppress(OSError, ValueError):
             self.stream.flush()
 
     def isatty(self) -> bool:
-        """Say yes: a live line is only drawn on a terminal."""
+        """Return true: a live line is only drawn on a terminal."""
         return True
 
 
 class LiveDisplay:
-    """Keep one line about the run at the bottom of a terminal."""
+    """A display that keeps one line about the run at the bottom of a terminal."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         screen = cast(IO[str], Screen(stream))
@@ -103,7 +103,7 @@ class LiveDisplay:
             self.console.print(_sample(event))
 
     def close(self) -> None:
-        """Leave the last line on the screen and give the cursor back."""
+        """Leave the last line on the screen and show the cursor again."""
         if self._live is not None:
             self._live.stop()
         self._live = None
@@ -115,7 +115,7 @@ class LiveDisplay:
         self.close()
 
     def _start(self) -> Live:
-        # Warnings of libraries come by sys.stderr; redirected, they land above the line instead of in it.
+        # Libraries write warnings to sys.stderr: redirected, they appear above the line instead of inside it.
         is_error_stream = self._stream is sys.stderr
         live = Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=is_error_stream)
         live.start()
@@ -123,10 +123,10 @@ class LiveDisplay:
 
 
 def fit(fields: Sequence[str], width: int) -> list[str]:
-    """Return the fields that fit into `width` cells, the least needed dropped first; the first field always stays."""
+    """Return the fields that fit into `width` cells, dropping the least important; the first field always stays."""
     kept = list(fields)
     with_bar = width - NARROWEST_BAR - 2
-    # A bar says more than the rate and the epoch, but less than the best score.
+    # The bar is more important than the rate and the epoch, and less important than the best score.
     for prefix, room in (("lr ", with_bar), ("epoch ", with_bar), ("best ", width)):
         if cell_len("  ".join(kept)) > room:
             kept = [part for part in kept if not part.startswith(prefix)]

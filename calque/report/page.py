@@ -1,6 +1,6 @@
-"""The one HTML skeleton and style that every page of a run shares, and the escaping that all of them need.
+"""The HTML skeleton and style of all pages, and the escaping of their text.
 
-Pages are also well-formed XML, load nothing from elsewhere and follow the reader's light or dark setting.
+Pages are well-formed XML, load no other files, and follow the reader's light or dark setting.
 """
 
 import html
@@ -45,20 +45,20 @@ svg .ground { fill: var(--soft); } svg .cell { fill: var(--heat); } svg .cell:ho
 svg .missing { fill: none; stroke: var(--muted); stroke-dasharray: 2 2; }
 """
 
-# Nothing may be fetched or run, even if an escape were forgotten somewhere.
+# Nothing may be loaded or run, even if an escape is missing somewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def printable(text: object) -> str:
-    """Return `text` as one line: breaks and tabs become spaces, other control characters and lone surrogates U+FFFD.
+    """Return `text` as one line: breaks and tabs become spaces, other control characters and surrogates U+FFFD.
 
-    Data may hold terminal escapes and characters that XML forbids; neither may reach a screen or a page.
+    Data may contain terminal escapes and characters that XML forbids; neither may reach a screen or a page.
     """
     return "".join(_printable_character(character) for character in str(text))
 
 
 def escape(text: object) -> str:
-    """Return `text` printable and safe within an element or a quoted attribute."""
+    """Return `text` printable, and safe in an element or a quoted attribute."""
     return html.escape(printable(text), quote=True)
 
 

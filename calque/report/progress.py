@@ -1,6 +1,6 @@
-"""What a person sees while a model trains: one live line on a terminal, plain lines in a file, or nothing.
+"""The display of a training run: one live line on a terminal, plain lines in a file, or nothing.
 
-A display only shows; it never decides, and a screen that has gone away must not end a run.
+A display never changes a run: even a closed terminal must not end it.
 """
 
 import math
@@ -17,7 +17,7 @@ PLAIN_INTERVAL = 10.0
 
 @dataclass(frozen=True)
 class UpdateEvent:
-    """One update: `best` is the best score so far as text; what is not known is None or ''."""
+    """One update: `best` is the best score so far as text; unknown values are None or ''."""
 
     step: int
     total_steps: int | None
@@ -49,7 +49,7 @@ class Display(Protocol):
         """Print a line that stays, such as a default with its reason."""
 
     def update(self, event: UpdateEvent) -> None:
-        """Show where the run is."""
+        """Show an update."""
 
     def validated(self, event: ValidEvent) -> None:
         """Print the scores of a validation and a sample; both stay."""
@@ -112,7 +112,7 @@ class PlainDisplay:
         self._write(valid_text(event) + sample + reference)
 
     def close(self) -> None:
-        """Do nothing: every line is already out."""
+        """Do nothing: every line is already written."""
 
     def __enter__(self) -> Self:
         return self
@@ -126,14 +126,14 @@ class PlainDisplay:
             self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self.stream.flush()
         except (OSError, ValueError):
-            # The reader has gone (a closed pipe, a full disk). The run is worth more than its log.
+            # A closed pipe or a full disk must not end the run.
             return
 
 
 def display_for(stream: TextIO, quiet: bool) -> Display:
     """Return the display that suits `stream`: live on a terminal that can move its cursor, else plain; quiet: silent.
 
-    NO_COLOR leaves the line live and takes its colours; TERM=dumb makes it plain.
+    NO_COLOR removes the colours of the live line; TERM=dumb gives plain lines.
     """
     if quiet:
         return SilentDisplay()
@@ -145,7 +145,7 @@ def display_for(stream: TextIO, quiet: bool) -> Display:
 
 
 def update_fields(event: UpdateEvent) -> list[str]:
-    """Return the parts of an update's line in the order of reading; what is unknown is left out."""
+    """Return the parts of an update's line in reading order, without those that are unknown."""
     total = "" if event.total_steps is None else f"/{event.total_steps:,}"
     fields = [
         f"step {event.step:,}{total}",
@@ -169,7 +169,7 @@ def valid_text(event: ValidEvent) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person would say it: '45 s', '12 min', '3 h 05 min'."""
+    """Return a time for people: '45 s', '12 min', '3 h 05 min'."""
     seconds = max(0.0, seconds)
     if seconds < 89.5:
         return f"{seconds:.0f} s"

@@ -1,6 +1,6 @@
-"""How long a run still takes: the pace of recent updates plus the pauses (validation, saving) still to come.
+"""The time left of a run: the pace of recent updates plus the remaining pauses (validation, saving).
 
-Pauses are counted apart from updates because an average over both jumps each time that a pause enters it.
+Pauses are counted separately: an average over updates and pauses would jump at each pause.
 """
 
 import bisect
@@ -12,30 +12,30 @@ RECENT_PAUSES = 3
 
 
 class TimeLeft:
-    """Estimate the seconds left of a run of `total_steps` that pauses every `pause_every` steps (0: not known).
+    """An estimate of the seconds left of a run of `total_steps` that pauses every `pause_every` steps (0: unknown).
 
-    A pause comes after the update of its step; tell each one with `paused`. As long as none has happened their cost is
-    not known and is left out.
+    A pause comes after the update of its step; report each with `paused`. Before the first one its cost is unknown and
+    is left out.
     """
 
     def __init__(self, total_steps: int, pause_every: int = 0) -> None:
         self.total_steps = total_steps
         self.pause_every = pause_every
         self._steps: list[int] = []
-        self._moving: list[float] = []  # the clock at each of the steps, pauses taken out
+        self._moving: list[float] = []  # the clock at each of the steps, without pauses
         self._paused = 0.0
         self._num_pauses = 0
-        # Early validations are dear (an untrained model does not stop talking), so only recent ones foretell.
+        # Early validations are slow, since the output of an untrained model is long: only recent ones count.
         self._pauses: deque[float] = deque(maxlen=RECENT_PAUSES)
 
     def paused(self, seconds: float) -> None:
-        """Say that the clock ran for `seconds` without an update."""
+        """Record a pause of `seconds`, in which the clock ran without an update."""
         self._paused += seconds
         self._num_pauses += 1
         self._pauses.append(seconds)
 
     def updated(self, step: int, now: float) -> float | None:
-        """Say that `step` ended at `now` (a clock's seconds); return the seconds left, None while unknown."""
+        """Record that `step` ended at `now` (in seconds of a clock); return the seconds left, or None if unknown."""
         self._steps.append(step)
         self._moving.append(now - self._paused)
         if len(self._steps) > MAX_MARKS:
@@ -56,6 +56,6 @@ class TimeLeft:
 
     def _pauses_left(self, step: int) -> float:
         if self.pause_every:
-            # A run ends with a pause, whether or not the last stretch is full; that of this very step is to come.
+            # A run always ends with a pause; the pause after this step is still to come.
             return math.ceil(self.total_steps / self.pause_every) - (step - 1) // self.pause_every
         return max(0, self.total_steps - step) * self._num_pauses / (step - self._steps[0])

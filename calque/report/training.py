@@ -1,6 +1,6 @@
-"""The page of a training run: what was trained on what, how loss and scores went, what it says now.
+"""The page of a training run: model and data, curves of loss and scores, and sample outputs.
 
-It is made from the lines of metrics.jsonl alone, so any run, also a broken one, can be drawn again later.
+It is made from the lines of metrics.jsonl only, so the page of any run can be made again later.
 """
 
 import math
@@ -25,7 +25,7 @@ def training_page(
 
     `rows` are the lines of metrics.jsonl in order: kind "train" (step, loss, lr, grad_norm, tokens) and kind "valid"
     (step, loss, scores, best, samples). `samples` (source, reference, output) are answers of the best checkpoint;
-    when empty, those of the best validation in `rows` are shown. What is missing or not a number is left out.
+    when empty, those of the best validation in `rows` are shown. Missing values and NaN are left out.
     `labels` name the sides of a sample.
     """
     train = [row for row in rows if row.get("kind") == "train"]
@@ -48,7 +48,7 @@ def _lead(train: Sequence[Row], valid: Sequence[Row], best: Row | None) -> str:
         scores = [f"{name} {_value(score):.2f}" for name, score in _scores(best).items()]
         return f"Best at step {number(_value(best.get('step')))}: {', '.join([*scores, _loss_text(best)])}."
     if valid:
-        return "Validated, but no checkpoint was marked as the best."
+        return "There are validations, but none is marked as the best."
     return "Not validated yet." if train else "No update yet."
 
 
@@ -69,7 +69,7 @@ def _charts(train: Sequence[Row], valid: Sequence[Row], best: Row | None) -> str
 
 
 def _left_out(rows: Sequence[Row]) -> str:
-    # A gap in a curve is easily overlooked; a run that hit NaN should say so.
+    # A gap in a curve is easily overlooked, so NaN is reported in words too.
     count = sum(not math.isfinite(_value(row.get("loss"))) for row in rows)
     return f"<p>Rows without a finite loss, left out of the curves: {count}.</p>" if count else ""
 
@@ -100,7 +100,7 @@ def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[R
 
 
 def _history(sample: Row, valid: Sequence[Row], label: str) -> str:
-    """Return one sample's answer at each validation where it changed."""
+    """Return the answers of one sample at the validations at which they changed."""
     lines: list[tuple[str, str]] = []
     for row in valid:
         output = _output(row, sample)
@@ -134,5 +134,5 @@ def _loss_text(row: Row) -> str:
 
 
 def _value(value: object) -> float:
-    # JSON has no NaN: a writer may have put null or a word in its place.
+    # JSON has no NaN: the file may contain null or a word in its place.
     return float(value) if isinstance(value, int | float) else math.nan

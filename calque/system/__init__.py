@@ -1,1 +1,1 @@
-"""What the operating system gives: durable files, processes, signals, memory and the facts of the machine."""
+"""The operating system: durable files, processes, signals, memory and facts about the machine."""

@@ -1,6 +1,6 @@
-"""Files that are whole or not there: write beside, fsync, rename, fsync the folder.
+"""Atomic files: write a temporary, sync it, rename it, sync the folder.
 
-A crash at any point leaves the old content or the new one, and a temporary that the next writer removes.
+A crash at any point leaves the old content or the new one, and perhaps a temporary, which the next writer removes.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)")
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` (text as UTF-8, line ends unchanged) so that no reader ever sees a part of it.
 
-    Raises ResourceError where the disk is full or cannot be written to.
+    Raises ResourceError if the disk is full or cannot be written to.
     """
     content = data.encode() if isinstance(data, str) else data
     try:
@@ -32,7 +32,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary beside `path`; on success it takes the name `path`, on an error it is removed."""
+    """Yield a temporary in the folder of `path`; rename it to `path` on success, and remove it on an error."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         yield temporary
@@ -64,7 +64,7 @@ def sha256_of(path: Path) -> str:
 
 
 def remove_temporaries(*folders: Path) -> None:
-    """Remove what killed writers left in the folders; temporaries of another process that still runs stay."""
+    """Remove the temporaries of killed writers from the folders; those of running processes are kept."""
     for path in itertools.chain.from_iterable(folder.glob(".*.tmp-*") for folder in folders):
         match = _TEMPORARY.fullmatch(path.name)
         if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
@@ -73,12 +73,12 @@ def remove_temporaries(*folders: Path) -> None:
 
 def cannot_write(path: Path, error: OSError, needed: int) -> ResourceError:
     """Return the error that tells the user which file failed, why, and how many bytes are needed and free."""
-    # Relative where the path is: the folder in which this was started may be gone, and has no absolute name then.
+    # A relative path stays relative: the current folder may have been deleted, and then has no absolute name.
     existing = next(place for place in (path, *path.parents) if place.exists())
     return ResourceError(
         f"Cannot write {path}: {error.strerror or error}.\n"
         f"Needed: {needed:,} bytes; free there: {shutil.disk_usage(existing).free:,} bytes.\n"
-        "What was there before is intact. Free some space (or raise the limit on file sizes) and run it again."
+        "The previous content is intact. Free some space (or raise the limit on file sizes) and run it again."
     )
 
 
@@ -91,7 +91,7 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Return whether a process of this number is alive, whoever it belongs to."""
+    """Return whether a process with this number is running, under any user."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -1,6 +1,6 @@
-"""What the machine has, asked once before a run: cores, memory, a GPU, and whether bf16 makes it faster.
+"""Facts about the machine, found once before a run: cores, memory, a GPU, and whether bf16 is faster.
 
-Where models are trained and run is decided here, and nowhere else.
+Only this module decides on which device models are trained and run.
 """
 
 import os
@@ -13,11 +13,11 @@ import torch
 
 Device = Literal["cpu", "cuda"]
 
-# A bf16 product must beat fp32 by this much: the copies between the types cost something too.
+# A bf16 product must be faster than fp32 by this factor, since conversions between the types take time too.
 WORTH_BF16 = 1.3
-# Without one of these instructions a processor converts each number, and a fast measurement is an error.
+# Without one of these instructions a processor converts each number, so a fast measurement would be an error.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-# Rounds of the probe, and products in a round: several, since a clock of processor time can be coarse.
+# Rounds of the probe, and products in a round: several, since the clock of processor time may be coarse.
 ROUNDS, PRODUCTS = 25, 3
 
 
@@ -32,12 +32,12 @@ class Machine:
 
     @property
     def device(self) -> Device:
-        """Return where models are trained and run."""
+        """Return the device on which models are trained and run."""
         return _device(self.gpu)
 
     @property
     def prefers_bf16(self) -> bool:
-        """Return whether bf16 is worth its conversions."""
+        """Return whether bf16 is faster in spite of its conversions."""
         return self.bf16_ratio >= WORTH_BF16
 
 
@@ -47,17 +47,17 @@ def gpu_name() -> str:
 
 
 def default_device() -> Device:
-    """Return where a model runs by default: on the GPU when there is one."""
+    """Return the device on which a model runs by default: the GPU if there is one."""
     return _device(gpu_name())
 
 
 def place(gpu: str) -> tuple[str, str]:
-    """Return where that is, and why, in words for a person."""
-    return (f"on {gpu}", "the GPU at hand") if gpu else ("on the CPU", "no GPU is at hand")
+    """Return the device and the reason for it, in words."""
+    return (f"on {gpu}", "the GPU at hand") if gpu else ("on the CPU", "there is no GPU")
 
 
 def memory_bytes(device: str = "cpu") -> int:
-    """Return the memory of a device: the GPU's, or the machine's as far as a control group lets this process use it."""
+    """Return the memory of a device: that of the GPU, or that of this process's control group or machine."""
     if device == "cuda":
         return int(torch.cuda.get_device_properties(0).total_memory)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -83,7 +83,7 @@ def _device(gpu: str) -> Device:
 
 
 def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the processor multiplies bf16 itself; false where the system does not list its instructions."""
+    """Return whether the processor has bf16 instructions; false if the system does not list its instructions."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -93,9 +93,9 @@ def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _bf16_ratio() -> float:
-    """Return the fp32 time of a product over its bf16 time, by the best of many rounds in turn.
+    """Return the fp32 time of a product over its bf16 time, by the best of many alternating rounds.
 
-    One thread, and its own processor time: what other programs do meanwhile does not count.
+    Measures the processor time of one thread, which does not depend on other programs.
     """
     inputs, weights = torch.ones(512, 256), torch.ones(256, 512)
     halves = inputs.bfloat16(), weights.bfloat16()

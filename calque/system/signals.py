@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """The signal `number` has arrived while work may be abandoned."""
+    """The signal `number` has arrived in work that may be abandoned."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -17,10 +17,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Note the first signal while the block runs; `signal` is its number, 0 before.
+    """A block in which the first signal is recorded; `signal` is its number, 0 before.
 
     Inside `raising` the signal also raises `Interrupted`, so that long work ends within a second. Outside the main
-    thread signals stay as they are.
+    thread the handlers are not changed.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class Interruption:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Put the handlers back."""
+        """Restore the handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Raise `Interrupted` when a signal arrives inside, or at once where one has arrived before."""
+        """Raise `Interrupted` when a signal arrives in the block, or at once if one has arrived before."""
         before, self._raises = self._raises, True
         try:
             if self.signal:
@@ -53,7 +53,7 @@ class Interruption:
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
-        """Only note a signal that arrives inside; the block decides itself when to stop."""
+        """Only record a signal that arrives in the block; the block itself decides when to stop."""
         before, self._raises = self._raises, False
         try:
             yield
