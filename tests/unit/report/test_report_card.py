@@ -59,7 +59,7 @@ def test_every_fact_is_in_the_card() -> None:
 
 def test_a_card_of_bare_facts_says_what_is_not_known() -> None:
     card = model_card(CardFacts("m", "translation", "LSTM", 1, 4, "m"))
-    for part in ("not given", "Nothing was recorded", "not measured", "No licence"):
+    for part in ("not given", "Nothing was recorded", "not scored", "no stated licence"):
         assert part in card
     assert "None" not in card
     assert "  \n" not in card
