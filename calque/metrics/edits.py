@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
 
 from calque.metrics.score import FloatArray, Interval, LineStatistics, Metric
 
@@ -35,6 +34,9 @@ def wer() -> Metric:
 
 def edit_distances(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> IntArray:
     """Return the least number of insertions, deletions and substitutions between both sides of each pair, [P]."""
+    # Imported here: it takes 30 ms, and most commands compare no texts.
+    from rapidfuzz.distance import Levenshtein
+
     return np.fromiter((Levenshtein.distance(left, right) for left, right in pairs), np.int64, len(pairs))
 
 
