@@ -80,7 +80,8 @@ def check(
         for line in report.lines():
             typer.echo(line)
         if fixed:
-            typer.echo(f"{fix}: " + ", ".join(f"{count:,} {what}" for what, count in fixed.items()))
+            kept, *left_out = (f"{count:,} {what}" for what, count in fixed.items())
+            typer.echo(f"{fix}: {kept}; left out: {', '.join(left_out)}")
     if report.is_refused:
         leave(3)
 

@@ -1,4 +1,4 @@
-"""The order of the data: which examples each update sees, cut into micro-batches of similar lengths.
+"""The order of the data: the examples of each update, cut into micro-batches of similar lengths.
 
 A pure function of its arguments, shuffled in blocks, so that resuming needs the seed, the epoch and a count.
 """
@@ -14,14 +14,14 @@ Update: TypeAlias = list[MicroBatch]
 
 CHUNK_EXAMPLES = 1_024
 GROUP_CHUNKS = 128
-# What opening one more micro-batch may cost, as a share of its cells, where that saves padding. Found on synthetic
-# lengths: 0.04 halves the padding of micro-batches as full as can be, for a quarter more of them.
+# The cost of one more micro-batch that saves padding, as a share of its cells. On synthetic lengths 0.04 halves the
+# padding, with a quarter more micro-batches than if each is filled.
 MICRO_BATCH_OVERHEAD = 0.04
 STRIP_MICRO_BATCHES = 4.0
 
 
 class HasLengths(Protocol):
-    """A store, as far as its lengths are concerned; they count </s>."""
+    """The lengths of a store, </s> included."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -46,9 +46,9 @@ def plan_epoch(
     chunk_examples: int = CHUNK_EXAMPLES,
     group_chunks: int = GROUP_CHUNKS,
 ) -> Iterator[Update]:
-    """Yield the updates of an epoch: lists of micro-batches, each an int64 array of example indices of like lengths.
+    """Yield the updates of an epoch: lists of micro-batches, each an int64 array of indices of similar examples.
 
-    Every example comes exactly once. An update has about `batch_tokens` target tokens, </s> included, padding not;
+    Every example occurs exactly once. An update has about `batch_tokens` target tokens, </s> included, padding not;
     only the last may have half as many. A micro-batch, padded, has at most `micro_batch_tokens` cells on either side,
     and at most half of `batch_tokens` (so that no update is of one length), unless it is one long example. `seed` and
     `epoch` are not negative. The store is cut into chunks of consecutive examples; groups of chunks drawn at random are
@@ -60,7 +60,7 @@ def plan_epoch(
     num_chunks = -(-len(store) // chunk_examples)
     if num_chunks == 0:
         return
-    # Groups of even size: a small last one would find few examples of like lengths.
+    # Groups of even size: a small last group would have few examples of similar lengths.
     groups = np.array_split(draws.permutation(num_chunks), -(-num_chunks // group_chunks))
     micro_batch_tokens = min(micro_batch_tokens, max(1, batch_tokens // 2))
     micro_batches = (
@@ -90,7 +90,7 @@ def _group_micro_batches(
 ) -> Iterator[tuple[MicroBatch, int]]:
     """Yield the micro-batches of one group of chunks in random order, each with its number of target tokens."""
     ranges = [(start, min(start + chunk_examples, len(store))) for start in (chunks * chunk_examples).tolist()]
-    # A random order first: the sort below is stable, so it decides who meets whom among examples of equal lengths.
+    # The sort below is stable, so this random order decides which examples of equal lengths are neighbours.
     shuffled = draws.permutation(sum(stop - start for start, stop in ranges))
     indices = np.concatenate([np.arange(start, stop) for start, stop in ranges])[shuffled]
     source = np.concatenate([store.source_lengths(start, stop) for start, stop in ranges])[shuffled]
@@ -104,16 +104,16 @@ def _group_micro_batches(
 
 
 def _order(source: NDArray[np.int64], target: NDArray[np.int64], micro_batch_tokens: int) -> NDArray[np.int64]:
-    """Return the order in which neighbours have like lengths on both sides.
+    """Return the order in which neighbours have similar lengths on both sides.
 
-    Strips of neighbouring target lengths, a few micro-batches each, are sorted by source length, up and down in turn (a
-    snake). Frequent target lengths get a strip of their own; rare ones share, so that a micro-batch
-    does not span all source lengths.
+    Strips of neighbouring target lengths, a few micro-batches each, are sorted by source length, alternately ascending
+    and descending. Frequent target lengths get their own strip; rare ones share one, so that a micro-batch does not
+    contain all source lengths.
     """
     which = np.unique(target, return_inverse=True)[1]
     cells = np.bincount(which, weights=np.maximum(source, target))
     num_micro_batches = float(cells.sum()) / micro_batch_tokens
-    # Few micro-batches in all: as many strips as micro-batches in a strip.
+    # With few micro-batches in all, there are as many strips as micro-batches in a strip.
     strip_cells = micro_batch_tokens * min(STRIP_MICRO_BATCHES, max(1.0, num_micro_batches**0.5))
     strip_of_value = np.unique((np.cumsum(cells) - cells / 2) // strip_cells, return_inverse=True)[1]
     strip = strip_of_value[which]
@@ -143,10 +143,10 @@ def _cut(source: NDArray[np.int64], target: NDArray[np.int64], micro_batch_token
 
 def _updates(micro_batches: Iterable[tuple[MicroBatch, int]], batch_tokens: int) -> Iterator[Update]:
     """Yield consecutive micro-batches as updates of nearly `batch_tokens` each and on average."""
-    held: Update = []  # the update before, kept back in case the end of the epoch is too small to stand alone
+    held: Update = []  # the update before, which takes in the last one of the epoch if that is too small
     pending: Update = []
     num_tokens = 0
-    # By how much the updates so far were too large: the next makes up for it, as far as a quarter.
+    # By how much the updates so far were too large; the next update corrects it by at most a quarter.
     excess = 0
     for micro_batch, micro_batch_tokens in micro_batches:
         if pending and 2 * (num_tokens + excess) + micro_batch_tokens > 2 * batch_tokens:

@@ -1,6 +1,6 @@
-"""From token ids to padded batches, by index arithmetic rather than loops over tokens.
+"""Turn token ids into padded batches, by index arithmetic instead of loops over tokens.
 
-Here, and only here, </s> ends a source, <s> begins a target's inputs and </s> ends its labels.
+Only here </s> ends a source, <s> begins a target's inputs and </s> ends its labels.
 """
 
 from collections.abc import Sequence
@@ -67,6 +67,6 @@ def _target(flat: NDArray[np.int64], lengths: NDArray[np.int64]) -> Target:
     labels, mask = _closed(flat, lengths)
     inputs = np.full_like(labels, PAD)
     inputs[:, 0] = BOS
-    # The labels one place later; where the mask ends, so that no </s> is ever an input.
+    # The inputs are the labels one place later, up to the end of the mask, so </s> is never an input.
     inputs[:, 1:] = np.where(mask[:, 1:], labels[:, :-1], PAD)
     return Target(torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(mask))

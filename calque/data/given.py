@@ -1,6 +1,6 @@
-"""Data that a caller holds in memory: pairs, or a table with columns, written once as JSON Lines and read like a file.
+"""Data in memory: pairs, or a table with columns, written once as JSON Lines and read like a file.
 
-Tables are known by what they offer, so that neither pandas nor polars has to be installed.
+A table is recognised by its methods, so neither pandas nor polars has to be installed.
 """
 
 import json
@@ -33,9 +33,9 @@ Data: TypeAlias = str | Path | Sequence[str | Path] | Iterable[Pair | Mapping[st
 
 
 class GivenFiles:
-    """Return the paths of the data of an argument; data in memory are written to `folder` first.
+    """The files of the arguments of a call; data in memory are written to `folder` first.
 
-    `in_memory` are the files written, by the name of their argument.
+    `in_memory` are the written files by the name of their argument.
     """
 
     def __init__(self, columns: Columns, folder: Path) -> None:
@@ -50,12 +50,12 @@ class GivenFiles:
         return paths
 
     def one(self, name: str, given: object) -> str | None:
-        """Return the path of the file of an argument that takes one; None if nothing is given or it is in memory."""
+        """Return the path of the only file of an argument; None if no data is given or it is in memory."""
         if given is None:
             return None
         found = self(name, given)
         if len(found) != 1:
-            raise UsageError(f"{name} names {len(found)} files; it takes one file of pairs")
+            raise UsageError(f"{name} names {len(found)} files; it accepts one file of pairs")
         return None if name in self.in_memory else found[0]
 
 
@@ -67,9 +67,9 @@ def given_files(columns: Columns) -> Iterator[GivenFiles]:
 
 
 def given_paths(argument: str, given: object, columns: Columns, folder: Path, stem: str = "pairs") -> list[str]:
-    """Return the paths of data; what is in memory is written to `folder` as STEM.jsonl first.
+    """Return the paths of data; data in memory are written to `folder` as STEM.jsonl first.
 
-    UsageError or DataError naming `argument`, the position in it and the type of what cannot be read.
+    Raises UsageError or DataError, which name `argument`, the position in it and the type of a value that is wrong.
     """
     if isinstance(given, str | Path):
         return [str(given)]
@@ -116,7 +116,7 @@ def _rows(
     try:
         values = [list(table[name]) for name in columns.names]
     except (TypeError, KeyError, IndexError) as error:
-        raise UsageError(f"{argument} of type {type(table).__name__} does not give its columns: {error}") from None
+        raise UsageError(f"{argument} of type {type(table).__name__} does not return its columns: {error}") from None
     if len({len(column) for column in values}) > 1:
         lengths = ", ".join(str(len(column)) for column in values)
         raise UsageError(f"the columns of {argument} have unequal lengths: {lengths}")
@@ -127,7 +127,7 @@ def _rows(
 
 
 def _record(place: str, item: object, columns: Columns) -> dict[str, object]:
-    """Return a pair as a record of the columns; a dictionary holds them by name already."""
+    """Return a pair as a record of the columns; a dictionary is such a record already."""
     if isinstance(item, Mapping):
         for name in columns.names:
             # A graph may be written as its own keys next to the target.
@@ -170,5 +170,5 @@ def _target(place: str, value: object) -> object:
             where = f"{place}[{number}]" if isinstance(value, list) else place
             raise UsageError(f"{where} is of type {type(answer).__name__}; it must be text")
     if not answers:
-        raise UsageError(f"{place} is an empty list; it must hold at least one right answer")
+        raise UsageError(f"{place} is an empty list; it must contain at least one right answer")
     return value

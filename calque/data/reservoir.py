@@ -1,6 +1,6 @@
 """Keep a uniform sample of a stream of lines in bounded memory, to learn a vocabulary from any amount of text.
 
-Each line draws a random key and the smallest keys stay (Efraimidis and Spirakis 2006, equal weights).
+Each line draws a random key; the lines with the smallest keys stay (Efraimidis and Spirakis 2006, equal weights).
 """
 
 import heapq
@@ -21,11 +21,11 @@ class Reservoir:
         self._heap: list[tuple[float, int, bytes]] = []
         self._bytes = 0
         self._seen = 0
-        # Keys above the smallest dropped one are refused; otherwise short lines would fill the room of a long one.
+        # Keys above the smallest dropped one are refused; otherwise short lines would replace a dropped long one.
         self._bound = 1.0
 
     def add(self, line: str) -> None:
-        """Take one more line of the stream into account."""
+        """Add one more line of the stream."""
         key = self._random.random()
         self._seen += 1
         if key >= self._bound:

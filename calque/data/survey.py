@@ -1,4 +1,4 @@
-"""Read the training data once: facts that defaults depend on, texts to learn a tokenizer from, a validation sample.
+"""Read the training data once, for facts that defaults depend on, texts to learn a tokenizer from, and a sample.
 
 Memory does not grow with the data.
 """
@@ -19,7 +19,7 @@ from calque.text.scripts import count_characters, dominant_script
 
 RESERVOIR_BYTES = 5_000_000
 SAMPLE_LINES = 2_000
-# More examples than any development or test set has: a sample of so many is the whole set.
+# More examples than any development or test set has, so a sample of this size is the whole set.
 EVERYTHING = 10**9
 
 
@@ -103,14 +103,14 @@ def development_sample(dataset: Dataset, most: int, identity: Identity = NFC) ->
 
 
 def _usable_targets(dataset: Dataset, example: Example, identity: Identity) -> tuple[str, ...]:
-    """Return the targets with text of an example; none where its source is empty."""
+    """Return the targets with text of an example; none if its source is empty."""
     if identity.is_blank(dataset.columns.untagged(example.source)):
         return ()
     return tuple(target for target in example.targets if not identity.is_blank(target))
 
 
 class Sample:
-    """Keep the examples whose sources have the smallest hashes: other lines do not change which of two is kept."""
+    """The examples whose sources have the smallest hashes: a sample that does not depend on the order of lines."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -130,11 +130,14 @@ class Sample:
 
 
 def refuse_too_few(name: str, num_pairs: int, num_dev: int, split: bool) -> None:
-    """Raise DataError where no pair is left to train on, or none to validate on with `split`."""
+    """Raise DataError if no pair is left to train on, or, with `split`, to validate on."""
     if not num_pairs:
-        raise DataError("no pair is left to train on: every source is held out or empty; give --valid FILE", name)
+        raise DataError(
+            "no pair is left to train on: every source is held out or empty; give a file with --valid FILE",
+            name,
+        )
     if split and not num_dev:
-        raise DataError("too few pairs to hold a tenth out for validation; give some with --valid FILE", name)
+        raise DataError("too few pairs to hold a tenth out for validation; give a file with --valid FILE", name)
 
 
 def _side(lines: list[str], mean_characters: float) -> SideFacts:

@@ -256,4 +256,4 @@ def test_a_run_starts_from_word_vectors(command: Command, tmp_path: Path, toy_da
     path.write_text(f"one {'1 ' * 32}\ntwo 1\n")
     done = command(*arguments, "--out", tmp_path / "c", *settings([*BRIEF, f"text.source_vectors={path}"]))
     assert done.code == 3
-    assert f"{path}:2: 1 numbers where the file has 32" in done.err
+    assert f"{path}:2: 1 numbers, but the first vector of the file has 32" in done.err

@@ -21,11 +21,11 @@ _FIX = "calque check FILE --fix OUT"
 def check_dataset(dataset: Dataset, other: Dataset | None = None, valid: Dataset | None = None) -> CheckReport:
     """Return what is wrong with `dataset`, and what it shares with `other` (a test set).
 
-    A finding is an error exactly where training would refuse the data: with `valid` to validate on, or holding out a
-    tenth without it. Raises DataError for a file that is spoilt as a whole or has no usable pair.
+    A finding is an error exactly if training would refuse the data; without `valid`, training holds out a tenth of the
+    pairs. Raises DataError for a file that cannot be read as a whole or has no usable pair.
     """
     counted = counting.tally(dataset)
-    # The ratios are in the order of the lines: they are used before the keys are sorted.
+    # Use the ratios, which are in the order of the lines, before the keys are sorted.
     outliers = counting.ratio_outliers(counted)
     keys = counting.sorted_keys(counted)
     repeated, conflicting = counting.duplicates(keys)
@@ -74,7 +74,7 @@ def _main_scripts(counted: Tally) -> tuple[str, str]:
 
 
 def _swapped(counted: Tally) -> Found:
-    """Return the lines written the other way round; this is unknown where both sides share a script."""
+    """Return the lines whose sides are swapped; there is no evidence of any if both sides share a script."""
     source, target = _main_scripts(counted)
     return Found() if source == target else counted.scripts.get((target, source), Found())
 
@@ -88,19 +88,25 @@ def _overlap(counted: Tally, keys: counting.Keys, other: Dataset) -> Overlap:
     return Overlap(other.name, len(others.lines), same_source, same_pair, swapped, others.bad.count, first_bad)
 
 
-def _finding(kind: str, level: Level, found: Found, message: str, advice: str) -> Finding:
-    return Finding(kind, level, found.count, f"{found.count:,} {message}", advice, tuple(found.first))
+def _number(count: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 pair" or "2,000 pairs"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _finding(kind: str, level: Level, found: Found, noun: str, message: str, advice: str) -> Finding:
+    """Return the finding of lines; `message` describes the lines after their number and `noun`."""
+    return Finding(kind, level, found.count, f"{_number(found.count, noun)}{message}", advice, tuple(found.first))
 
 
 def _refusals(dataset: Dataset, counted: Tally, overlap: Overlap | None, valid: Dataset | None) -> Iterator[Finding]:
-    """Yield what training would refuse, in the words of training where it decides."""
+    """Yield the faults that training would refuse, with the messages of training where it has one."""
     usable = len(counted.lines)
     fix = f"Fix them, or leave them out: {_FIX}"
     if counted.bad.count > usable:
-        fix = f"Most lines are bad: see whether the file is {dataset.description}. {fix}"
-    yield _finding("bad_lines", "error", counted.bad, "bad lines, at which training would stop", fix)
+        fix = f"Most lines are bad: check whether the file is really {dataset.description}. {fix}"
+    yield _finding("bad_lines", "error", counted.bad, "bad line", ", at which training would stop", fix)
     if overlap is not None and overlap.bad_lines:
-        message = f"{overlap.bad_lines:,} bad lines in {overlap.name}"
+        message = f"{_number(overlap.bad_lines, 'bad line')} in {overlap.name}"
         yield Finding("overlap_bad_lines", "error", overlap.bad_lines, message, f"The first: {overlap.first_bad}")
     held_out = 0 if valid else counted.held_out
     try:
@@ -110,53 +116,66 @@ def _refusals(dataset: Dataset, counted: Tally, overlap: Overlap | None, valid: 
             sources = (example.source for example in dataset.examples(lambda _: None))
             learn_inputs(dataset.columns, "source", sources, lambda _: None)
     except DataError as error:
-        yield Finding("refused", "error", 1, error.message, "Training would stop here")
+        yield Finding("refused", "error", 1, error.message, "Training would refuse the data")
 
 
 def _shared(overlap: Overlap | None) -> Iterator[Finding]:
     if overlap is None:
         return
-    message = f"{overlap.same_source:,} of the {overlap.pairs:,} pairs of {overlap.name} have a source that is here too"
-    exact = f"{message}, {overlap.same_pair:,} as the same pair"
-    advice = "Scores on them flatter the model: remove them from one of the two files"
+    total = f"the {_number(overlap.pairs, 'pair')} of {overlap.name}"
+    message = f"the sources of {overlap.same_source:,} of {total} are in this file too"
+    exact = f"{message}; {overlap.same_pair:,} of them with the same target"
+    advice = "Scores on them are too good: remove them from one of the two files"
     yield Finding("overlap", "warning", overlap.same_source, exact, advice)
-    message = f"{overlap.name} has its columns the other way round"
-    yield Finding("overlap_swapped", "warning", int(overlap.swapped), message, "Swap the columns of one")
+    message = f"the columns of {overlap.name} seem to be swapped"
+    advice = "Swap the columns of one of the two files"
+    yield Finding("overlap_swapped", "warning", int(overlap.swapped), message, advice)
 
 
 def _doubtful(dataset: Dataset, counted: Tally, swapped: Found, outliers: Found) -> list[Finding]:
-    skipped = "They are skipped; if there are many, one side may be shifted against the other"
+    skipped = "They are skipped. If there are many, the lines of one side may be shifted"
     mixed = counted.graphs if counted.graphs < len(counted.lines) else 0
-    form = "A model reads either; give all sources one form"
+    graphs = f"{_number(mixed, 'graph')} among the sources, the others are text"
+    form = "A model reads either graphs or text: write all sources in one form"
     quoted, first = dataset.quoted_lines
-    marks = f"{quoted:,} lines hold texts in quotation marks as a CSV program writes them"
-    as_csv = f"The marks are read as text. To read the texts without them: {quoting.READ_AS_CSV}"
-    unlike, together = "pairs of very unlike lengths", "See whether the sides belong together"
-    equal, drop = "pairs whose sides are equal", "Drop what was not translated"
+    marks = f"{_number(quoted, 'line')} with texts in quotation marks, as a CSV program writes them"
+    as_csv = f"The marks are read as part of the text. To remove them: {quoting.READ_AS_CSV}"
+    unlike, together = " whose sides have very different lengths", "Check whether the sides belong together"
+    equal, drop = " with equal sides", "Remove the texts that were not translated"
+    by_script = " with swapped sides, judging by their scripts"
     return [
-        Finding("mixed_forms", "warning", mixed, f"{mixed:,} sources are graphs, the others texts", form),
+        Finding("mixed_forms", "warning", mixed, graphs, form),
         Finding("quoted", "warning", quoted, marks, as_csv, (first,)),
-        _finding("swapped", "warning", swapped, "pairs look swapped by their scripts", "Swap their two sides"),
-        _finding("blank_target", "warning", counted.blank_target, "pairs with an empty target", skipped),
-        _finding("blank_source", "warning", counted.blank_source, "pairs with an empty source", skipped),
-        _finding("length_ratio", "warning", outliers, unlike, together),
-        _finding("equal_sides", "warning", counted.equal_sides, equal, drop),
+        _finding("swapped", "warning", swapped, "pair", by_script, "Swap their two sides"),
+        _finding("blank_target", "warning", counted.blank_target, "pair", " with an empty target", skipped),
+        _finding("blank_source", "warning", counted.blank_source, "pair", " with an empty source", skipped),
+        _finding("length_ratio", "warning", outliers, "pair", unlike, together),
+        _finding("equal_sides", "warning", counted.equal_sides, "pair", equal, drop),
     ]
 
 
 def _harmless(counted: Tally, repeated: int, conflicting: int, joined: int) -> list[Finding]:
-    odd = f"lines with control or invisible characters: {_listed(counted.odd_characters)}"
-    spaces = f"lines with unusual spaces: {_listed(counted.space_characters)}"
-    several = f"{conflicting:,} sources with more than one target"
-    drop = f"They weigh more in training; drop them with: {_FIX}"
-    breaks = f"{joined:,} line breaks and tabs inside texts read as spaces"
+    odd = f" with control or invisible characters: {_listed(counted.odd_characters)}"
+    spaces = f" with unusual spaces: {_listed(counted.space_characters)}"
+    kept = "They are kept as text"
+    several = f"{_number(conflicting, 'source')} with more than one target"
+    repeats = f"{_number(repeated, 'pair')} equal to an earlier one"
+    drop = f"They have more weight in training; remove them with: {_FIX}"
+    breaks = f"{_number(joined, 'line break or tab')} inside texts, read as spaces"
     return [
-        Finding("conflicting_sources", "note", conflicting, several, "Fine if all are right answers"),
-        Finding("duplicate_pairs", "note", repeated, f"{repeated:,} pairs repeat an earlier one", drop),
-        _finding("blank_both", "note", counted.blank_both, "pairs with both sides empty", "They are skipped"),
-        _finding("odd_characters", "note", counted.odd, odd, "They are kept as text"),
-        _finding("spaces", "note", counted.spaces, spaces, "A model takes them for other characters than a space"),
-        _finding("special_text", "note", counted.special, "lines that spell special tokens", "They are kept as text"),
+        Finding("conflicting_sources", "note", conflicting, several, "This is fine if all targets are right answers"),
+        Finding("duplicate_pairs", "note", repeated, repeats, drop),
+        _finding("blank_both", "note", counted.blank_both, "pair", " with two empty sides", "They are skipped"),
+        _finding("odd_characters", "note", counted.odd, "line", odd, kept),
+        _finding("spaces", "note", counted.spaces, "line", spaces, "A model does not read them as spaces"),
+        _finding(
+            "special_text",
+            "note",
+            counted.special,
+            "line",
+            " with the text of a special token",
+            "They are kept as text",
+        ),
         Finding("joined_newlines", "note", joined, breaks, "Nothing to do"),
     ]
 

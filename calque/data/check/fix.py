@@ -1,4 +1,4 @@
-"""Write a clean copy of a data set: without bad lines, pairs with an empty side and repeats."""
+"""Write a clean copy of a data set: without bad lines, pairs with an empty side and repeated pairs."""
 
 import contextlib
 import os
@@ -29,12 +29,12 @@ class FixCounts:
 
 
 def fix_dataset(dataset: Dataset, out: Path) -> FixCounts:
-    """Write the usable pairs of `dataset`, each once, as TSV to `out`, replacing it in one step.
+    """Write the usable pairs of `dataset`, each once, as TSV to `out`, which is replaced in one step.
 
-    DataError for a data set without a usable pair; `out` is not written then.
+    Raises DataError for a data set without a usable pair; then `out` is not written.
     """
     if any(out.exists() and out.samefile(file.path) for file in dataset.files):
-        raise UsageError(f'"{out}" is the data itself: name another file after --fix.')
+        raise UsageError(f'"{out}" is the file to fix: name another file after --fix.')
     is_first = _first_times(dataset)
     bad: list[DataError] = []
     total = kept = blank = 0
@@ -56,7 +56,7 @@ def fix_dataset(dataset: Dataset, out: Path) -> FixCounts:
             os.fsync(stream.fileno())
         temporary.replace(out)
     except OSError as error:
-        raise ResourceError(f'could not write "{out}": {error.strerror}.') from None
+        raise ResourceError(f'cannot write "{out}": {error.strerror}.') from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -68,13 +68,13 @@ def _is_blank(dataset: Dataset, source: str, target: str) -> bool:
 
 
 def _first_times(dataset: Dataset) -> NDArray[np.bool_]:
-    """Return for each usable pair whether no earlier pair equals it, from hashes of 64 bits."""
+    """Return for each usable pair whether it is the first of its equals, by hashes of 64 bits."""
     hashes = array("Q")
     for source, target in pairs(dataset.examples(lambda _: None)):
         if not _is_blank(dataset, source, target):
             hashes.append(text_hash(f"{NFC.of(source)}\t{NFC.of(target)}"))
     values = np.frombuffer(hashes, dtype=np.uint64)
-    # A stable order: of equal hashes the first in the file comes first.
+    # The order is stable, so of equal hashes the first in the file comes first.
     order = np.argsort(values, kind="stable")
     values = values[order]
     result = np.empty(len(values), dtype=np.bool_)

@@ -1,8 +1,8 @@
-"""What a check of a data set found, as values and as lines for a person."""
+"""The results of a check of a data set, as values and as lines to read."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -29,19 +29,19 @@ class Overlap:
     pairs: int
     """Usable pairs of the other set."""
     same_source: int
-    """Pairs of it whose source is in this set too."""
+    """Its pairs whose source is in this set too."""
     same_pair: int
-    """Pairs of it that are in this set too."""
+    """Its pairs that are in this set too."""
     swapped: bool
-    """Whether its columns are the other way round."""
+    """Whether its columns are swapped."""
     bad_lines: int
     first_bad: str
-    """What is wrong with the first bad line of it."""
+    """The error of its first bad line."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault. An error is what training refuses; a warning or a note does not stop it."""
+    """A kind of fault. Training refuses an error, and continues after a warning or a note."""
 
     kind: str
     level: Level
@@ -78,23 +78,31 @@ class CheckReport:
         """Return whether training would refuse the data."""
         return any(found.level == "error" for found in self.findings)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the report as plain values for JSON."""
         return dataclasses.asdict(self) | {"refused": self.is_refused}
 
     def lines(self) -> list[str]:
-        """Return the report as plain text for a person."""
+        """Return the report as lines to read."""
         result = [f"{self.name} ({self.description}): {self.pairs:,} pairs, {self.usable:,} usable"]
         result += [f"  {self.graphs:,} sources are graphs, counted here as the text in them"] if self.graphs else []
         for label, side in (("source", self.source), ("target", self.target)):
             total = sum(side.scripts.values())
             scripts = ", ".join(f"{script} {count / total:.0%}" for script, count in list(side.scripts.items())[:3])
-            lengths = f"median {side.median:,}, 95 % up to {side.most:,}, longest {side.longest:,}"
-            result.append(f"  {label}: {scripts}; characters: {lengths}")
+            lengths = f"median {side.median:,}, 95th percentile {side.most:,}, longest {side.longest:,}"
+            result.append(f"  {label}: {scripts}; length in characters: {lengths}")
         for finding in self.findings:
-            shown = ", ".join(map(str, finding.lines[:_SHOWN_LINES])) + ", …" * (finding.count > _SHOWN_LINES)
-            where = f" (line {shown})" if finding.lines else ""
-            result.append(f"{finding.level}: {finding.message}{where}. {finding.advice}.")
+            result.append(f"{finding.level}: {finding.message}{_places(finding)}. {finding.advice}.")
             if finding.kind == "bad_lines":
                 result += [f"  {error}" for error in self.first_bad]
-        return result if self.findings else [*result, "nothing found"]
+        return result if self.findings else [*result, "no problems found"]
+
+
+def _places(finding: Finding) -> str:
+    """Return the numbers of the first lines of a finding in brackets, or nothing if they are unknown."""
+    shown = ", ".join(map(str, finding.lines[:_SHOWN_LINES]))
+    if not shown or finding.count == 1:
+        return f" (line {shown})" if shown else ""
+    if len(finding.lines) == 1:
+        return f" (the first is line {shown})"
+    return f" (lines {shown}{', …' * (finding.count > _SHOWN_LINES)})"

@@ -1,6 +1,6 @@
-"""Count what one pass over a data set finds, in at most 24 bytes of memory per pair.
+"""Count the properties of a data set in one pass, with at most 24 bytes of memory per pair.
 
-Texts are kept as hashes of 8 bytes: 40 bits of the source, 24 of the target, so that one sorted array serves both.
+A pair is kept as a key of 8 bytes, 40 bits of a hash of the source and 24 of the target, in one sorted array.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class Tally:
     columns: Columns = field(default_factory=Columns)
     pairs: int = 0
     held_out: int = 0
-    """Usable pairs that a split would hold out."""
+    """Usable pairs that training would hold out for validation."""
     graphs: int = 0
     bad: Found = field(default_factory=Found)
     bad_errors: list[DataError] = field(default_factory=list)
@@ -130,7 +130,7 @@ def _odd(text: str) -> list[str]:
 
 
 def _spaces(text: str, script: str) -> list[str]:
-    """Return the spaces of a text other than the plain one, without those that its script uses."""
+    """Return the spaces of a text that are neither plain spaces nor those of its script."""
     if text.isascii():
         return []
     return [space for space in _SPACES.findall(text) if space != _WIDE_SPACE or script not in _WIDE_SCRIPTS]
@@ -172,13 +172,16 @@ def duplicates(keys: Keys) -> tuple[int, int]:
     same_pair = keys[1:] == keys[:-1]
     sources = keys[np.concatenate([[True], ~same_pair])] >> _TARGET_BITS
     same_source = sources[1:] == sources[:-1]
-    # A source with three targets makes a run of two: count the starts of runs.
+    # A source with three targets makes a run of two, so the starts of runs are counted.
     starts = same_source & ~np.concatenate([[False], same_source[:-1]])
     return int(same_pair.sum()), int(starts.sum())
 
 
 def shared(keys: Keys, others: Keys) -> tuple[int, int]:
-    """Return how many of the `others` have a source, and how many a pair, that is among `keys`; both are sorted."""
+    """Return how many of the `others` share their source with one of `keys`, and how many are a pair of `keys`.
+
+    Both arrays are sorted.
+    """
     pairs = int(_among(others, keys).sum())
     return int(_among(others >> _TARGET_BITS, keys >> _TARGET_BITS).sum()), pairs
 
@@ -190,7 +193,7 @@ def _among(values: Keys, known: Keys) -> NDArray[np.bool_]:
 
 
 def ratio_outliers(counted: Tally) -> Found:
-    """Return the pairs whose ratio of lengths is far from the median: by four deviations and by a factor of three."""
+    """Return the pairs whose ratio of lengths is more than four deviations and a factor of three from the median."""
     logarithms = np.log(np.frombuffer(counted.ratios, dtype=np.float32))
     distance = np.abs(logarithms - np.median(logarithms))
     limit = max(4 * 1.4826 * float(np.median(distance)), float(np.log(3)))

@@ -18,13 +18,13 @@ _SHIFTS = 8
 
 
 def refuse_unequal(source: TextFile, target: TextFile) -> None:
-    """Raise DataError when the two files differ in their number of lines, naming where they seem to stop matching."""
+    """Raise DataError if the two files differ in their number of lines; it names where they seem to stop matching."""
     counts = source.count(), target.count()
     if counts[0] == counts[1]:
         return
     slip = first_slip(line_lengths(source), line_lengths(target))
-    where = f"The lengths stop matching around line {slip:,}: look there first" if slip else "Compare the two"
-    problem = f"{counts[0]:,} lines, but {counts[1]:,} in {target.name}; line N of both must belong together."
+    where = f"The lengths stop matching around line {slip:,}: look there first" if slip else "Compare the files"
+    problem = f"{counts[0]:,} lines, but {target.name} has {counts[1]:,}; the lines of both must belong together."
     raise DataError(f"{problem} {where} for an extra or a missing line.", source.name, slip)
 
 
@@ -54,7 +54,7 @@ def first_slip(source: "array[int]", target: "array[int]") -> int | None:
         return once + 1
     shifted = [np.abs(shorter - longer[by : by + size] - shift) for by in range(1, min(gap, _SHIFTS) + 1)]
     slips = [slip for slip in (_first_rise(top - other, 6 * chance) for other in shifted) if slip is not None]
-    # Where lengths show nothing the sums also rise by chance, but then the lines before the slip do not match either.
+    # If the lengths are unrelated, the sums also rise by chance; then the lines before the slip do not match either.
     if not slips or (min(slips) >= 5 and float(top[: min(slips)].mean()) > matched):
         return None
     return min(slips) + 1

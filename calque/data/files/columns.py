@@ -1,6 +1,6 @@
-"""Which columns of a file make the source side of a pair: one source, several, or a tag before them.
+"""The columns of a file that make the source side of a pair: one source or several, with or without a tag.
 
-They are kept as one text with tabs between, in the order of the recipe; no text of a column contains a tab itself.
+They are kept as one text, joined by tabs in the order of the recipe; the text of a column contains no tab.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ class Columns(Config):
     """Column or key of the target."""
     tag: str = ""
     """Column or key of a tag of each pair, such as its language or domain; empty: none."""
-    # Not part of the representation, by which token stores are found again.
+    # Not part of the representation, which is part of the key of a token store.
     quoting: Quoting = Field("text", repr=False)
     """Meaning of quotation marks in TSV and two plain files: text, or csv (removed, as a CSV program added them)."""
 
@@ -41,7 +41,7 @@ class Columns(Config):
 
     @property
     def are_named(self) -> bool:
-        """Return whether other names than the default ones were given."""
+        """Return whether the names differ from the default ones."""
         return self.names != Columns().names
 
     @property
@@ -51,7 +51,7 @@ class Columns(Config):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Return the names of all columns of the source side, in their order: the tag comes first."""
+        """Return the names of all columns of the source side in order, the tag first."""
         return (self.tag, *self.sources) if self.tag else self.sources
 
     @property
@@ -60,9 +60,9 @@ class Columns(Config):
         return (*self.inputs, self.target)
 
     def join(self, cells: Sequence[str]) -> str:
-        """Return the cells of the columns of `inputs` as one text; an empty one where all sources are empty.
+        """Return the cells of the columns of `inputs` as one text, which is empty if all sources are empty.
 
-        ValueError for a tag that is missing.
+        Raises ValueError for an empty tag.
         """
         if len(cells) == 1:
             return cells[0]
@@ -78,16 +78,16 @@ class Columns(Config):
         return BETWEEN.join([tag, *sources])
 
     def untagged(self, text: str) -> str:
-        """Return a joined text without its tag; pairs with the same such text belong together."""
+        """Return a joined text without its tag; pairs that differ only in the tag belong together."""
         return text.partition(BETWEEN)[2] if self.tag and BETWEEN in text else text
 
 
 def learn_inputs(columns: Columns, side: Side, sources: Iterable[str], report: Callable[[str], None]) -> Inputs:
-    """Return the description of an input line; `sources` are read only where there is a tag, to collect all tags."""
+    """Return the description of an input line; the tags are collected from `sources`."""
     if len(columns.inputs) == 1:
         return ONE_TEXT
     tags: tuple[str, ...] = ()
     if columns.tag:
         tags = found_tags((text.partition(BETWEEN)[0] for text in sources if text), columns.tag)
-        report(f"{columns.tag}, before the {side}: {', '.join(tags[:20])}{', …' * (len(tags) > 20)}")
+        report(f"tags from {columns.tag}, before the {side}: {', '.join(tags[:20])}{', …' * (len(tags) > 20)}")
     return Inputs(sources=columns.sources, tag=columns.tag, tag_side=side, tags=tags)

@@ -1,4 +1,4 @@
-"""Recognise by its first lines a text file of a form that calque does not read, so that it is not taken for pairs."""
+"""Recognise a text file in a format that calque does not read by its first lines, so that it is not read as pairs."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _SEGMENTS = (
     """ re.findall('(?is)<seg[^>]*>(.*?)</seg>', sys.stdin.read())]" < FILE"""
 )
 _XML = re.compile(r"\s*<(\?xml|!doctype)\b", re.IGNORECASE)
-# A line that is nothing but the tag of a corpus, or a title line of the IWSLT sets.
+# A line with only the tag of a corpus, or a title line of the IWSLT sets.
 _CORPUS = re.compile(
     r"\s*(</?(srcset|refset|tstset|mteval|doc|hl|p|seg|tmx|tu|tuv|body|header|xliff|file|trans-unit|html|head|dataset|"
     r"corpus|chapter|speaker)\b[^>]*>\s*|<seg\b.*</seg>\s*|<url>.*</url>\s*|<tuv?\b.*</tuv?>\s*|<tmx\b.*)",
@@ -22,7 +22,7 @@ _DELIMITERS = {";": "semicolons", "|||": "|||", "|": "vertical bars", ",": "comm
 
 
 def foreign_form(head: Sequence[str]) -> str | None:
-    """Return what a file with these first lines is, and how to convert it; None for one that may be plain text."""
+    """Return the format of a file with these first lines and how to convert it, or None if it may be plain text."""
     first = head[0]
     is_markup = sum(bool(_CORPUS.fullmatch(line)) for line in head)
     is_corpus = bool(_CORPUS.fullmatch(first)) and (
@@ -30,47 +30,48 @@ def foreign_form(head: Sequence[str]) -> str | None:
     )
     if _XML.match(first) or is_corpus:
         if any(re.search(r"<(tmx|tuv?)\b", line, re.IGNORECASE) for line in head):
-            return f"a TMX file; with one unit of two languages after the other: {_SEGMENTS} | paste - - > OUT"
-        return f"XML or SGML; write its segments as lines, such as with: {_SEGMENTS} > OUT"
+            convert = f"{_SEGMENTS} | paste - - > OUT"
+            return f"a TMX file; if each unit has both languages in the same order, convert it with: {convert}"
+        return f"XML or SGML; extract its segments, one per line, for example with: {_SEGMENTS} > OUT"
     if first.startswith("WEBVTT") or any(_TIME.match(line) for line in head):
-        return "a file of subtitles; write each text on one line, without numbers and times"
+        return "a subtitle file; write each text on one line, without numbers and times"
     if any(line.startswith('msgid "') for line in head):
-        return "a gettext file (PO); write each msgid and its msgstr as one line of TSV, such as with po2csv"
+        return "a gettext file (PO); write each msgid and its msgstr as one line of TSV, for example with po2csv"
     if first.strip() in ("{", "["):
         return (
-            "one JSON document over several lines; one object per line is needed, such as with: jq -c '.[]' FILE > OUT"
+            "one JSON document over several lines; write one object per line, for example with: jq -c '.[]' FILE > OUT"
         )
     return None
 
 
 def lexicon_form(head: Sequence[str]) -> str | None:
-    """Return the advice for a pronunciation dictionary in CMU's form, or None."""
+    """Return the advice for a pronunciation dictionary like CMU's, or None."""
     entries = [line for line in head if not line.startswith(";;;")]
     if len(entries) < len(head) or (len(entries) > 2 and all(_CMU.fullmatch(line) for line in entries)):
         return (
-            f"a pronunciation dictionary in CMU's form; convert with: {_CMU_TO_TSV}, and train with --task transduction"
+            f"a pronunciation dictionary like CMU's; convert it with: {_CMU_TO_TSV}, and train with --task transduction"
         )
     return None
 
 
 def separated_form(head: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the advice for values that something else than a tab or a comma separates, or None.
+    """Return the advice for values with a separator other than a tab or a comma, or None.
 
-    The evidence is a first line that names the columns so, or the same number of separators in each line.
+    The evidence is a first line of column names with that separator, or the same number of separators in each line.
     """
     declared = re.fullmatch(r"sep=(.)", head[0].strip())
     if declared:
         rest = f"tail -n +2 FILE > REST; {_to_csv(declared[1], 'REST')}"
-        return f"CSV with a first line for a spreadsheet program; convert with: {rest}"
+        return f"CSV with a sep= line for a spreadsheet program; convert it with: {rest}"
     for delimiter, words in _DELIMITERS.items():
         counts = {line.count(delimiter) for line in head}
         named = set(names) <= {cell.strip(' "') for cell in head[0].split(delimiter)}
         if named or (len(head) > 1 and len(counts) == 1 and 0 not in counts):
             if len(delimiter) > 1:
-                return f"separated by {words}; convert with: sed 's/ *||| */\\t/g' FILE > OUT"
+                return f"separated by {words}; convert it with: sed 's/ *||| */\\t/g' FILE > OUT"
             if delimiter == ",":
-                return "separated by commas; name the columns in a first line: source,target"
-            return f"separated by {words}; convert with: {_to_csv(delimiter)}"
+                return "separated by commas; add a first line that names the columns: source,target"
+            return f"separated by {words}; convert it with: {_to_csv(delimiter)}"
     return None
 
 

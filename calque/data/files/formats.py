@@ -1,6 +1,6 @@
 """Turn the lines of a TSV or CSV file, or of two plain files, into examples, one at a time.
 
-Each reader yields an example or the error that describes what is wrong with the line, and raises what spoils the file.
+Each reader yields an example or the error of a line, and raises an error that concerns the whole file.
 """
 
 import csv
@@ -16,6 +16,8 @@ from calque.text.identity import is_blank
 
 RENAME = "--set data.columns.source=NAME --set data.columns.target=NAME"
 SEVERAL = """--set data.columns.source='["NAME", "NAME"]'"""
+
+_DOUBLE_MARK = 'write a quotation mark inside a text as ""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ Parsed = Iterator[Example | DataError]
 
 
 def read_tsv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of two columns with a tab between, or of the named columns of a file with a header.
+    """Yield the examples of two columns separated by a tab, or of the named columns of a file with a header.
 
-    Several sources, or a tag, need a header that names them. An empty line is an empty pair: it cannot shift anything.
+    Several sources, or a tag, need a header that names them. An empty line is an empty pair.
     """
     positions: tuple[int, ...] | None = None
     width, started = 2, False
@@ -70,13 +72,13 @@ def _tab_records(file: TextFile, limit: int) -> Iterator[tuple[int, list[str] | 
 def tsv_header(cells: Sequence[str], columns: Columns, name: str, number: int) -> tuple[int, ...] | None:
     """Return the positions of the columns if the first line names them, None if it is a pair.
 
-    Raises DataError when columns were named that the line does not have, or that it has twice.
+    Raises DataError if a column that the user named is not there, or is there twice.
     """
     if set(columns.names) <= set(cells):
         return _positions(cells, columns, name, number)
     if set(columns.names) <= set(map(unquoted, cells)):
         problem = "the column names are in quotation marks, as a CSV program writes them"
-        raise DataError(f"{problem}; remove the marks, or have them read: {READ_AS_CSV}", name, number)
+        raise DataError(f"{problem}; remove the marks, or use {READ_AS_CSV}", name, number)
     if columns.are_named:
         raise _no_column(cells, columns, name, number)
     return None
@@ -94,11 +96,11 @@ def _tsv_problem(cells: Sequence[str], width: int, header: bool, is_csv: bool) -
     torn = not is_csv and any(map(is_torn, cells))
     quoted = f" (if a CSV program wrote the file: {READ_AS_CSV})" if torn else ""
     if header:
-        return f"{found} columns where the header has {width}; fix the line{quoted}{DROP}"
+        return f"{found} columns, but the header has {width}; fix the line{quoted}{DROP}"
     if found == 1:
-        return f"no tab, so no target; put a tab between source and target{quoted}{DROP}"
-    advice = f"keep two (cut -f 1,2 FILE > OUT), or put a header in front and name two: {RENAME}"
-    return f"{found} columns instead of two; {advice} (several sources: {SEVERAL}){quoted}{DROP}"
+        return f"there is no tab, so no target; put a tab between source and target{quoted}{DROP}"
+    advice = f"keep two (cut -f 1,2 FILE > OUT), or add a header line and name two of its columns: {RENAME}"
+    return f"{found} columns instead of two; {advice} (for several sources: {SEVERAL}){quoted}{DROP}"
 
 
 def example_of(cells: Sequence[str], columns: Columns, name: str, number: int) -> Example | DataError:
@@ -110,7 +112,7 @@ def example_of(cells: Sequence[str], columns: Columns, name: str, number: int) -
 
 
 class _CsvFeed:
-    """Pass lines to the csv module and remember a bad line, so that only its record is lost."""
+    """Pass lines to the csv module and remember a bad one, so that only its record is lost."""
 
     def __init__(self, lines: Iterator[str | LineError]) -> None:
         self.lines = lines
@@ -130,7 +132,7 @@ class _CsvFeed:
 
 
 def csv_records(file: TextFile, delimiter: str, limit: int = LIMIT) -> Iterator[tuple[int, list[str] | DataError]]:
-    """Yield each record with the number of its first line: its cells without quotation marks, or what is wrong."""
+    """Yield the number of each record's first line with its cells, without quotation marks, or with the error."""
     csv.field_size_limit(limit)
     feed = _CsvFeed(file.lines(limit))
     reader = csv.reader(feed, strict=True, delimiter=delimiter)
@@ -153,7 +155,7 @@ def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
     width = 0
     for first, cells in csv_records(file, ",", limit):
         if isinstance(cells, DataError):
-            # Nothing of a file can be read without its header.
+            # Without its header, no line of the file can be read.
             if positions is None:
                 raise without_drop(cells)
             yield cells
@@ -165,17 +167,17 @@ def read_csv(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
             positions, width = _positions(cells, columns, file.name, first), len(cells)
         elif len(cells) != width:
             advice = f'put a text that contains a comma in "…"{DROP}'
-            yield DataError(f"{len(cells)} cells where the header has {width}; {advice}", file.name, first)
+            yield DataError(f"{len(cells)} cells, but the header has {width}; {advice}", file.name, first)
         else:
             yield example_of([cells[place] for place in positions], columns, file.name, first)
 
 
 def _csv_problem(reason: str, lines: int) -> str:
     if "unexpected end" in reason or "field limit" in reason:
-        return f'a quote opens a text and never closes ({lines:,} lines lost); write a quote inside a text as ""'
+        return f"a quotation mark opens a text and none closes it ({lines:,} lines are lost); {_DOUBLE_MARK}"
     if "new-line" in reason:
-        return f"a carriage return outside quotes; put the text in quotes{DROP}"
-    return f'text after a closing quote ({reason}); write a quote inside a text as ""'
+        return f"a carriage return outside quotation marks; put the text in quotation marks{DROP}"
+    return f"text after a closing quotation mark ({reason}); {_DOUBLE_MARK}"
 
 
 def _no_column(cells: Sequence[str], columns: Columns, name: str, number: int) -> DataError:
@@ -191,7 +193,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def read_parallel(source: TextFile, target: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the pairs of two plain files, line by line; a bad line on either side loses its pair and shifts nothing."""
+    """Yield the pairs of two plain files, line by line; for a bad line on either side, yield its error instead."""
     is_csv = columns.quoting == "csv"
     both = itertools.zip_longest(source.lines(limit), target.lines(limit))
     for number, (left, right) in enumerate(both, start=1):
@@ -200,10 +202,8 @@ def read_parallel(source: TextFile, target: TextFile, columns: Columns, limit: i
         elif isinstance(right, DataError):
             yield right
         elif left is None or right is None:
-            # Their lines were counted when they were opened.
-            raise DataError(
-                "one of the two files changed while calque was reading it; start again", source.name, number
-            )
+            # The lines were counted when the files were opened, so one has changed since.
+            raise DataError("one of the two files changed while calque read it; start again", source.name, number)
         elif is_csv and (_is_open(left) or _is_open(right)):
             name = source.name if _is_open(left) else target.name
             problem = "a quotation mark opens a text and does not close it on the line"
@@ -215,5 +215,5 @@ def read_parallel(source: TextFile, target: TextFile, columns: Columns, limit: i
 
 
 def _is_open(line: str) -> bool:
-    """Return whether a line begins as a quoted text and is none."""
+    """Return whether a line begins with a quotation mark but is not a whole quoted text."""
     return line.startswith('"') and not is_quoted(line)

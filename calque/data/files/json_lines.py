@@ -1,10 +1,10 @@
-"""Turn the lines of a JSON Lines file into examples; what is wrong with a line is named with the way to fix it."""
+"""Turn the lines of a JSON Lines file into examples, or into errors with the way to fix the line."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from calque.config import Json, JsonObject
 from calque.data.files.columns import Columns
 from calque.data.files.formats import RENAME, Example, Parsed, example_of, listed
 from calque.data.files.lines import DROP, LIMIT, TextFile
@@ -23,9 +23,9 @@ class _TwiceError(ValueError):
 
 
 def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
-    """Yield the examples of JSON objects, one a line; the target is a text or a list of several right answers.
+    """Yield the examples of JSON objects, one per line; the target is a text or a list of right answers.
 
-    The source may be a graph, which is rewritten in one form; its keys may also be beside the target.
+    The source may be a graph, which is rewritten in one form; its keys may also be next to the target's.
     """
     for number, line in enumerate(file.lines(limit), start=1):
         if isinstance(line, DataError):
@@ -39,7 +39,7 @@ def read_jsonl(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
 def _json_example(line: str, columns: Columns, name: str, number: int) -> Example | DataError:
     keys = {*columns.names, "nodes", "edges"}
 
-    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [key for key, _ in pairs]
@@ -51,12 +51,12 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
     try:
         record = json.loads(line, object_pairs_hook=unique)
     except _TwiceError as error:
-        return DataError(f'the key "{error}" is there twice; keep one{DROP}', name, number)
+        return DataError(f'the key "{error}" occurs twice; keep one{DROP}', name, number)
     except json.JSONDecodeError as error:
         advice = "one object per line is needed: {" + ", ".join(f'"{key}": "…"' for key in columns.names) + "}"
         return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
     except (ValueError, RecursionError):
-        return DataError(f"JSON with a number too long or nested too deep; shorten it{DROP}", name, number)
+        return DataError(f"JSON with a number that is too long, or nested too deeply; shorten it{DROP}", name, number)
     if not isinstance(record, dict):
         advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
         return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
@@ -70,29 +70,31 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
     return _example(record, columns, name, number)
 
 
-def _example(record: dict[str, Any], columns: Columns, name: str, number: int) -> Example | DataError:
-    cells, target = [], record[columns.target]
+def _example(record: JsonObject, columns: Columns, name: str, number: int) -> Example | DataError:
+    cells: list[str] = []
+    target = record[columns.target]
     for key in columns.inputs:
         cell = _input(record[key], key == columns.tag)
         if isinstance(cell, DataError):
             return DataError(f'"{key}"{cell.message}', name, number)
         cells.append(cell)
-    targets = target if isinstance(target, list) else [target]
-    wrong = [answer for answer in targets if not isinstance(answer, str)]
-    if wrong or not targets:
-        what = json_type(wrong[0] if wrong else target)
-        advice = "it must be a text in quotes, or a list of at least one"
+    answers = target if isinstance(target, list) else [target]
+    targets = [answer for answer in answers if isinstance(answer, str)]
+    if len(targets) < len(answers) or not answers:
+        wrong = next((answer for answer in answers if not isinstance(answer, str)), target)
+        what = json_type(wrong)
+        advice = "it must be a text in quotation marks, or a list of at least one text"
         if isinstance(target, dict) and isinstance(target.get("text"), list):
-            advice = f"""take its texts with: jq -c '."{columns.target}" |= .text' FILE > OUT"""
-        return DataError(f'"{columns.target}" is or holds {what}; {advice}', name, number)
+            advice = f"""extract its texts with: jq -c '."{columns.target}" |= .text' FILE > OUT"""
+        return DataError(f'"{columns.target}" is or contains {what}; {advice}', name, number)
     if any(_is_broken(text) for text in (*cells, *targets)):
-        return DataError(f"half a surrogate pair or a NUL in the text; remove it{DROP}", name, number)
+        return DataError(f"the text contains half a surrogate pair or a NUL; remove it{DROP}", name, number)
     first = example_of([*cells, targets[0]], columns, name, number)
     return replace(first, targets=tuple(targets)) if isinstance(first, Example) else first
 
 
-def _nested(record: dict[str, Any]) -> str:
-    """Return how to flatten records whose texts lie in an object within them, or nothing."""
+def _nested(record: JsonObject) -> str:
+    """Return how to flatten records whose texts are in a nested object, or nothing."""
     if isinstance(record.get("data"), list):
         return f"If the file is in SQuAD's form, convert it with: {_SQUAD_TO_LINES}"
     for key, value in record.items():
@@ -100,23 +102,24 @@ def _nested(record: dict[str, Any]) -> str:
             continue
         texts = [inner for inner, text in value.items() if isinstance(text, str)]
         if len(texts) > 1:
-            return (
-                f"""Flatten them with: jq -c '."{key}" | {{source: ."{texts[0]}", target: ."{texts[1]}"}}' FILE > OUT"""
-            )
+            pair = f"""{{source: ."{texts[0]}", target: ."{texts[1]}"}}"""
+            return f"""Flatten the objects with: jq -c '."{key}" | {pair}' FILE > OUT"""
         if isinstance(value.get("text"), list):
-            return f"""Flatten them with: jq -c '."{key}" |= .text' FILE > OUT; then name them with: {RENAME}"""
+            return f"""Flatten the objects with: jq -c '."{key}" |= .text' FILE > OUT; then name them with: {RENAME}"""
     return ""
 
 
-def _input(value: Any, is_tag: bool) -> str | DataError:
-    """Return the text of a JSON value on the source side (a graph as one line of JSON), or what is wrong with it."""
+def _input(value: Json, is_tag: bool) -> str | DataError:
+    """Return the text of a JSON value on the source side, a graph as one line of JSON, or its error."""
     if isinstance(value, dict | list) and not is_tag:
         try:
             return write_graph(graph_from(value))
         except DataError as error:
             return DataError(f": {error.message}")
     if not isinstance(value, str):
-        return DataError(f" is {json_type(value)}; it must be a text in quotes{'' if is_tag else ' or a graph'}")
+        return DataError(
+            f" is {json_type(value)}; it must be a text in quotation marks{'' if is_tag else ' or a graph'}"
+        )
     return value
 
 

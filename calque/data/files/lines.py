@@ -1,6 +1,7 @@
-"""Read lines of text from files and pipes, so that every part of calque sees the same lines.
+"""Read lines of text from files and pipes, with the same line ends in every part of calque.
 
-Python's text mode splits lines where other programs do not; here only a newline byte ends a line. Memory stays flat.
+Python's text mode splits lines where other programs do not; here only a newline byte ends a line. Memory use does not
+grow with the file.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ STANDARD_INPUT = "standard input"
 
 _GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 2**16
-# The end of the advice about a line that a data set can do without.
+# The end of the advice for a line that can be left out of a data set.
 DROP = ", or drop the line: calque check FILE --fix OUT"
 
 
@@ -44,17 +45,17 @@ class TextFile:
     path: Path
     """File with the bytes."""
     name: str
-    """What the user calls it."""
+    """Name of the file in messages, as the user wrote it."""
     gzipped: bool
     piped: bool
     signature: tuple[int, int]
     """Size in bytes and time of the last change."""
 
     def lines(self, limit: int = LIMIT) -> Iterator[str | LineError]:
-        """Yield each line as text, or as the error that describes what is wrong with it.
+        """Yield each line as text, or its error.
 
-        One carriage return at the end and one byte-order mark at the start of the file are dropped. Raises DataError
-        for what spoils the whole file: damaged gzip data, old Mac line ends, a change since the file was opened.
+        One carriage return at the end of a line and one byte-order mark at the start of the file are dropped. Raises
+        DataError for damaged gzip data, for old Mac line ends, and if the file has changed since it was opened.
         """
         self._refuse_change()
         for number, raw in enumerate(self.raw_lines(limit), start=1):
@@ -62,7 +63,7 @@ class TextFile:
         self._refuse_change()
 
     def raw_lines(self, limit: int = LIMIT) -> Iterator[bytes]:
-        """Yield each line without its newline; one that is longer than `limit` bytes is cut after `limit` + 1."""
+        """Yield each line without its newline; a line longer than `limit` bytes is cut after `limit` + 1."""
         number, num_returns = 1, 0
         with self._open() as stream, self._damage_named(lambda: number):
             while raw := stream.readline(limit + 1):
@@ -79,8 +80,8 @@ class TextFile:
             raise self._old_mac()
 
     def _old_mac(self) -> DataError:
-        advice = "convert with: tr '\\r' '\\n' < FILE > OUT"
-        return DataError(f"the lines end in carriage returns alone (old Mac); {advice}", self.name)
+        advice = "convert the file with: tr '\\r' '\\n' < FILE > OUT"
+        return DataError(f"the lines end in a carriage return without a newline (old Mac); {advice}", self.name)
 
     def count(self) -> int:
         """Return the number of lines, a last one without newline included."""
@@ -94,7 +95,7 @@ class TextFile:
         try:
             return cast(BinaryIO, gzip.open(self.path, "rb")) if self.gzipped else self.path.open("rb")
         except FileNotFoundError:
-            raise DataError("the file vanished while calque was reading it", self.name) from None
+            raise DataError("the file was removed while calque read it", self.name) from None
         except OSError as error:
             raise _path_error(self.name, error) from None
 
@@ -111,48 +112,48 @@ class TextFile:
         try:
             now = _signature(self.path.stat())
         except OSError:
-            raise DataError("the file vanished while calque was reading it", self.name) from None
+            raise DataError("the file was removed while calque read it", self.name) from None
         if now != self.signature:
             sizes = f"{self.signature[0]:,} bytes before, {now[0]:,} now"
-            advice = "start again when nothing writes to it any more"
-            raise DataError(f"the file changed while calque was reading it ({sizes}); {advice}", self.name)
+            advice = "start again when no other program writes to it"
+            raise DataError(f"the file changed while calque read it ({sizes}); {advice}", self.name)
 
 
 def decode_line(raw: bytes, name: str, number: int, limit: int = LIMIT) -> str | LineError:
-    """Return a line without its newline as text, or what is wrong with it; `number` counts from 1.
+    """Return a line without its newline as text, or its error; `number` counts from 1.
 
     One carriage return at its end and, in line 1, one byte-order mark at its start are dropped.
     """
     if len(raw) > limit:
-        return LineError(f"a line of more than {limit:,} bytes; split it{DROP}", name, number, limit)
+        return LineError(f"the line has more than {limit:,} bytes; split it{DROP}", name, number, limit)
     if raw.endswith(b"\r"):
         raw = raw[:-1]
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         problem = f"byte 0x{raw[error.start]:02X} is not UTF-8 ({error.reason})"
-        likely = f"iconv -f {likely_encoding(raw)} -t UTF-8 (or what it is)"
-        bad = LineError(f"{problem}; convert with {likely}{DROP}", name, number, error.start)
+        likely = f"iconv -f {likely_encoding(raw)} -t UTF-8 FILE > OUT (or another encoding)"
+        bad = LineError(f"{problem}; convert the file with {likely}{DROP}", name, number, error.start)
         bad.text = raw.decode("utf-8", errors="replace")
         return bad
     if "\0" in text:
         advice = "remove it with: tr -d '\\000' < FILE > OUT"
-        bad = LineError(f"a NUL byte in the text; {advice}", name, number, raw.index(b"\0"))
+        bad = LineError(f"the text contains a NUL byte; {advice}", name, number, raw.index(b"\0"))
         bad.text = text
         return bad
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
 def without_drop(error: DataError) -> DataError:
-    """Return an error without the advice to drop its line, for where that would help nobody."""
+    """Return an error without the advice to drop its line, where that would not help."""
     return DataError(error.message.replace(DROP, ""), error.file, error.line, error.byte)
 
 
 def open_lines(path: str, spool: Path | None = None) -> TextFile:
-    """Look at the file `path` and return it ready to be read again and again; `-` is standard input.
+    """Check the file `path` and return it, so that it can be read repeatedly; `-` is standard input.
 
-    A pipe is copied first, into the folder `spool` or a temporary file. Raises UsageError for a path that cannot be
-    read, DataError for an empty file or one that is not UTF-8 text.
+    A pipe is copied first, into the folder `spool` or into a temporary file. Raises UsageError for a path that cannot
+    be read, and DataError for a file that is empty or not UTF-8 text.
     """
     name, piped = path, True
     try:
@@ -162,7 +163,7 @@ def open_lines(path: str, spool: Path | None = None) -> TextFile:
         elif stat.S_ISDIR(Path(path).stat().st_mode):
             raise IsADirectoryError
         elif _is_endless(path):
-            raise UsageError(f'"{path}" is a device, not a file of text.')
+            raise UsageError(f'"{path}" is a device, not a text file.')
         elif not stat.S_ISREG(Path(path).stat().st_mode):
             with Path(path).open("rb") as stream:
                 place, temporary = _copy(stream, spool)
@@ -175,7 +176,7 @@ def open_lines(path: str, spool: Path | None = None) -> TextFile:
         raise _path_error(path, error) from None
     if temporary:
         weakref.finalize(file, place.unlink, missing_ok=True)
-    _refuse_what_is_no_text(file)
+    _require_text(file)
     return file
 
 
@@ -195,7 +196,7 @@ def _signature(status: os.stat_result) -> tuple[int, int]:
 
 
 def _copy(stream: BinaryIO, folder: Path | None) -> tuple[Path, bool]:
-    """Copy a pipe; in a folder of its own the copy is named by its hash, so that a second run meets the same name."""
+    """Copy a pipe; in `folder` the copy is named by its hash, so that the same input again has the same name."""
     descriptor, temporary = tempfile.mkstemp(prefix="calque-", dir=_made(folder))
     place = Path(temporary)
     digest = hashlib.sha256()
@@ -206,7 +207,7 @@ def _copy(stream: BinaryIO, folder: Path | None) -> tuple[Path, bool]:
                 copy.write(block)
     except OSError as error:
         place.unlink(missing_ok=True)
-        raise ResourceError(f"could not keep a copy of the input in {place.parent}: {error.strerror}") from None
+        raise ResourceError(f"cannot write a copy of the input to {place.parent}: {error.strerror}") from None
     except BaseException:
         place.unlink(missing_ok=True)
         raise
@@ -220,11 +221,11 @@ def _made(folder: Path | None) -> Path | None:
 
 
 def _path_error(path: str, error: OSError | ValueError) -> UsageError:
-    """Return what is wrong with a path that cannot be opened, with what the user may have meant."""
+    """Return the error of a path that cannot be opened, with the nearest name."""
     here = Path(path)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if not here.parent.is_dir():
-            return UsageError(f'no file "{path}": its folder "{here.parent}" is not there either.')
+            return UsageError(f'no file "{path}": its folder "{here.parent}" does not exist either.')
         with contextlib.suppress(OSError):
             known = [other.name for other in here.parent.iterdir()]
             return UsageError(f'no file "{path}".{did_you_mean(here.name, known)}')
@@ -232,14 +233,14 @@ def _path_error(path: str, error: OSError | ValueError) -> UsageError:
         inside: list[str] = []
         with contextlib.suppress(OSError):
             inside = sorted(other.name for other in here.iterdir() if other.is_file())[:3]
-        advice = f"name a file in it, such as {', '.join(inside)}" if inside else "and it holds no file"
+        advice = f"name a file in it, such as {', '.join(inside)}" if inside else "it contains no file"
         return UsageError(f'"{path}" is a folder: {advice}.')
     if isinstance(error, PermissionError):
-        return UsageError(f'"{path}" may not be read: chmod u+r allows it if the file is yours.')
+        return UsageError(f'"{path}": permission denied. If the file is yours, chmod u+r makes it readable.')
     return UsageError(f'"{path}" cannot be read: {getattr(error, "strerror", None) or error}.')
 
 
-def _refuse_what_is_no_text(file: TextFile) -> None:
+def _require_text(file: TextFile) -> None:
     with file._open() as stream, file._damage_named(lambda: None):
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -248,5 +249,5 @@ def _refuse_what_is_no_text(file: TextFile) -> None:
     if kind:
         raise DataError(f"the file is {kind}", file.name)
     if encoding:
-        advice = f"convert with: iconv -f {encoding} -t UTF-8 FILE > OUT"
+        advice = f"convert the file with: iconv -f {encoding} -t UTF-8 FILE > OUT"
         raise DataError(f"the text is {encoding}, not UTF-8; {advice}", file.name, 1, 0)

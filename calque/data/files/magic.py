@@ -1,4 +1,4 @@
-"""Recognise by its first bytes a file that is not UTF-8 text: an archive, a binary table, another encoding."""
+"""Recognise a file that is not UTF-8 text (an archive, a binary table, another encoding) by its first bytes."""
 
 import re
 import unicodedata
@@ -18,9 +18,9 @@ _BINARY = {
     b"{\\rtf": "an RTF document: save it as plain text in UTF-8",
     b"SQLite format 3\0": "an SQLite database: export the table as CSV",
     b"\x89HDF": "an HDF5 file: write its texts as TSV or JSON Lines",
-    b"\x93NUMPY": "an array of NumPy: write its texts as TSV or JSON Lines",
+    b"\x93NUMPY": "a NumPy array: write its texts as TSV or JSON Lines",
 }
-# Beginnings that a text may have: what follows must be binary.
+# Beginnings that a text may have too: the rest must be binary.
 _MAYBE = {
     b"BZh": "compressed with bzip2: unpack it with bunzip2, or compress it with gzip instead",
     b"Rar!": "a RAR archive: unpack it",
@@ -50,12 +50,12 @@ _ENOUGH_RUNS, _MOST_SCRIPTS = 3, 3
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return what a file with these first bytes is, with advice, or None for one that may be text."""
+    """Return the kind of a file with these first bytes and advice, or None if it may be text."""
     for magic, advice in _BINARY.items():
         if head.startswith(magic):
             return advice
     if _PICKLE.match(head):
-        return "a pickle of Python, which calque never opens: write its texts as TSV or JSON Lines"
+        return "a Python pickle, which calque never opens: write its texts as TSV or JSON Lines"
     if head[_TAR_PLACE:].startswith(_TAR):
         return "a tar archive: unpack it"
     for magic, advice in _MAYBE.items():
@@ -72,12 +72,12 @@ def encoding_of(head: bytes) -> str | None:
 
 
 def likely_encoding(raw: bytes) -> str:
-    """Guess the encoding of a line that is not UTF-8: Chinese where its bytes pair up so, else Western European."""
+    """Guess the encoding of a line that is not UTF-8: Chinese if its bytes pair up, else Western European."""
     try:
         characters = raw.decode("gb2312")
     except UnicodeDecodeError:
         return "WINDOWS-1252"
-    # A few accented letters side by side could be taken for a pair.
+    # Two neighbouring accented letters also decode to a Chinese character.
     return "GB18030" if sum("\u4e00" <= character <= "\u9fff" for character in characters) > 2 else "WINDOWS-1252"
 
 
@@ -93,7 +93,7 @@ def _wide_encoding(head: bytes) -> str | None:
         except UnicodeDecodeError as error:
             # A surrogate pair may be cut where the head ends.
             text = head[: error.start].decode(codec) if error.start >= len(head) - 4 else "\0"
-        # UTF-8 with NULs in it also decodes as UTF-16, but into text without spaces, or with few of the line ends.
+        # UTF-8 with NULs also decodes as UTF-16, but to text without spaces, or with few of the line ends.
         if (
             "\0" not in text
             and any(space in text for space in " \t\n")
@@ -105,7 +105,7 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _is_utf7(head: bytes) -> bool:
-    """Return whether these bytes are UTF-7: marked so, or with runs that all decode to letters of few scripts."""
+    """Return whether these bytes are UTF-7: with its mark, or with runs that all decode to letters of few scripts."""
     if not head.isascii() or b"+" not in head:
         return False
     if _UTF7_MARK.match(head):

@@ -1,6 +1,6 @@
-"""Quotation marks that a CSV program put round texts, in files whose quotation marks are otherwise text.
+"""Quotation marks that a CSV program put around texts, in files whose quotation marks are otherwise text.
 
-A CSV program writes a quotation mark inside such a text twice (RFC 4180); nearly no other text does that.
+A CSV program doubles a quotation mark inside such a text (RFC 4180); other texts hardly ever do.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Literal
 Quoting = Literal["text", "csv"]
 
 READ_AS_CSV = "--set data.columns.quoting=csv"
-# A file in which every text is in quotation marks may be dialogue, if it is short.
+# A shorter file in which every text is in quotation marks may be dialogue.
 ENOUGH_LINES = 10
 
 _QUOTED = re.compile(r'"(?:[^"]+|"")*"')
@@ -34,7 +34,7 @@ def is_torn(cell: str) -> bool:
 class QuoteCount:
     """Count the lines whose texts a CSV program put in quotation marks.
 
-    Certain evidence is a text with a doubled quotation mark inside, or that every text of the file is quoted.
+    The evidence is a text with a doubled quotation mark inside, or a file in which every text is quoted.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class QuoteCount:
 
 
 def advice(count: int, first: int) -> str:
-    """Return the notice about `count` quoted lines, of which `first` is the number of the first."""
+    """Return the notice about `count` quoted lines, the first of which has the number `first`."""
     return (
-        f"{count:,} lines hold texts in quotation marks as a CSV program writes them (first in line {first:,});"
-        f" the marks are read as text. To read the texts without them: {READ_AS_CSV}"
+        f"{count:,} lines have texts in quotation marks, as a CSV program writes them (the first is line {first:,});"
+        f" the marks are read as part of the text. To remove them: {READ_AS_CSV}"
     )

@@ -1,6 +1,6 @@
-"""Open a data set whatever its form, so that training, evaluation and checks all read the same pairs.
+"""Open a data set in any format, so that training, evaluation and checks all read the same pairs.
 
-The form is found from the content; every pass streams from the file, and no text ever holds a newline or a tab.
+The content decides the format. Every pass streams from the file, and no text contains a newline or a tab.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _BREAK = re.compile(r"\r\n|[\r\n\t]")
 _LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _SUFFIXES = {".gz", ".tsv", ".csv", ".jsonl", ".json", ".txt"}
 _HEAD = 20
-# Lines to look for a good one when the first is bad.
+# Number of lines among which a good one is looked for if the first is bad.
 _LOOK_AHEAD = 1_000
 
 
@@ -47,7 +47,7 @@ class DataConfig(Config):
     """The fields of data other than the training pairs, and of columns."""
 
     valid: str | None = None
-    """File of pairs to validate on; none: data in memory, else a tenth of the training pairs by hash of the source."""
+    """File of pairs to validate on; none: data in memory, or a tenth of the training pairs by a hash of the source."""
     test: str | None = None
     """File of pairs to score after training; none: data in memory, if any."""
     max_length: int = Field(default=0, ge=0, le=100_000)
@@ -57,11 +57,11 @@ class DataConfig(Config):
 
 
 class Dataset:
-    """A data set, whose examples can be read again and again, in the order of the file.
+    """A data set whose examples can be read repeatedly, in the order of the file.
 
-    `name` is the file's name without its endings, `description` its form in words. After a whole pass,
-    `joined_newlines` is the number of line breaks and tabs inside texts that were read as spaces, and `quoted_lines`
-    the number of lines whose texts a CSV program put in quotation marks that were read as text, and the first of them.
+    `name` is the file's name without its endings, `description` its format in words. After a whole pass,
+    `joined_newlines` is the number of line breaks and tabs inside texts that were read as spaces. `quoted_lines` are
+    the number of lines with quotation marks of a CSV program that were read as text, and the first of these lines.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Dataset:
     def examples(self, on_bad: Callable[[DataError], None] | None = None) -> Iterator[Example]:
         """Yield every example, also those with an empty side.
 
-        A bad line raises its DataError, or is passed to `on_bad` and skipped. DataError for what spoils the whole file,
-        and at the end of a pass without one pair that has text on both sides.
+        A bad line raises its DataError, or is passed to `on_bad` and skipped. Raises DataError for a file that cannot
+        be read as a whole, and at the end of a pass without a pair that has text on both sides.
         """
         joined, lines, usable = 0, 0, False
         quotes = QuoteCount() if self._can_be_quoted else None
@@ -113,11 +113,12 @@ class Dataset:
         self.joined_newlines = joined
         self.quoted_lines = quotes.found if quotes is not None else (0, 0)
         if not usable:
-            what = f"the first bad one: {without_drop(first_bad)}" if first_bad else "a side is empty in each"
-            raise DataError(f"no usable pair in {lines:,} lines; {what}", None if first_bad else self.files[0].name)
+            what = f"the first error is: {without_drop(first_bad)}" if first_bad else "each has an empty side"
+            count = f"{lines:,} line{'s' * (lines != 1)}"
+            raise DataError(f"no usable pair in {count}; {what}", None if first_bad else self.files[0].name)
 
     def notices(self) -> list[str]:
-        """Return what the user should know about the last whole pass."""
+        """Return the notices about the last whole pass."""
         found = []
         if self.joined_newlines:
             found.append(f"{self.joined_newlines:,} line breaks or tabs inside texts were read as spaces")
@@ -133,7 +134,7 @@ class Dataset:
         return not (is_blank(self.columns.untagged(example.source)) or all(map(is_blank, example.targets)))
 
     def _has_usable(self, items: Parsed) -> bool:
-        """Return whether one of the next items is usable, so that it helps to drop bad lines."""
+        """Return whether one of the next items is usable, so that dropping bad lines would help."""
         try:
             return any(isinstance(item, Example) and self._is_usable(item) for item in islice(items, _LOOK_AHEAD))
         except DataError:
@@ -159,7 +160,7 @@ def pairs(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def lines_named(examples: Sequence[Example]) -> Iterator[None]:
-    """Convert an error that has the number of a source among `examples` to one that names its line."""
+    """Replace an error that names a source by its place among `examples` by one that names its line."""
     try:
         yield
     except SourceError as error:
@@ -167,13 +168,13 @@ def lines_named(examples: Sequence[Example]) -> Iterator[None]:
 
 
 def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = None, line_limit: int = LIMIT) -> Dataset:
-    """Open one file of pairs, or two plain files whose lines belong together one by one.
+    """Open one file of pairs, or two plain files of which line N of one belongs to line N of the other.
 
     `-` is standard input; a pipe is copied into the folder `spool`, or into a temporary file. Raises UsageError for
-    paths that cannot be read, DataError for a file that is no data set and for files of unequal length.
+    paths that cannot be read, and DataError for a file in another format or for files with different numbers of lines.
     """
     if len(paths) not in (1, 2) or list(paths) == ["-", "-"]:
-        raise UsageError(f"{len(paths)} data files given: one file of pairs is needed, or a source and a target file.")
+        raise UsageError(f"{len(paths)} data files were given; give one file of pairs, or a source and a target file.")
     files = [open_lines(path, spool) for path in paths]
     endings = ["gzipped"] * any(file.gzipped for file in files) + ["from a pipe"] * any(file.piped for file in files)
     if len(files) == 2:
@@ -195,7 +196,7 @@ def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = No
 
 
 def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[[TextFile, Columns, int], Parsed]]:
-    """Return the form of the file and its reader; the first lines decide before the name."""
+    """Return the format of the file and its reader; the first lines have precedence over the name."""
     head = _head(file, limit)
     first = head[0]
     suffixes = Path(file.name).suffixes
@@ -209,7 +210,7 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
         header = tsv_header(list(map(unquoted, cells)) if columns.quoting == "csv" else cells, columns, file.name, 1)
         return "TSV" + " with a header" * bool(header) + ", quoted" * (columns.quoting == "csv"), read_tsv
     if first.startswith("["):
-        raise DataError("a JSON list; one object per line is needed: jq -c '.[]' FILE > OUT", file.name, 1)
+        raise DataError("a JSON list; write one object per line with: jq -c '.[]' FILE > OUT", file.name, 1)
     if first.startswith("{"):
         return "JSONL", read_jsonl
     separated = separated_form(head, columns.names)
@@ -218,7 +219,7 @@ def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable
     other = lexicon_form(head) or separated
     if other:
         raise DataError(f"the file is {other}", file.name, 1)
-    raise DataError("one column; give two files, or put a tab between source and target", file.name, 1)
+    raise DataError("there is only one column; give two files, or put a tab between source and target", file.name, 1)
 
 
 def _refuse_foreign(file: TextFile, head: Sequence[str]) -> None:
@@ -242,7 +243,7 @@ def _head(file: TextFile, limit: int) -> list[str]:
         raise (
             without_drop(first_bad)
             if first_bad
-            else DataError("only empty lines; one pair per line is needed", file.name)
+            else DataError("the file has only empty lines; one pair per line is needed", file.name)
         )
     return head
 
@@ -258,7 +259,7 @@ def _is_object(line: str) -> bool:
 
 
 def _refuse_two_sets(source: TextFile, target: TextFile, columns: Columns) -> None:
-    """Refuse files of other forms, and two files of pairs, most likely for training and for validation."""
+    """Refuse files in other formats, and two files of pairs, which are most likely for training and for validation."""
     heads = []
     for file in (source, target):
         head = [line for line in islice(file.lines(), _HEAD) if isinstance(line, str)]
@@ -268,11 +269,11 @@ def _refuse_two_sets(source: TextFile, target: TextFile, columns: Columns) -> No
         heads.append(head)
     if all(_are_pairs(head, columns) for head in heads):
         advice = f"give one and name the other with --valid {target.name}"
-        raise UsageError(f'"{source.name}" and "{target.name}" each contain pairs already: {advice}.')
+        raise UsageError(f'"{source.name}" and "{target.name}" each contain pairs: {advice}.')
 
 
 def _are_pairs(head: Sequence[str], columns: Columns) -> bool:
-    """Return whether each line has one tab, or the first one the names of the columns."""
+    """Return whether each line has one tab, or the first line has the names of the columns."""
     if not head:
         return False
     if all(line.count("\t") == 1 for line in head):
@@ -282,7 +283,7 @@ def _are_pairs(head: Sequence[str], columns: Columns) -> bool:
 
 
 def _name(files: Sequence[TextFile]) -> str:
-    """Return the first file's name without its endings; of two such as train.en and train.zh, what they share."""
+    """Return the first file's name without its endings; for two such as train.en and train.zh, their common part."""
     if files[0].name == STANDARD_INPUT or files[0].name.startswith("/dev/"):
         return "pipe"
     names = []

@@ -25,7 +25,7 @@ class VectorFile:
     width: int
     """Numbers in a vector."""
     promised: int | None
-    """Number of vectors by the first line; None where that is a vector already."""
+    """Number of vectors that the first line announces; None if it is a vector already."""
 
     @classmethod
     def open(cls, path: str) -> "VectorFile":
@@ -42,9 +42,9 @@ class VectorFile:
         return cls(file, len(first) - 1, None)
 
     def words(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
-        """Yield every word in the order of the file, with its vector where it is wanted.
+        """Yield every word in the order of the file, with its vector if it is wanted.
 
-        DataError names a line with another number of fields, and a wanted one whose fields are not numbers.
+        Raises DataError for a line with another number of fields, and for a wanted one with a field that is no number.
         """
         skipped = 0 if self.promised is None else 1
         number = skipped
@@ -52,10 +52,12 @@ class VectorFile:
             if number <= skipped:
                 continue
             line = raw.replace(b"\t", b" ").rstrip(b" \r")
-            # GloVe has words with spaces in them: the numbers are counted from the right.
+            # GloVe has words that contain spaces, so the numbers are counted from the right.
             if line.count(b" ") < self.width:
                 raise DataError(
-                    f"{line.count(b' ')} numbers where the file has {self.width}; {ADVICE}", self.file.name, number
+                    f"{line.count(b' ')} numbers, but the first vector of the file has {self.width}; {ADVICE}",
+                    self.file.name,
+                    number,
                 )
             word = line.split(b" ", 1)[0] if line.count(b" ") == self.width else line.rsplit(b" ", self.width)[0]
             text = word.decode(errors="replace")

@@ -1,6 +1,6 @@
-"""The token store: every pair encoded once, kept in flat files that are mapped and never loaded.
+"""The token store: every pair is encoded once, into flat files that are mapped into memory and never loaded.
 
-Exact resume then needs three integers, and memory does not grow with the data.
+So memory does not grow with the data, and a resumed run needs three integers to find its position.
 """
 
 import errno
@@ -44,7 +44,7 @@ class TokenSide:
 class TokenStore:
     """Encoded pairs without specials. Lengths count the </s> that a batch adds.
 
-    `extras` hold what sources have beside tokens: numbers laid end to end, as many a source as it needs.
+    `extras` are the values of sources in addition to tokens: numbers laid end to end, a varying number per source.
     """
 
     record: StoreRecord
@@ -54,7 +54,7 @@ class TokenStore:
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
-        """Return the store in `folder`; raise DataError when it is absent, half-written or damaged."""
+        """Return the store in `folder`; raise DataError if it is absent, incomplete or damaged."""
         record = _read_record(folder)
         for name, size in _file_sizes(record).items():
             path = folder / name
@@ -63,7 +63,7 @@ class TokenStore:
             except OSError:
                 whole = False
             if not whole:
-                raise DataError("the token store is damaged. Delete its folder; it is made again from the text.", path)
+                raise DataError("the token store is damaged. Delete its folder; it is built again from the text.", path)
         return _map_store(folder, record)
 
     def __len__(self) -> int:
@@ -95,10 +95,10 @@ class TokenStore:
 def open_or_build(
     root: Path, key: str, build: Callable[[Path], TokenStore], report: Callable[[str], None] | None = None
 ) -> TokenStore:
-    """Return the store `root`/`key`, building it when it is absent, half-written or damaged.
+    """Return the store `root`/`key`, building it if it is absent, incomplete or damaged.
 
-    `key` must name everything that the store depends on (data, tokenizers, max_length), as a hash of hex digits.
-    `report` is told, in one sentence, when a store that was there had to be made again.
+    `key` is a hash, in hex digits, of everything that the store depends on (data, tokenizers, max_length). `report` is
+    called with a sentence if an existing store has to be built again.
     """
     assert key.isalnum(), key
     folder = root / key
@@ -106,7 +106,7 @@ def open_or_build(
         return TokenStore.open(folder)
     except DataError as error:
         if folder.exists() and report is not None:
-            report(f"{error} Making it again.")
+            report(f"{error} Building it again.")
     return build(folder)
 
 
@@ -117,11 +117,11 @@ def build_store(
     max_length: int,
     progress: Callable[[int], None] | None = None,
 ) -> TokenStore:
-    """Encode `pairs` into a store in `folder`, replacing what is there.
+    """Encode `pairs` into a store in `folder`, which is replaced.
 
-    A pair with more than `max_length` tokens on a side, </s> included, or none, is left out and counted; nothing is
-    cut. `progress` is given the number of pairs read. Raises ResourceError when the disk is full; then, as after
-    any other error, `folder` is what it was before.
+    A pair with more than `max_length` tokens on a side, </s> included, or none, is left out and counted; none is
+    truncated. `progress` is called with the number of pairs read. Raises ResourceError if the disk is full; then, as
+    after any other error, `folder` is unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
@@ -158,7 +158,7 @@ def _read_record(folder: Path) -> StoreRecord:
     try:
         return StoreRecord.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError("no whole token store is here.", path) from error
+        raise DataError("there is no complete token store here.", path) from error
 
 
 def _mapped(path: Path, dtype: np.dtype[Number]) -> NDArray[Number]:
@@ -188,7 +188,7 @@ def _temporary(folder: Path) -> Path:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed builds of this store left behind."""
+    """Remove the temporary folders of builds of this store that were killed."""
     prefix, own = f"{folder.name}.tmp-", _temporary(folder)
     for path in folder.parent.iterdir():
         pid = path.name.removeprefix(prefix)
@@ -199,6 +199,6 @@ def _remove_stale(folder: Path) -> None:
 def _no_room(folder: Path, written: int) -> ResourceError:
     free = shutil.disk_usage(folder.parent).free
     return ResourceError(
-        f"{folder}: no room for the token store: {written:,} bytes were written, {free:,} are free on that disk.\n"
-        "Free some space, or give the run another place with --out."
+        f"{folder}: no space for the token store: {written:,} bytes were written, {free:,} are free on that disk.\n"
+        "Free some space, or choose another disk with --out."
     )

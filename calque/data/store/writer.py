@@ -1,6 +1,6 @@
-"""Writing the files of a token store, block by block, so that memory does not grow with the data.
+"""Write the files of a token store, block by block, so that memory does not grow with the data.
 
-`calque.data.store.token_store` wraps this in a temporary folder and reads what came of it.
+`calque.data.store.token_store` calls this for a temporary folder and reads the result.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ NUM_NAMED = 10
 
 
 class HasVocabSize(Protocol):
-    """A tokenizer; only its number of ids matters here."""
+    """A tokenizer, of which only the number of ids is needed here."""
 
     @property
     def vocab_size(self) -> int:
@@ -44,33 +44,33 @@ class PairEncoder(Protocol):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Return the names of what sources have beside tokens."""
+        """Return the names of the values of sources in addition to tokens."""
 
     def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
         """Return each source and the ids of its target."""
 
 
 class StoreRecord(Config):
-    """The content of a store's files; written last, so that a folder with it is complete."""
+    """The description of a store's files; it is written last, so a folder with it is complete."""
 
     format: Literal[2] = 2
     dtype: Literal["uint16", "uint32"]
     """How a token id is stored, little-endian."""
     vocab_size: int
-    """Target ids from here on are copied forms."""
+    """Size of the target vocabulary; larger target ids are copied forms."""
     extras: dict[str, int]
-    """What sources have beside tokens (`calque.text.extras.EXTRAS`), and how many numbers of each are kept."""
+    """The values of sources in addition to tokens (`calque.text.extras.EXTRAS`), and the number of numbers of each."""
     num_pairs: int
     """Pairs kept."""
     num_source_tokens: int
     num_target_tokens: int
-    """Tokens kept, specials not among them."""
+    """Tokens kept, without special ones."""
     num_read: int
-    """Pairs that came in."""
+    """Pairs read."""
     num_too_long: int
     """Pairs left out because a side, with its </s>, has more than max_length tokens."""
     first_too_long: tuple[int, ...]
-    """The places of the first of them in the input, counted from 1."""
+    """The positions of the first of these in the input, from 1."""
     num_empty: int
     """Pairs left out because a side has no tokens."""
     checksums: dict[str, int]
@@ -113,8 +113,8 @@ def write_files(
     max_length: int,
     progress: Callable[[int], None] | None,
 ) -> StoreRecord:
-    """Write and fsync the files of a store, two a side, into `folder`; return what they hold (see `build_store`)."""
-    # A copied form has an id beyond the vocabulary, a position or a kind of edge is no larger than a sentence is long.
+    """Write and fsync the files of a store, two per side, into `folder`; return a description (see `build_store`)."""
+    # A copied form has an id beyond the vocabulary; a position or a kind of edge is at most the length of a sentence.
     largest = max(text.source.vocab_size, text.target.vocab_size) + (max_length if text.extras else 0)
     dtype: Literal["uint16", "uint32"] = "uint16" if largest <= np.iinfo(np.uint16).max else "uint32"
     num_read = num_kept = num_too_long = num_empty = 0
@@ -170,11 +170,11 @@ def _blocks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]
 
 
 def stored_dtype(dtype: str) -> np.dtype[np.unsignedinteger]:
-    """Return the numpy type of that name, little-endian."""
+    """Return the little-endian numpy type of that name."""
     return np.dtype(dtype).newbyteorder("<")
 
 
 def sync(file: BinaryIO) -> None:
-    """Make sure that what was written is on the disk."""
+    """Flush a file to the disk."""
     file.flush()
     os.fsync(file.fileno())

@@ -196,7 +196,7 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
 def _text(place: str, value: object) -> str:
     """Return a text on one line; a place in memory needs something to stand for."""
     if not isinstance(value, str):
-        raise DataError(f"{place} is {json_type(value)}; it must be a text in quotes")
+        raise DataError(f"{place} is {json_type(value)}; it must be a text in quotation marks")
     if not value or value.isspace():
         raise DataError(f"{place} is blank; it must be a text that says something")
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):

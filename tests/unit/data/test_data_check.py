@@ -129,7 +129,7 @@ def test_report_is_plain(tmp_path: Path) -> None:
     assert all(any(found.advice in line for line in text) for found in report.findings)
     assert not any("\n" in line for line in text)
     fine = "".join(f"fine {number}\t好 {number}\n" for number in range(40))
-    assert check_dataset(opened(tmp_path / "y.tsv", fine)).lines()[-1] == "nothing found"
+    assert check_dataset(opened(tmp_path / "y.tsv", fine)).lines()[-1] == "no problems found"
 
 
 def test_many_bad_lines_are_counted_but_not_listed(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_many_bad_lines_are_counted_but_not_listed(tmp_path: Path) -> None:
 
 
 def test_swapped_columns(tmp_path: Path) -> None:
-    """Tell that a test set has its columns the other way round; within one script nobody can."""
+    """Report swapped columns of a test set; within one script there is no evidence of them."""
     train = opened(tmp_path / "x.tsv", "hello\t你好\nthanks\t谢谢\n")
     swapped = opened(tmp_path / "y.tsv", "再见\tgoodbye\n")
     report = check_dataset(train, swapped)
@@ -206,7 +206,7 @@ def test_fix_joins_what_a_tsv_cannot_hold(tmp_path: Path) -> None:
 def test_fix_leaves_the_data_alone(tmp_path: Path) -> None:
     """Refuse to write over the data, and leave an old copy alone when the data are spoilt."""
     dataset = opened(tmp_path / "x.tsv", b"a\tb\n")
-    with pytest.raises(UsageError, match="the data itself"):
+    with pytest.raises(UsageError, match="is the file to fix"):
         fix_dataset(dataset, tmp_path / "x.tsv")
     (tmp_path / "out").write_bytes(b"old")
     (tmp_path / "x.tsv").write_bytes(b"changed\tsince\n")
@@ -330,4 +330,4 @@ def test_dropping_lines_is_advised_where_it_helps(tmp_path: Path) -> None:
         list(opened(tmp_path / "x.tsv", "a\tb\tc\n" * 3 + "a\tb\n").examples())
     assert "--fix" in str(caught.value)
     mostly = check_dataset(opened(tmp_path / "x.tsv", "a\tb\n" + "a\tb\tc\n" * 9))
-    assert "see whether the file is TSV" in finding(mostly, "bad_lines").advice
+    assert "check whether the file is really TSV" in finding(mostly, "bad_lines").advice

@@ -111,7 +111,7 @@ def test_columns_without_names_are_refused_with_the_way_to_name_them(tmp_path: P
 def test_a_line_of_too_few_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text("question\tpassage\tanswer\nq\tp\ta\nq\ta\n")
-    with pytest.raises(DataError, match="2 columns where the header has 3") as found:
+    with pytest.raises(DataError, match="2 columns, but the header has 3") as found:
         list(opened(path, SEVERAL).examples())
     assert found.value.line == 3
 
@@ -119,7 +119,7 @@ def test_a_line_of_too_few_columns_is_refused(tmp_path: Path) -> None:
 def test_a_tag_must_be_text(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"lang": ["en"], "question": "q", "passage": "p", "answer": "a"}\n')
-    with pytest.raises(DataError, match=r'"lang" is a list; it must be a text in quotes$'):
+    with pytest.raises(DataError, match=r'"lang" is a list; it must be a text in quotation marks$'):
         list(opened(path, TAGGED).examples())
 
 

@@ -70,8 +70,8 @@ BAD = {
     "label no text": ({"nodes": ["a"], "edges": [[0, 0, 3]], "target": "x"}, '"source": edges[0][2] is a number'),
     "triples": ({"source": [["a", "b"]], "target": "x"}, '"source": triple 0 is 2 values'),
     "no graph": ({"source": {"text": "a"}, "target": "x"}, '"source": no "nodes"'),
-    "a number": ({"source": 3, "target": "x"}, '"source" is a number; it must be a text in quotes or a graph'),
-    "target": ({"source": GRAPH, "target": 3}, '"target" is or holds a number'),
+    "a number": ({"source": 3, "target": "x"}, '"source" is a number; it must be a text in quotation marks or a graph'),
+    "target": ({"source": GRAPH, "target": 3}, '"target" is or contains a number'),
 }
 
 

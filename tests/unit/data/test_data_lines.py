@@ -86,14 +86,14 @@ def test_folder(tmp_path: Path) -> None:
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say that the file may not be read, and what allows it."""
+    """Name the file and the command that makes it readable."""
     (tmp_path / "pairs.tsv").write_bytes(TWO)
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(UsageError, match="may not be read: chmod"):
+    with pytest.raises(UsageError, match=r"permission denied.*chmod"):
         open_dataset([str(tmp_path / "pairs.tsv")], Columns())
 
 
@@ -149,9 +149,9 @@ def test_changed_during_the_run(change: Callable[[Path], None], tmp_path: Path) 
     examples = dataset.examples()
     assert next(examples) == Example("a", ("b",), 1)
     change(path)
-    with pytest.raises(DataError, match="while calque was reading it"):
+    with pytest.raises(DataError, match="while calque read it"):
         list(examples)
-    with pytest.raises(DataError, match="while calque was reading it"):
+    with pytest.raises(DataError, match="while calque read it"):
         list(dataset.examples())
 
 

@@ -72,7 +72,7 @@ def test_a_quote_that_never_closes(tmp_path: Path) -> None:
     errors: list[DataError] = []
     dataset = opened(tmp_path, 'a\tb\n"c\td\ne\tf\n')
     assert list(pairs(dataset.examples(errors.append))) == [("a", "b")]
-    assert "2 lines lost" in str(errors[0])
+    assert "2 lines are lost" in str(errors[0])
 
 
 def test_two_plain_files(tmp_path: Path) -> None:

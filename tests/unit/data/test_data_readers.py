@@ -117,7 +117,7 @@ def test_unequal_without_a_trace(tmp_path: Path) -> None:
     """Name no line where lengths tell nothing."""
     error = refused(tmp_path, ["word"] * 100, ["字"] * 99)
     assert error.line is None
-    assert "Compare the two" in str(error)
+    assert "Compare the files" in str(error)
 
 
 def test_split_is_by_source_alone() -> None:

@@ -74,8 +74,8 @@ def test_a_word_that_is_no_utf8_is_no_reason_to_stop(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("oak 1 2 3\nelm 1 2\n", 2, "2 numbers where the file has 3"),
-        ("2 3\noak 1 2 3\n\nelm 1 2 3\n", 3, "0 numbers where the file has 3"),
+        ("oak 1 2 3\nelm 1 2\n", 2, "2 numbers, but the first vector of the file has 3"),
+        ("2 3\noak 1 2 3\n\nelm 1 2 3\n", 3, "0 numbers, but the first vector of the file has 3"),
         ("oak 1 2 3\nelm 1 x 3\n", 2, "a field is not a number"),
         ("oak 1 2 3\nelm 1 nan 3\n", 2, "infinite, too large or NaN"),
         ("oak 1 2 3\nelm 1 1e99 3\n", 2, "infinite, too large or NaN"),
