@@ -80,8 +80,8 @@ def check(
         for line in report.lines():
             typer.echo(line)
         if fixed:
-            kept, *left_out = (f"{count:,} {what}" for what, count in fixed.items())
-            typer.echo(f"{fix}: {kept}; left out: {', '.join(left_out)}")
+            left_out = f"{fixed['bad']:,} bad, {fixed['blank']:,} with an empty side, {fixed['duplicates']:,} repeated"
+            typer.echo(f"{fix}: {fixed['kept']:,} pairs; left out: {left_out}")
     if report.is_refused:
         leave(3)
 

@@ -192,7 +192,7 @@ def test_a_bad_graph_is_named_with_its_line(command: Command, data: Path, tmp_pa
     assert "edges[0][1] is node 4, which is not there; there is node 0 only" in ended.err
     checked = command("check", data)
     assert checked.code == 3
-    assert "1 bad lines" in checked.out
+    assert "1 bad line, " in checked.out
     fixed = tmp_path / "fixed.tsv"
     assert command("check", data, "--fix", fixed).code == 3
     assert train(command, fixed, tmp_path / "run").code == 0

@@ -28,7 +28,7 @@ def test_check_counts_and_fixes(command: Command, tmp_path: Path) -> None:
     # Training would refuse the data as they are.
     assert done.code == 3, done.err
     assert "faulty.tsv:10" in done.out
-    assert "1 pairs with an empty target" in done.out
+    assert "1 pair with an empty target" in done.out
     kept = (tmp_path / "clean.tsv").read_text(encoding="utf-8").splitlines()
     assert kept == [f"{source}\t{target}" for source, target in dict.fromkeys(pairs(6))]
     again = json.loads(command("check", tmp_path / "clean.tsv", "--json").out)

@@ -132,6 +132,17 @@ def test_report_is_plain(tmp_path: Path) -> None:
     assert check_dataset(opened(tmp_path / "y.tsv", fine)).lines()[-1] == "no problems found"
 
 
+def test_numbers_agree_with_their_nouns(tmp_path: Path) -> None:
+    """Write "1 pair (line 2)", "2 pairs (lines 2, 3)", and no more than five lines of many."""
+    for count, expected in (
+        (1, "1 pair with an empty target (line 2)."),
+        (2, "2 pairs with an empty target (lines 2, 3)."),
+        (7, "7 pairs with an empty target (lines 2, 3, 4, 5, 6, …)."),
+    ):
+        text = check_dataset(opened(tmp_path / "x.tsv", "a\tb\n" + "c\t\n" * count)).lines()
+        assert any(f"warning: {expected}" in line for line in text), text
+
+
 def test_many_bad_lines_are_counted_but_not_listed(tmp_path: Path) -> None:
     """Keep the first ten reasons."""
     report = check_dataset(opened(tmp_path / "x.tsv", b"a\tb\n" + b"bad\n" * 500))
