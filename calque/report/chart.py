@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from calque.report.page import escape
 
-# The width on the page, so that letters keep their size.
-NARROW, WIDE = 480, 1000
+# Pictures shrink to 320 pixels on a phone; their letters then still have 10 pixels.
+WIDTH = 400
 HEIGHT = 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 30
+RIGHT, TOP, BOTTOM = 14, 12, 30
+# The width of a digit at 13 pixels, and the space between labels.
+DIGIT, SPACE = 8.0, 8.0
 MAX_POINTS = 400
 MAX_DOTS = 80
 # A larger loss has diverged; on a linear axis up to it nothing else would be visible.
@@ -33,9 +35,9 @@ class Series:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Map data to the picture."""
+    """Map data to the picture, which leaves `left` to the labels of the y axis."""
 
-    width: int
+    left: float
     low_x: float
     high_x: float
     low_y: float
@@ -44,10 +46,10 @@ class _Frame:
     def place(self, point: Point) -> Point:
         across = (point[0] - self.low_x) / (self.high_x - self.low_x)
         up = (point[1] - self.low_y) / (self.high_y - self.low_y)
-        return LEFT + across * (self.width - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return self.left + across * (WIDTH - self.left - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
 
-def line_chart(title: str, series: Sequence[Series], width: int = NARROW) -> str:
+def line_chart(title: str, series: Sequence[Series]) -> str:
     """Return a figure with its legend; a sentence instead of a picture when no point is finite."""
     thinned = [Series(part.name, thin(part.points), part.style, part.ring) for part in series]
     points = [point for part in thinned for point in part.points if _drawable(point)]
@@ -56,13 +58,16 @@ def line_chart(title: str, series: Sequence[Series], width: int = NARROW) -> str
     ticks_x, ticks_y = nice_ticks([0.0, *(x for x, _ in points)]), nice_ticks([y for _, y in points])
     # The x axis starts at 0 and ends with the run, not at the next round number.
     last_step = max(x for part in series for x, _ in part.points if math.isfinite(x))
-    frame = _Frame(width, 0.0, max(last_step, 1.0), ticks_y[0], ticks_y[-1])
+    left = 2 * SPACE + max(len(number(tick)) for tick in ticks_y) * DIGIT
+    frame = _Frame(left, 0.0, max(last_step, 1.0), ticks_y[0], ticks_y[-1])
     shown = [part for part in thinned if any(_drawable(point) for point in part.points)]
-    legend = "".join(f'<span class="key {part.style}"></span>{escape(part.name)}' for part in shown)
+    legend = "".join(
+        f'<span class="name"><span class="key {part.style}"></span>{escape(part.name)}</span>' for part in shown
+    )
     lines = "\n".join([_axes(frame, ticks_x, ticks_y), *(_curve(part, frame) for part in shown)])
     return (
         f"<figure><figcaption><b>{escape(title)}</b>{legend if len(shown) > 1 else ''}</figcaption>\n"
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(title)}">\n{lines}\n</svg></figure>'
     )
 
@@ -98,17 +103,19 @@ def _axes(frame: _Frame, ticks_x: Sequence[float], ticks_y: Sequence[float]) -> 
     parts = []
     for tick in ticks_y:
         _, y = frame.place((frame.low_x, tick))
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{frame.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
+        parts.append(f'<line class="rule" x1="{frame.left:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        label = f'<text class="tick" x="{frame.left - SPACE:.1f}" y="{y + 4:.1f}" text-anchor="end">'
+        parts.append(f"{label}{number(tick)}</text>")
+    end = f"step {number(frame.high_x)}"
+    free, room = 0.0, WIDTH - RIGHT - len(end) * DIGIT - SPACE
     for tick in ticks_x:
         x, _ = frame.place((tick, frame.low_y))
-        # Ticks at the very edge would be cut off or run into the axis label.
-        if frame.low_x <= tick <= frame.high_x and x < frame.width - 90:
+        half = len(number(tick)) * DIGIT / 2
+        # A label that would touch the one before it, or that of the axis, is left out.
+        if frame.low_x <= tick <= frame.high_x and x - half >= free and x + half <= room:
             parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{number(tick)}</text>')
-    end = f"step {number(frame.high_x)}"
-    parts.append(
-        f'<text class="tick" x="{frame.width - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">{escape(end)}</text>'
-    )
+            free = x + half + SPACE
+    parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">{escape(end)}</text>')
     return "\n".join(parts)
 
 

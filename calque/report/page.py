@@ -22,19 +22,23 @@ p { margin: 0 0 1rem; max-width: 46rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .94rem; }
 th, td { text-align: start; vertical-align: top; padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
-th { font-weight: 500; }
-table.facts { width: auto; } table.facts th { white-space: nowrap; padding-inline-end: 1.6rem; }
+/* Beside a long text a column keeps some width; where all do not fit, the table scrolls in its own box. */
+th, td { min-width: 7rem; }
+th { font-weight: 500; overflow-wrap: break-word; }
+td .long { max-height: 15rem; overflow-y: auto; }
+table.facts { width: auto; } table.facts th { padding-inline-end: 1.6rem; overflow-wrap: anywhere; }
+@media (min-width: 40rem) { table.facts th { min-width: 12rem; } }
 table.facts td { font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1.2rem 2rem; }
-.wide { grid-column: 1 / -1; } .wide .chart { min-width: 44rem; } .grid + p { margin-top: 1rem; }
+.grid > * { min-width: 0; } .grid + p { margin-top: 1rem; }
 .scroll { overflow-x: auto; }
 figure { margin: 0; } figcaption { font-size: .9rem; margin-bottom: .3rem; }
 figcaption b { color: var(--ink); font-weight: 600; margin-inline-end: .9rem; }
 .key { display: inline-block; width: 1.1em; height: .2em; vertical-align: .25em; margin: 0 .35em 0 .7em; }
-.key.first { background: var(--first); } .key.second { background: var(--second); }
+.name { display: inline-block; } .key.first { background: var(--first); } .key.second { background: var(--second); }
 details { margin: .5rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
 svg { display: block; font-family: inherit; } svg.chart { width: 100%; height: auto; }
-svg text { fill: var(--ink); } svg .tick { fill: var(--muted); font-size: 12px; }
+svg text { fill: var(--ink); } svg .tick { fill: var(--muted); font-size: 13px; }
 svg .rule { stroke: var(--line); stroke-width: 1; }
 svg path { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 svg path.first { stroke: var(--first); } svg path.second { stroke: var(--second); }
@@ -44,6 +48,9 @@ svg circle.ring { fill: none; stroke: var(--ink); }
 svg .ground { fill: var(--soft); } svg .cell { fill: var(--heat); } svg .cell:hover { stroke: var(--ink); }
 svg .missing { fill: none; stroke: var(--muted); stroke-dasharray: 2 2; }
 """
+
+# Characters that a cell of a table shows without scrolling.
+LONG_TEXT = 600
 
 # Nothing may be loaded or run, even if an escape is missing somewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -63,9 +70,9 @@ def escape(text: object) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table of escaped cells, each with the writing direction of its own text."""
+    """Return a table of escaped cells, each with the writing direction of its own text; very long ones scroll."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f'<td dir="auto">{escape(cell)}</td>' for cell in row) + "</tr>\n" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
@@ -99,6 +106,14 @@ def document(title: str, lead: str, body: str) -> str:
 </body>
 </html>
 """
+
+
+def _cell(content: object) -> str:
+    text = escape(content)
+    if len(text) > LONG_TEXT:
+        # It takes the focus, so that the arrow keys scroll it.
+        text = f'<div class="long" tabindex="0">{text}</div>'
+    return f'<td dir="auto">{text}</td>'
 
 
 def _printable_character(character: str) -> str:

@@ -3,15 +3,19 @@
 It is made from the lines of metrics.jsonl only, so the page of any run can be made again later.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calque.report.chart import WIDE, Point, Series, line_chart, number
+from calque.report.chart import Point, Series, line_chart, number
 from calque.report.page import document, escape, facts_table, section, table
 from calque.tasks.task import Labels
 
 Row = Mapping[str, Any]
+
+# Characters of a source in the heading of its history; the table of samples shows all of it.
+MOST_OF_SOURCE = 160
 
 
 def training_page(
@@ -58,7 +62,7 @@ def _charts(train: Sequence[Row], valid: Sequence[Row], best: Row | None) -> str
         Series("training", _points(train, "loss"), "first"),
         Series("validation", _points(valid, "loss"), "second", best_step),
     ]
-    charts = [f'<div class="wide scroll">{line_chart("Loss per target token", losses, WIDE)}</div>']
+    charts = [line_chart("Loss per target token", losses)]
     for name in dict.fromkeys(name for row in valid for name in _scores(row)):
         points = [(_value(row.get("step")), _value(_scores(row).get(name))) for row in valid]
         charts.append(line_chart(name, [Series(name, points, "second", best_step)]))
@@ -86,12 +90,12 @@ def _samples_section(valid: Sequence[Row], best: Row | None, samples: Sequence[R
         labels.reference,
         labels.output if best is None else f"Best, step {number(_value(best.get('step')))}",
     ]
-    is_later = best is not None and last is not None and last is not best and bool(_samples(last))
+    is_later = best is not None and last is not None and last is not best and any(_output(last, one) for one in shown)
     if last is not None and is_later:
         headings.append(f"Last, step {number(_value(last.get('step')))}")
     lines = []
     for sample in shown:
-        line = [sample.get(key, "") for key in ("source", "reference", "output")]
+        line = [readable(sample.get("source", "")), sample.get("reference", ""), sample.get("output", "")]
         if last is not None and is_later:
             line.append(_output(last, sample))
         lines.append(line)
@@ -108,8 +112,29 @@ def _history(sample: Row, valid: Sequence[Row], label: str) -> str:
             lines.append((number(_value(row.get("step"))), output))
     if len(lines) < 2:
         return ""
-    heading = f'<summary dir="auto">{escape(sample.get("source", ""))}</summary>'
+    heading = f'<summary dir="auto">{escape(_shortened(readable(sample.get("source", ""))))}</summary>'
     return f"<details>{heading}{table(['Step', label], lines)}</details>\n"
+
+
+def readable(source: object) -> str:
+    """Return a source as a sentence: a graph in JSON as its edges, any other text unchanged."""
+    text = str(source)
+    if not text.startswith("{"):
+        return text
+    try:
+        graph = json.loads(text)
+        nodes = graph["nodes"]
+        edges = [f"{nodes[start]} —{label}→ {nodes[end]}" for start, end, label in graph["edges"]]
+        linked = {place for start, end, _ in graph["edges"] for place in (start, end)}
+        alone = [str(node) for place, node in enumerate(nodes) if place not in linked]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return text
+    return "; ".join([*edges, *alone])
+
+
+def _shortened(text: object) -> str:
+    whole = str(text)
+    return whole if len(whole) <= MOST_OF_SOURCE else whole[: MOST_OF_SOURCE - 1] + "…"
 
 
 def _output(row: Row, sample: Row) -> str:
