@@ -6,7 +6,7 @@ and `join_rows`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -37,10 +37,27 @@ def to(record: R, device: torch.device | str) -> R:
     return moved
 
 
+def filled(record: Record, value: int) -> Tensor:
+    """Return a tensor [B] int64 with `value` for each of the B rows of `record`, on its device."""
+    first = next(_tensors(record))
+    return torch.full([len(first)], value, device=first.device)
+
+
 def join(records: Sequence[R]) -> R:
     """Return one record with the rows of all; dimensions after the first are padded with zeros to the longest."""
     joined: R = _join(records)
     return joined
+
+
+def _tensors(record: Record) -> Iterator[Tensor]:
+    if isinstance(record, Tensor):
+        yield record
+    elif isinstance(record, tuple):
+        for part in record:
+            yield from _tensors(part)
+    elif dataclasses.is_dataclass(record) and not isinstance(record, type):
+        for field in dataclasses.fields(record):
+            yield from _tensors(getattr(record, field.name))
 
 
 def _join(records: Sequence[Record]) -> Record:

@@ -1,13 +1,17 @@
 """For all tests: no network, one thread, the real data where it is there, and one small model trained once."""
 
+import importlib
 import os
 import runpy
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from toy_language import LEARNING, Finished, train_command, write_pairs
+from wanted import wanted
 
 # They take minutes each and come first, so that nobody waits for them at the end.
 LONGEST = (
@@ -54,6 +58,16 @@ def compiler() -> None:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def ctranslate2() -> ModuleType:
+    """Return CTranslate2, which imports transformers if it is installed."""
+    wanted("ctranslate2")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("ctranslate2")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from calque.model import ModelConfig, Seq2Seq, build
 from calque.search.options import SearchConfig
 from calque.tasks.kinds import TaskConfig
 from calque.text.pair import TextPair
-from calque.text.source import plain_sources
+from calque.text.source import SourceIds, plain_sources
 from calque.text.tokenizers.frame import NO_FRAME, Frame
 from calque.text.tokenizers.symbols import Vocabulary, WordTokenizer
 
@@ -36,7 +36,10 @@ def redrawn(config: ModelConfig, source_size: int, target_size: int, seed: int =
             parameter.add_(1.0)
     bias = model.head.projection.bias
     bias[[PAD, UNK, BOS]] += 0.5
-    batch = collate_pairs(plain_sources(sentences(60, source_size)), sentences(60, target_size, seed=4))
+    sources = plain_sources(sentences(60, source_size))
+    if config.head.kind == "pointer":
+        sources = [SourceIds(source.tokens, [4] * len(source.tokens)) for source in sources]
+    batch = collate_pairs(sources, sentences(60, target_size, seed=4), target_size)
     log_probs = step_log_probs(model.eval(), batch)[batch.target.mask]
     lead = log_probs[:, EOS + 1 :].amax(dim=-1) - log_probs[:, EOS]
     bias[EOS] += lead.quantile(1 / 7)
@@ -81,7 +84,7 @@ def words(joint: bool = False) -> TextPair:
 def write_random(folder: Path, section: dict[str, Any], frame: Frame = NO_FRAME, seed: int = 5) -> Path:
     """Write a model folder of a `model` section with random weights."""
     config = ModelConfig.model_validate(section)
-    text = replace(words(joint=config.tie_embeddings == "all"), frame=frame)
+    text = replace(words(joint=config.tie_embeddings == "all"), frame=frame, copying=config.head.kind == "pointer")
     model = redrawn(config, text.source.vocab_size, text.target.vocab_size, seed)
     sections = {
         "format": 1,

@@ -35,7 +35,8 @@ def nothing_ended(limits: Tensor, width: int) -> Hypotheses:
 def deliver(results: Hypotheses, rows: Tensor, ended: Hypotheses) -> None:
     """Write the best ended outputs of the sentences `rows` to their places."""
     n_best = results.tokens.shape[1]
-    results.tokens[rows] = ended.tokens[:, :n_best]
+    # Sentences that joined after all others had finished may have shorter limits than those had.
+    results.tokens[rows, :, : ended.tokens.shape[2]] = ended.tokens[:, :n_best]
     results.lengths[rows] = ended.lengths[:, :n_best]
     results.scores[rows] = ended.scores[:, :n_best]
     results.log_probs[rows] = ended.log_probs[:, :n_best]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calque.errors import UsageError
 from calque.ids import EOS, PAD
-from calque.rows import Record, select
+from calque.rows import Record, filled, select
 from calque.search.largest import largest
 from calque.search.options import SearchConfig
 
@@ -20,7 +20,10 @@ IMPOSSIBLE = float("-inf")
 
 
 class Processor(Protocol):
-    """Changes the scores of the next tokens of every hypothesis."""
+    """Changes the scores of the next tokens of every hypothesis.
+
+    Settings that differ from row to row belong in the state: sentences may join a search with settings of their own.
+    """
 
     def start(self, source: Record) -> Record:
         """Return the first state: a record with a row for each sentence, or None where none is needed."""
@@ -37,45 +40,65 @@ class Processor(Protocol):
 
 @dataclass(frozen=True)
 class MinimumLength:
-    """Forbid </s> to a hypothesis of fewer than `length` tokens."""
+    """Forbid </s> to a hypothesis of fewer than `length` tokens; 0 forbids nothing."""
 
     length: int
 
-    def start(self, source: Record) -> None:
-        """Return None: no state is needed."""
+    def start(self, source: Record) -> Tensor:
+        """Return the length [B] for each sentence: those that join later may have another."""
+        return filled(source, self.length)
 
-    def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
+    def apply(self, log_probs: Tensor, history: Tensor, state: Tensor) -> Tensor:
         """Forbid </s> to the hypotheses that are too short."""
-        log_probs[:, EOS] = log_probs[:, EOS].masked_fill(_positions(history) < self.length, IMPOSSIBLE)
+        log_probs[:, EOS] = log_probs[:, EOS].masked_fill(_positions(history) < state, IMPOSSIBLE)
         return log_probs
 
-    def advance(self, state: None, parents: Tensor, tokens: Tensor) -> None:
-        """Return None: no state is needed."""
+    def advance(self, state: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+        """Move the lengths with the hypotheses."""
+        return select(state, parents)
+
+
+@dataclass(frozen=True)
+class WindowLengths:
+    """The `lengths` [R] of the sequences that may not occur twice, none of which is longer than `longest`."""
+
+    lengths: Tensor
+    longest: int
 
 
 @dataclass(frozen=True)
 class NoRepeat:
-    """Forbid the token that would complete a sequence of `length` tokens that the hypothesis already contains."""
+    """Forbid the token that would complete a sequence of `length` tokens that the hypothesis already contains.
+
+    A length of 0 forbids nothing.
+    """
 
     length: int
 
-    def start(self, source: Record) -> None:
-        """Return None: no state is needed."""
+    def start(self, source: Record) -> WindowLengths:
+        """Return the length for each sentence: those that join later may have another."""
+        return WindowLengths(filled(source, self.length), self.length)
 
-    def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
+    def apply(self, log_probs: Tensor, history: Tensor, state: WindowLengths) -> Tensor:
         """Forbid the tokens that followed an earlier occurrence of the last `length` − 1 tokens."""
-        if history.shape[1] < self.length:
+        num_tokens = history.shape[1]
+        longest = min(state.longest, num_tokens)
+        if not longest:
             return log_probs
-        windows = history.unfold(1, self.length, 1)  # [R, t] -> [R, t - length + 1, length]
-        back = torch.arange(1 - self.length, 0, device=history.device)
-        last = history.gather(1, (_positions(history)[:, None] + back).clamp(min=0))
-        seen = (windows[:, :, :-1] == last[:, None]).all(-1)
+        lengths, offsets = state.lengths[:, None], torch.arange(longest - 1, device=history.device)
+        # Each token with those before it, where -1 stands for no token: [R, t] -> [R, t, longest]
+        padded = torch.nn.functional.pad(history, (longest - 1, 0), value=-1)
+        windows = padded.unfold(1, longest, 1)
+        last = padded.gather(1, _positions(history)[:, None] + offsets)
+        # A row with shorter sequences compares fewer tokens, the latest.
+        seen = ((windows[:, :, :-1] == last[:, None]) | (offsets < longest - lengths)[:, None]).all(-1)
+        seen &= (lengths > 0) & (lengths <= num_tokens)
         # PAD can never be produced, so it takes the place of tokens that are not forbidden.
-        forbidden = windows[:, :, -1].where(seen, PAD)
-        return log_probs.scatter_(1, forbidden, IMPOSSIBLE)
+        return log_probs.scatter_(1, history.where(seen, PAD), IMPOSSIBLE)
 
-    def advance(self, state: None, parents: Tensor, tokens: Tensor) -> None:
-        """Return None: no state is needed."""
+    def advance(self, state: WindowLengths, parents: Tensor, tokens: Tensor) -> WindowLengths:
+        """Move the lengths with the hypotheses."""
+        return select(state, parents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +166,30 @@ def wishes(options: SearchConfig) -> Sequence[Processor]:
     if options.min_length:
         processors.append(Yielding(MinimumLength(options.min_length)))
     return processors
+
+
+def require_joinable(running: Sequence[Processor], joining: Sequence[Processor], states: Sequence[Record]) -> None:
+    """Raise UsageError if sentences with the processors `joining` cannot join a search with those that are `running`.
+
+    `states` are the first states of `joining`. One without a state must equal that of the search, which applies to all.
+    """
+    kinds = [[_kind(processor) for processor in processors] for processors in (running, joining)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"the search has the processors {', '.join(kinds[0]) or 'none'}, and the sentences that join have "
+            f"{', '.join(kinds[1]) or 'none'}: give them the same kinds in the same order"
+        )
+    for old, new, state in zip(running, joining, states, strict=True):
+        if state is None and old is not new and old != new:
+            raise UsageError(
+                f"{_kind(new)} has no state, so the sentences that join would get the settings of the search: "
+                "give them the same processor, or keep its settings in its state, one row per sentence"
+            )
+
+
+def _kind(processor: Processor) -> str:
+    inner = f"({_kind(processor.processor)})" if isinstance(processor, Yielding) else ""
+    return f"{type(processor).__name__}{inner}"
 
 
 def _positions(history: Tensor) -> Tensor:

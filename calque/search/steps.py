@@ -17,7 +17,7 @@ from calque.search.choose import Branches, Choose, chosen_by
 from calque.search.hypotheses import Hypotheses, deliver, nothing_ended, trimmed
 from calque.search.lengths import divisor, max_lengths
 from calque.search.options import SearchConfig
-from calque.search.processors import IMPOSSIBLE, Processor, wishes
+from calque.search.processors import IMPOSSIBLE, Processor, require_joinable, wishes
 from calque.search.scorer import Scorer
 
 
@@ -199,12 +199,10 @@ def _join(
     scored: _Scored,
 ) -> tuple[_Live, _Scored]:
     """Let sentences join with K equal hypotheses each; only the first is possible until they have branched."""
-    assert len(admission.processors) == len(processors), (
-        "an admission must have processors of the same kinds as the search"
-    )
     before, newcomers = live
     number, width = len(newcomers.rows), choose.width
     started = _start(scorer, admission.source, admission.processors, torch.full_like(newcomers.rows, BOS))
+    require_joinable(processors, admission.processors, started.memories)
     copies = torch.arange(number, device=newcomers.rows.device).repeat_interleave(width)
     sums = torch.nn.functional.pad(newcomers.sums, (0, width - 1), value=IMPOSSIBLE)
     newcomers = replace(newcomers, sums=sums)

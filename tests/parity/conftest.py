@@ -1,7 +1,6 @@
 """For parity with large libraries: imported once, quietly, where a test asks for them."""
 
 import importlib
-import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
@@ -9,15 +8,7 @@ from functools import cache
 from types import ModuleType
 
 import pytest
-
-
-def wanted(name: str) -> None:
-    """Go on where the library is installed; without it CI fails, and a person's run skips."""
-    if importlib.util.find_spec(name) is None:
-        reason = f"{name} is not installed; pip install -c constraints.txt -e '.[parity]' brings it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+from wanted import wanted
 
 
 @pytest.fixture(scope="session")
@@ -57,16 +48,6 @@ def transformers() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("transformers")
-
-
-@pytest.fixture(scope="session")
-def ctranslate2() -> ModuleType:
-    """Return CTranslate2; of its own accord it imports transformers where that is there."""
-    wanted("ctranslate2")
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("ctranslate2")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A `choose` of one's own, and sentences that join between two steps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from search_toys import EOS, hashed, markov
 from test_search_beam import assert_same, drain, finish, outputs, row_of
 from torch import Tensor
 
+from calque.errors import UsageError
 from calque.search.choose import Branches, Greedy
 from calque.search.options import SearchConfig
-from calque.search.processors import ForcedPrefix, MinimumLength, NoRepeat
+from calque.search.processors import ForcedPrefix, MinimumLength, NoRepeat, Processor, Yielding
 from calque.search.steps import Admission, Change, steps
 
 
@@ -92,6 +94,93 @@ def test_each_row_has_processors_of_its_own() -> None:
         one = slice(row, row + 1)
         assert_same(drain(scorer, source[one], options, limits[one], processors(one)), row_of(found, row))
         assert outputs(found, row)[0][:2] == prefixes[row].tolist()
+
+
+def test_sentences_may_join_a_search_with_settings_of_their_own() -> None:
+    """The processors of each group are of the same kinds, with other lengths; 0 asks for nothing."""
+    scorer, source = hashed(13, rows=12, vocabulary=7, sharpness=1.0)
+    options = SearchConfig(beam=3, n_best=3)
+    limits = torch.full([12], 9)
+    groups = ((slice(0, 4), 2, 0), (slice(4, 7), 0, 6), (slice(7, 10), 1, 3), (slice(10, 12), 3, 8))
+
+    def processors(size: int, least: int) -> list[Processor]:
+        return [Yielding(NoRepeat(size)), Yielding(MinimumLength(least))]
+
+    (first, *settings), *others = groups
+    generator = steps(scorer, source[first], options, limits[first], processors(*settings))
+    next(generator)
+    for rows, *settings in others:
+        generator.send(Change(admit=Admission(source[rows], limits[rows], processors(*settings))))
+        next(generator)
+    found = finish(generator)
+    for rows, size, least in groups:
+        for row in range(12)[rows]:
+            one = slice(row, row + 1)
+            assert_same(drain(scorer, source[one], options, limits[one], processors(size, least)), row_of(found, row))
+            for output in outputs(found, row):
+                # Three tokens and <unk>, each once, are fewer than the least.
+                assert len(output) >= (least if size != 1 else 0)
+                windows = [tuple(output[place : place + size]) for place in range(len(output) - size + 1)]
+                assert not size or len(windows) == len(set(windows))
+
+
+class Stateless:
+    """A processor whose setting is not in its state."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+    def start(self, source: Tensor) -> None:
+        return None
+
+    def apply(self, log_probs: Tensor, history: Tensor, state: None) -> Tensor:
+        log_probs[:, self.token] = float("-inf")
+        return log_probs
+
+    def advance(self, state: None, parents: Tensor, tokens: Tensor) -> None:
+        return None
+
+
+SAME = Stateless(5)
+
+
+@pytest.mark.parametrize(
+    ("running", "joining", "message"),
+    [
+        ([], [MinimumLength(2)], "the processors none, and the sentences that join have MinimumLength"),
+        ([MinimumLength(2)], [], "MinimumLength, and the sentences that join have none"),
+        ([NoRepeat(2), MinimumLength(2)], [MinimumLength(2), NoRepeat(2)], "same order"),
+        ([Yielding(NoRepeat(2))], [Yielding(MinimumLength(2))], r"Yielding\(NoRepeat\)"),
+        ([Stateless(5)], [Stateless(6)], "Stateless has no state"),
+        ([SAME], [SAME], None),
+    ],
+)
+def test_processors_that_cannot_join_are_refused(running: Any, joining: Any, message: str | None) -> None:
+    scorer, source = hashed(13, rows=4, vocabulary=9, sharpness=1.0)
+    generator = steps(scorer, source[:2], SearchConfig(beam=2), torch.full([2], 5), running)
+    next(generator)
+    change = Change(admit=Admission(source[2:], torch.full([2], 5), joining))
+    if message is None:
+        generator.send(change)
+        found = finish(generator)
+        assert all(SAME.token not in output for row in range(4) for output in outputs(found, row))
+        return
+    with pytest.raises(UsageError, match=message):
+        generator.send(change)
+
+
+def test_sentences_with_lower_limits_may_join_when_all_others_have_finished() -> None:
+    scorer, source = hashed(17, rows=4, vocabulary=20)
+    options, limits = SearchConfig(beam=2, n_best=2), torch.tensor([9, 9, 2, 3])
+    generator = steps(scorer, source[:2], options, limits[:2])
+    step = next(generator)
+    while not step.finished.all():
+        step = next(generator)
+    generator.send(Change(admit=Admission(source[2:], limits[2:])))
+    found = finish(generator)
+    for row in range(4):
+        one = slice(row, row + 1)
+        assert_same(drain(scorer, source[one], options, limits[one]), row_of(found, row))
 
 
 def test_sentences_may_join_when_all_others_have_finished() -> None:

@@ -130,9 +130,10 @@ def test_empty_prefixes_force_nothing() -> None:
 def test_each_row_has_its_own_position() -> None:
     history = torch.tensor([[5, 6, 5], [5, 6, PAD], [PAD, PAD, PAD]])
     scores = torch.zeros(3, 8)
-    ends = MinimumLength(2).apply(scores.clone(), history, None)[:, EOS]
+    ends = MinimumLength(2).apply(scores.clone(), history, MinimumLength(2).start(history))[:, EOS]
     assert torch.isinf(ends).tolist() == [False, False, True]
-    repeated = torch.isinf(NoRepeat(2).apply(scores.clone(), history, None))[:, 4:].nonzero().tolist()
+    pairs = NoRepeat(2)
+    repeated = torch.isinf(pairs.apply(scores.clone(), history, pairs.start(history)))[:, 4:].nonzero().tolist()
     assert repeated == [[0, 2]]  # 6 may not follow 5 6 5
     prefix = ForcedPrefix(torch.tensor([[4, 4, 4, 7], [4, 4, 6, PAD], [4, PAD, PAD, PAD]]))
     assert prefix.apply(scores.clone(), history, prefix.tokens).argmax(1).tolist() == [7, 6, 4]
