@@ -39,7 +39,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+# What auto chooses is held to the laws under its own name.
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name == "auto" else []) for name in ENGINES]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def pairs(request: pytest.FixtureRequest, folder: Path, compiler: None) -> list[Pair]:
     """Return an engine of the table on every model that it takes."""
     if request.param == "ctranslate2":
@@ -74,23 +78,33 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(pairs: list[Pair]) -> Non
             assert float(found.scores[0, 0]) == pytest.approx(optimum, abs=pair.tolerance), pair
 
 
+BEGUN = torch.tensor([[6, 5], [7, PAD], [PAD, PAD], [9, 9]])
+
+
 @pytest.mark.parametrize("beam", [1, 4])
-@pytest.mark.parametrize("normalisation", ["average", "gnmt", "none"])
-def test_the_reported_score_is_that_of_the_forced_tokens(pairs: list[Pair], beam: int, normalisation: str) -> None:
-    options = SearchConfig(beam=beam, n_best=beam, normalisation=normalisation, length_penalty=0.7, **SHORT)
-    begun = torch.tensor([[6, 5], [7, PAD], [PAD, PAD], [9, 9]])
-    wishes = {"min_length": 2, "no_repeat_ngram": 2, "unknown": False}
+@pytest.mark.parametrize(
+    ("prefixes", "own"),
+    [
+        (BEGUN[:, :0], {"normalisation": "none"}),
+        (BEGUN, {"normalisation": "gnmt"}),
+        (BEGUN, {"normalisation": "average", "min_length": 2, "no_repeat_ngram": 2, "unknown": False}),
+    ],
+    ids=["plain sums", "prefixes", "wishes"],
+)
+def test_the_reported_score_is_that_of_the_forced_tokens(
+    pairs: list[Pair], prefixes: Tensor, own: dict[str, Any], beam: int
+) -> None:
+    options = SearchConfig(beam=beam, n_best=beam, length_penalty=0.7, **(SHORT | own))
     for pair in pairs:
         batch = pair.batch(4)
-        for prefixes, own in ((None, options), (begun, options), (begun, options.model_copy(update=wishes))):
-            found = answer(pair, batch, own, prefixes)
-            for row in range(4):
-                assert outputs(found, row)
-                for rank, tokens in enumerate(outputs(found, row)):
-                    expected = log_prob(pair.reference(), batch, row, tokens)
-                    assert float(found.log_probs[row, rank]) == pytest.approx(expected, abs=pair.tolerance), pair
-                    score = float(found.log_probs[row, rank]) / divisor(float(len(tokens) + 1), own)
-                    assert float(found.scores[row, rank]) == pytest.approx(score, abs=1e-4), pair
+        found = answer(pair, batch, options, prefixes)
+        for row in range(4):
+            assert outputs(found, row)
+            for rank, tokens in enumerate(outputs(found, row)):
+                expected = log_prob(pair.reference(), batch, row, tokens)
+                assert float(found.log_probs[row, rank]) == pytest.approx(expected, abs=pair.tolerance), pair
+                score = float(found.log_probs[row, rank]) / divisor(float(len(tokens) + 1), options)
+                assert float(found.scores[row, rank]) == pytest.approx(score, abs=1e-4), pair
 
 
 class Forbidden:
