@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from calque.metrics.score import FloatArray, Interval, LineStatistics, Metric
+from calque.metrics.score import FloatArray, Interval, LineStatistics, Metric, reference_count
 
 IntArray = NDArray[np.int64]
 # The 97.5 % quantile of the normal distribution.
@@ -19,17 +19,17 @@ Z = 1.959963984540054
 
 def exact() -> Metric:
     """Return the percentage of lines that equal one of their references."""
-    return Metric("exact", True, _measure_exact, _percentage, _wilson)
+    return Metric("exact", True, _measure_exact, share_of_lines, wilson)
 
 
 def cer() -> Metric:
     """Return the character error rate: edits per reference character, as a percentage."""
-    return Metric("cer", False, partial(_measure_edits, "char", str), _percentage)
+    return Metric("cer", False, partial(_measure_edits, "char", str), share_of_lines)
 
 
 def wer() -> Metric:
     """Return the word error rate: edits per reference word (between spaces), as a percentage."""
-    return Metric("wer", False, partial(_measure_edits, "word", str.split), _percentage)
+    return Metric("wer", False, partial(_measure_edits, "word", str.split), share_of_lines)
 
 
 def edit_distances(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> IntArray:
@@ -74,14 +74,14 @@ def _measure_edits(
     return LineStatistics(values, _signature(unit, references))
 
 
-def _percentage(total: FloatArray) -> float:
+def share_of_lines(total: FloatArray) -> float:
     part, whole = total.tolist()
     if whole == 0:
         return 100.0 if part else 0.0
     return float(100 * part / whole)
 
 
-def _wilson(total: FloatArray) -> Interval:
+def wilson(total: FloatArray) -> Interval:
     """Return the 95 % score interval of a share of right lines (Wilson 1927).
 
     With few lines, or nearly all lines right, the bootstrap is far too narrow: a resample of lines that are all right
@@ -97,6 +97,4 @@ def _wilson(total: FloatArray) -> Interval:
 
 
 def _signature(unit: str, references: Sequence[Sequence[str]]) -> str:
-    counts = {len(answers) for answers in references}
-    num_references = str(counts.pop()) if len(counts) == 1 else "var"
-    return f"nrefs:{num_references}|case:mixed|unit:{unit}|space:folded|by:calque"
+    return f"nrefs:{reference_count(references)}|case:mixed|unit:{unit}|space:folded|by:calque"

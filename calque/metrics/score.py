@@ -1,6 +1,6 @@
 """What a metric is: sufficient statistics per line, and a value computed from their sum over the lines.
 
-Scores of a corpus are never means of scores of lines here; that is what makes BLEU, CER and the rest comparable.
+The score of a corpus is a mean of scores of lines only for the metrics that are published so: ROUGE, EM and F1.
 """
 
 import dataclasses
@@ -81,6 +81,18 @@ class Metric:
         lines = self.statistics(hypotheses, references)
         value = self.value_of(lines.values.sum(axis=0))
         return Score(self.name, value, None, None, lines.signature, self.higher_is_better)
+
+
+def mean_of_lines(total: FloatArray) -> float:
+    """Return the mean where the statistics of a line are its score and 1."""
+    score, count = total.tolist()
+    return float(score / count)
+
+
+def reference_count(references: Sequence[Sequence[str]]) -> str:
+    """Return the number of references of each line for a signature, `var` where it differs between lines."""
+    counts = {len(answers) for answers in references}
+    return str(counts.pop()) if len(counts) == 1 else "var"
 
 
 is_composed = partial(unicodedata.is_normalized, "NFC")
