@@ -116,7 +116,7 @@ Exact = Annotated[
 ]
 BatchLines = Annotated[int, typer.Option(min=0, max=65_536, help="Lines in one batch; 0 chooses by length.")]
 MetricNames = Annotated[
-    list[str] | None, typer.Option(help="Metric to compute: bleu, chrf, ter, exact, cer or wer; repeatable.")
+    list[str] | None, typer.Option(help="Metric to compute, such as bleu; repeatable. An unknown name lists all.")
 ]
 TokenizeName = Annotated[str, typer.Option(help="Tokenizer of BLEU; none for text that is already tokenised.")]
 FieldName = Annotated[str | None, typer.Argument(help="A section or field, such as train.lr.")]

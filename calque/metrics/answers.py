@@ -1,7 +1,7 @@
 """EM and F1 of short answers, after the normalisation of the data sets that made these scores common.
 
-Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text"; Cui et al. 2019, "A Span-Extraction
-Dataset for Chinese Machine Reading Comprehension".
+Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text"; Cui et al. 2019, "A
+Span-Extraction Dataset for Chinese Machine Reading Comprehension".
 """
 
 import re
@@ -28,14 +28,15 @@ def exact_answer(form: str) -> Metric:
 
 
 def answer_f1(form: str) -> Metric:
-    """Return F1: the mean over the lines of the F1 of words (squad) or characters (characters) with the best reference."""
+    """Return F1: the mean over the lines of the F1 of words or characters with the best reference."""
     return Metric("f1", True, partial(_measure_f1, form), mean_of_lines)
 
 
 def normalised(answer: str, form: str) -> str:
-    """Return an answer without what does not count: case, punctuation, white space at the ends.
+    """Return an answer without case, punctuation and outer white space.
 
-    `squad` drops the articles too and folds white space; `characters` drops all white space and the marks of every script.
+    `squad` drops English articles and folds white space; `characters` drops all white space, and the marks of every
+    script.
     """
     if form == "squad":
         return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_ASCII_MARKS)).split())

@@ -32,6 +32,16 @@ def wer() -> Metric:
     return Metric("wer", False, partial(_measure_edits, "word", str.split), share_of_lines)
 
 
+def per() -> Metric:
+    """Return the error rate over symbols: edits per reference symbol (between spaces), as a percentage."""
+    return Metric("per", False, partial(_measure_edits, "symbol", str.split), share_of_lines)
+
+
+def wrong_words() -> Metric:
+    """Return the word error rate where each line is one word: the percentage of lines that equal no reference."""
+    return Metric("wer", False, _measure_wrong, share_of_lines, wilson)
+
+
 def edit_distances(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> IntArray:
     """Return the least number of insertions, deletions and substitutions between both sides of each pair, [P]."""
     # Imported here: it takes 30 ms, and most commands compare no texts.
@@ -52,6 +62,11 @@ def _measure_exact(hypotheses: Sequence[str], references: Sequence[Sequence[str]
     ]
     values = np.stack([np.array(right, dtype=np.float64), np.ones(len(right))], axis=1)
     return LineStatistics(values, _signature("line", references))
+
+
+def _measure_wrong(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
+    right, count = _measure_exact(hypotheses, references).values.T
+    return LineStatistics(np.stack([count - right, count], axis=1), _signature("line", references))
 
 
 def _measure_edits(

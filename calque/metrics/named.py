@@ -3,14 +3,16 @@
 BLEU counts words: in a script without spaces a tokenizer finds them, and the signature names it.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from calque.errors import UsageError, did_you_mean
-from calque.metrics.edits import cer, exact, wer
+from calque.metrics.answers import answer_f1, exact_answer
+from calque.metrics.edits import cer, exact, per, wer, wrong_words
+from calque.metrics.rouge import rouge_l, rouge_lsum, rouge_n
 from calque.metrics.score import Metric
 from calque.metrics.translation import bleu, chrf, ter, ter_characters, ter_east_asian
-
-METRIC_NAMES = ("bleu", "chrf", "ter", "exact", "cer", "wer")
 
 # sacrebleu's sentencepiece tokenizers are left out: they download their models.
 TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
@@ -37,28 +39,72 @@ _SCRIPTS = {
 _NO_SCRIPT = ("", "zyyy", "zinh", "zxxx", "zzzz", "common", "inherited", "unknown", "other")
 
 
+@dataclass(frozen=True)
+class _Text:
+    """What the choice of a metric depends on: language, script and tokenizer, and whether each line is one word."""
+
+    language: str | None
+    script: str | None
+    tokenize: str | None
+    line_is_word: bool
+
+    @property
+    def family(self) -> str:
+        return _family(self.language, self.script)
+
+    @property
+    def tokenizer(self) -> str:
+        return self.tokenize or tokenizer_for(self.language, self.script)
+
+    @property
+    def split(self) -> str:
+        if self.family in ("spaced", "korean"):
+            return "english" if (self.language or "").lower().startswith(("en", "eng")) else "words"
+        return "characters"
+
+    @property
+    def answers(self) -> str:
+        return "characters" if self.split == "characters" else "squad"
+
+
+_METRICS: dict[str, Callable[[_Text], Metric]] = {
+    "bleu": lambda text: bleu(text.tokenizer),
+    "chrf": lambda text: chrf(),
+    "ter": lambda text: _ter_for(text.family, text.tokenize),
+    "exact": lambda text: exact(),
+    "cer": lambda text: cer(),
+    "wer": lambda text: wrong_words() if text.line_is_word else wer(),
+    "per": lambda text: per(),
+    "rouge1": lambda text: rouge_n(1, text.split),
+    "rouge2": lambda text: rouge_n(2, text.split),
+    "rougeL": lambda text: rouge_l(text.split),
+    "rougeLsum": lambda text: rouge_lsum(text.split),
+    "em": lambda text: exact_answer(text.answers),
+    "f1": lambda text: answer_f1(text.answers),
+}
+METRIC_NAMES = tuple(_METRICS)
+
+
 def metric_named(
     name: str,
     target_language: str | None = None,
     target_script: str | None = None,
     tokenize: str | None = None,
+    line_is_word: bool = False,
 ) -> Metric:
     """Return the metric `name`; `tokenize` overrides the tokenizer ("none": the text is already tokenised).
 
     It affects BLEU, and "none" affects TER; the other metrics always count characters or words between spaces.
+    `line_is_word`: each line is one word, written as symbols with spaces between them (letters to phones, inflection);
+    WER is then the share of wrong lines, as that field defines it, and PER the rate over symbols.
     """
+    known = {own.lower(): own for own in METRIC_NAMES}
     wanted = name.strip().lower()
-    if wanted not in METRIC_NAMES:
-        raise UsageError(
-            f'Unknown metric "{name}".{did_you_mean(wanted, METRIC_NAMES)} Known: {_listed(METRIC_NAMES)}.'
-        )
+    if wanted not in known:
+        raise UsageError(f'Unknown metric "{name}".{did_you_mean(wanted, known)} Known: {_listed(METRIC_NAMES)}.')
     if tokenize is not None:
         _check_tokenizer(tokenize)
-    if wanted == "bleu":
-        return bleu(tokenize or tokenizer_for(target_language, target_script))
-    if wanted == "ter":
-        return _ter_for(_family(target_language, target_script), tokenize)
-    return {"chrf": chrf, "exact": exact, "cer": cer, "wer": wer}[wanted]()
+    return _METRICS[known[wanted]](_Text(target_language, target_script, tokenize, line_is_word))
 
 
 def tokenizer_for(target_language: str | None, target_script: str | None) -> str:

@@ -19,12 +19,12 @@ Words: TypeAlias = Sequence[str]
 
 SPLITS = ("english", "words", "characters")
 _ENGLISH = re.compile(r"[a-z0-9]+")
-_WORDS = re.compile(r"\w+")
+_WORDS = re.compile(r"[^\W_]+")
 # Thai, Lao, Myanmar, Khmer, kana, Han: written without spaces, so that a letter is counted where others have a word.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_CHARACTERS = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
+_CHARACTERS = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}_])\w)+")
 # A text is one line here, so that sentences are found by their ends.
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*|\n+")
 

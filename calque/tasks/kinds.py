@@ -23,6 +23,8 @@ class OwnTask(Config):
     """Whether the task reads its data as pairs; if not, `evaluate` needs the file."""
     labels: Labels = Labels()
     """Names of the sides on pages."""
+    line_is_word: bool = False
+    """Whether each target is one word, so that WER is the share of wrong lines."""
 
 
 class TaskConfig(Config):
@@ -31,7 +33,7 @@ class TaskConfig(Config):
     kind: str = DEFAULT_TASK
     """Name of the task, such as translation or transduction (words to symbols with spaces between them)."""
     metrics: tuple[str, ...] = ()
-    """Metrics: bleu, chrf, ter, exact, cer, wer; the first chooses the best checkpoint; empty: those of the task."""
+    """Names of metrics, such as bleu; the first one chooses the best checkpoint; empty: those of the task."""
     source_language: str = ""
     """Language code of the source, if known."""
     target_language: str = ""
@@ -64,6 +66,7 @@ def recorded(task: Task) -> dict[str, object]:
         return {"kind": task.name}
     labels = {"source": task.labels.source, "reference": task.labels.reference, "output": task.labels.output}
     own = {"file": task.file, "sha256": task.sha256, "reads_pairs": task.reads_pairs, "labels": labels}
+    own["line_is_word"] = task.line_is_word
     return {"kind": task.name, "metrics": tuple(task.metrics), "own": own}
 
 
@@ -103,7 +106,6 @@ def language_pair(written: str) -> tuple[str, str]:
 def task_metrics(config: TaskConfig, names: Sequence[str] = ()) -> list[Metric]:
     """Return the metrics of a task, or those of `names`, for its target language."""
     chosen = tuple(names) or config.metrics or TASKS[config.kind].metrics
-    return [
-        metric_named(name, config.target_language or None, config.target_script or None, config.tokenize or None)
-        for name in chosen
-    ]
+    target = config.target_language or None, config.target_script or None, config.tokenize or None
+    line_is_word = config.own.line_is_word if config.own else TASKS[config.kind].line_is_word
+    return [metric_named(name, *target, line_is_word) for name in chosen]

@@ -41,7 +41,9 @@ class Task:
     `name`: the value of `--task`. `metrics`: names of metrics (see `calque.metrics.named`); the first one decides which
     checkpoint is best. `text`, `model` and `search`: settings of these sections, which override defaults from the data;
     `reason` describes those of `text` when defaults are printed. `labels`: names for pages and cards.
-    `has_languages`: whether the sides have languages that a user would name. `read`: opens data files as a data set.
+    `has_languages`: whether the sides have languages that a user would name. `line_is_word`: whether each target is
+    one word, written as symbols with spaces between them, so that WER is the share of wrong lines. `read`: opens
+    data files as a data set.
     `file` and `sha256`: name and hash of the file of a user's own task; empty for a task of calque.
     """
 
@@ -53,6 +55,7 @@ class Task:
     reason: str = "text settings of the task"
     labels: Labels = Labels()
     has_languages: bool = False
+    line_is_word: bool = False
     read: ReadData = read_pairs
     file: str = ""
     sha256: str = ""
