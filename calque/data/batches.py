@@ -42,6 +42,7 @@ def plan_epoch(
     epoch: int,
     batch_tokens: int,
     micro_batch_tokens: int,
+    batch_total_tokens: int = 0,
     *,
     chunk_examples: int = CHUNK_EXAMPLES,
     group_chunks: int = GROUP_CHUNKS,
@@ -49,10 +50,11 @@ def plan_epoch(
     """Yield the updates of an epoch: lists of micro-batches, each an int64 array of indices of similar examples.
 
     Every example occurs exactly once. An update has about `batch_tokens` target tokens, </s> included, padding not;
-    only the last may have half as many. A micro-batch, padded, has at most `micro_batch_tokens` cells on either side,
-    and at most half of `batch_tokens` (so that no update is of one length), unless it is one long example. `seed` and
-    `epoch` are not negative. The store is cut into chunks of consecutive examples; groups of chunks drawn at random are
-    shuffled as one, which bounds the memory.
+    only the last may have half as many. `batch_total_tokens`, unless it is 0, bounds the tokens of both sides in the
+    same way: otherwise updates of long sources with short targets would be huge. A micro-batch, padded, has at most
+    `micro_batch_tokens` cells on either side, and at most half of `batch_tokens` (so that no update is of one length),
+    unless it is one long example. `seed` and `epoch` are not negative. The store is cut into chunks of consecutive
+    examples; groups of chunks drawn at random are shuffled as one, which bounds the memory.
     """
     assert batch_tokens > 0, batch_tokens
     assert micro_batch_tokens > 0, micro_batch_tokens
@@ -68,7 +70,7 @@ def plan_epoch(
         for group in groups
         for micro_batch in _group_micro_batches(store, group, chunk_examples, draws, micro_batch_tokens)
     )
-    yield from _updates(micro_batches, batch_tokens)
+    yield from _updates(_sized(micro_batches, batch_tokens, batch_total_tokens), batch_tokens)
 
 
 def padding_share(store: HasLengths, micro_batches: Iterable[MicroBatch]) -> float:
@@ -87,8 +89,8 @@ def _group_micro_batches(
     chunk_examples: int,
     draws: np.random.Generator,
     micro_batch_tokens: int,
-) -> Iterator[tuple[MicroBatch, int]]:
-    """Yield the micro-batches of one group of chunks in random order, each with its number of target tokens."""
+) -> Iterator[tuple[MicroBatch, int, int]]:
+    """Yield the micro-batches of one group of chunks in random order, each with its source and target tokens."""
     ranges = [(start, min(start + chunk_examples, len(store))) for start in (chunks * chunk_examples).tolist()]
     # The sort below is stable, so this random order decides which examples of equal lengths are neighbours.
     shuffled = draws.permutation(sum(stop - start for start, stop in ranges))
@@ -98,9 +100,18 @@ def _group_micro_batches(
     order = _order(source, target, micro_batch_tokens)
     indices, source, target = indices[order], source[order], target[order]
     borders = _cut(source, target, micro_batch_tokens)
-    num_tokens = np.add.reduceat(target, borders[:-1])
+    tokens = [np.add.reduceat(side, borders[:-1]) for side in (source, target)]
     for number in draws.permutation(len(borders) - 1).tolist():
-        yield indices[borders[number] : borders[number + 1]], int(num_tokens[number])
+        yield indices[borders[number] : borders[number + 1]], int(tokens[0][number]), int(tokens[1][number])
+
+
+def _sized(
+    micro_batches: Iterable[tuple[MicroBatch, int, int]], batch_tokens: int, batch_total_tokens: int
+) -> Iterator[tuple[MicroBatch, int]]:
+    """Yield each micro-batch with its share of an update, in target tokens: by its own, or by those of both sides."""
+    for micro_batch, source, target in micro_batches:
+        both = (source + target) * batch_tokens // batch_total_tokens if batch_total_tokens else 0
+        yield micro_batch, max(target, both)
 
 
 def _order(source: NDArray[np.int64], target: NDArray[np.int64], micro_batch_tokens: int) -> NDArray[np.int64]:

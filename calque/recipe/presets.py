@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calque.catalog import architecture
-from calque.data.survey import Survey
+from calque.data.survey import SideFacts, Survey
 from calque.model import ModelConfig
 from calque.recipe.graphs import form_of_sources, layout_kind
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate_section, with_kinds
@@ -25,6 +25,8 @@ DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
 NARROW, NARROW_DROPOUT = 128, 0.2
 TRANSFORMERS = ("transformer", "gat", "graph_transformer")
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
+# Tokens of both sides in an update, per target token: twice those of a translation, fewer than those of a summary.
+TOTAL_RATIO = 4.0
 # Pairs in a whole run with repetitions: small sets are read often, large ones a few times.
 PAIRS_SEEN = 1_200_000
 MIN_EPOCHS, MAX_EPOCHS = 4, 100
@@ -223,6 +225,7 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
         "device": machine.device,
         "precision": precision,
         "batch_tokens": batch_tokens,
+        "batch_total_ratio": TOTAL_RATIO,
         "micro_batch_tokens": 8_192 if machine.gpu else 1_024,
         "max_epochs": epochs,
         "lr": rate,
@@ -241,14 +244,15 @@ def _updates(made: Preset, survey: Survey, batch_tokens: int, epochs: int) -> in
     """Estimate the updates of the run, from the user's limits if they are set."""
     own = made.with_settings("train", {"batch_tokens": batch_tokens, "max_epochs": epochs, "max_updates": 0})
     train = validate_section(TrainConfig, own, "train")
-    updates = max(1, round(_target_tokens(survey) / train.batch_tokens)) * train.max_epochs
+    target, source = (_tokens(side) for side in (survey.target, survey.source))
+    size = max(target, (source + target) / TOTAL_RATIO)
+    updates = max(1, round(survey.num_pairs * size / train.batch_tokens)) * train.max_epochs
     return min(train.max_updates or updates, updates)
 
 
-def _target_tokens(survey: Survey) -> float:
-    """Estimate the target tokens of an epoch: four letters per piece, or 1.5 characters without spaces."""
-    characters = 1.5 if is_unspaced(survey.target.script) else 4.0
-    return survey.num_pairs * (survey.target.mean_characters / characters + 1)
+def _tokens(side: SideFacts) -> float:
+    """Estimate the tokens of a text: four letters per piece, or 1.5 characters without spaces."""
+    return side.mean_characters / (1.5 if is_unspaced(side.script) else 4.0) + 1
 
 
 def _first(table: tuple[tuple[int, Any], ...], number: int, otherwise: Any) -> Any:

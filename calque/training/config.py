@@ -29,6 +29,8 @@ class TrainConfig(Config):
     """Type of matrix products, fp32 or bf16; by default bf16 if a probe finds it faster on the machine."""
     batch_tokens: int = Field(4096, ge=1, le=100_000_000)
     """Target tokens per update, including </s>, excluding padding."""
+    batch_total_ratio: float = Field(0.0, ge=0, le=1e6)
+    """Tokens of both sides in an update, at most this many times `batch_tokens`; 0: no bound."""
     micro_batch_tokens: int = Field(1024, ge=1, le=1_000_000)
     """Target tokens per micro-batch; an update consists of several micro-batches, which are computed one by one."""
     max_updates: CountOrNone = 0

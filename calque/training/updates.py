@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from calque.batch import Batch
-from calque.data.batches import plan_epoch
+from calque.data.batches import MicroBatch, plan_epoch
 from calque.data.collate import collate
 from calque.data.store.token_store import TokenStore
 from calque.errors import Diverged
@@ -93,8 +93,7 @@ def _undone_if_interrupted(
 def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> Iterator[list[Batch]]:
     """Yield the micro-batches of each update from `position` on; move `position` to each new epoch."""
     while position.epoch < config.max_epochs:
-        plan = plan_epoch(store, config.seed, position.epoch, config.batch_tokens, config.micro_batch_tokens)
-        for micro_batches in islice(plan, position.done, None):
+        for micro_batches in islice(_plan(store, config, position.epoch), position.done, None):
             yield [collate(store, micro_batch) for micro_batch in micro_batches]
         position.epoch += 1
         position.done = 0
@@ -102,5 +101,10 @@ def read_batches(store: TokenStore, config: TrainConfig, position: Position) -> 
 
 def count_updates(store: TokenStore, config: TrainConfig) -> int:
     """Return the number of updates of the whole run: that of `max_epochs`, or `max_updates` if it is lower."""
-    first = sum(1 for _ in plan_epoch(store, config.seed, 0, config.batch_tokens, config.micro_batch_tokens))
+    first = sum(1 for _ in _plan(store, config, 0))
     return min(first * config.max_epochs, config.max_updates or first * config.max_epochs)
+
+
+def _plan(store: TokenStore, config: TrainConfig, epoch: int) -> Iterator[list[MicroBatch]]:
+    sizes = config.batch_tokens, config.micro_batch_tokens, math.ceil(config.batch_total_ratio * config.batch_tokens)
+    return plan_epoch(store, config.seed, epoch, *sizes)

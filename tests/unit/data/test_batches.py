@@ -256,3 +256,30 @@ def test_examples_of_equal_lengths_meet_others_in_each_epoch() -> None:
             }
         )
     assert len(pairs[0] & pairs[1]) < len(pairs[0]) / 100
+
+
+def total_of(store: Lengths, update: Update) -> int:
+    return sum(int((store.source[micro_batch] + store.target[micro_batch]).sum()) for micro_batch in update)
+
+
+def stories(num: int = 2_000) -> Lengths:
+    """Return long sources with answers of one word."""
+    return Lengths(np.random.default_rng(3).integers(40, 120, num), np.full(num, 2))
+
+
+def test_long_sources_with_short_targets_make_no_huge_updates() -> None:
+    store = stories()
+    bounded = list(plan_epoch(store, 1, 0, 1_024, 1_024, 4_096))
+    sizes = [total_of(store, update) for update in bounded]
+    assert np.mean(sizes[:-1]) == pytest.approx(4_096, rel=0.05)
+    assert max(sizes) <= 1.75 * 4_096
+    assert sorted(itertools.chain.from_iterable(map(np.ndarray.tolist, micro_batches_of(bounded)))) == list(
+        range(2_000)
+    )
+    assert total_of(store, next(iter(plan_epoch(store, 1, 0, 1_024, 1_024)))) > 30_000
+
+
+def test_the_bound_of_both_sides_changes_nothing_where_targets_are_as_long() -> None:
+    for store in (sentences(3_000), equal(3_000)):
+        free = as_lists(list(plan_epoch(store, 1, 0, 2_048, 1_024)))
+        assert as_lists(list(plan_epoch(store, 1, 0, 2_048, 1_024, 4 * 2_048))) == free
