@@ -113,7 +113,7 @@ def _open(models: list[str], writing: Writing, threads: int | None, quiet: bool)
     predictor = load(models, beam=writing.beam, n_best=n_best, space=writing.space, engine=writing.engine)
     known = predictor.text.inputs.tags
     if writing.tag and writing.tag not in known:
-        what = f"this model knows {', '.join(known)}" if known else "this model knows no tags"
+        what = f"this model knows {', '.join(known)}" if known else "this model has no tags"
         raise UsageError(f"--tag {writing.tag}: {what}.{did_you_mean(writing.tag, known)}")
     say_place(predictor, quiet)
     if writing.engine != "auto" and not quiet:

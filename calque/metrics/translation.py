@@ -5,11 +5,14 @@ Papineni et al. 2002 (BLEU), Popovic 2015 (chrF), Snover et al. 2006 (TER), Post
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from calque.metrics.score import FloatArray, LineStatistics, Metric
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric as SacrebleuMetric
 
 
 def bleu(tokenizer: str) -> Metric:
@@ -72,15 +75,17 @@ def _characters(text: str) -> str:
     return " ".join("".join(text.split()))
 
 
-def _measured(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> LineStatistics:
-    """Return sacrebleu's statistics per line.
-
-    sacrebleu has no public function for them; its significance tests use these two.
-    """
-    # One stream per reference; a line with fewer references is padded with None, which sacrebleu ignores.
+def _measured(
+    metric: "SacrebleuMetric", hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> LineStatistics:
+    """Return the statistics per line, by the two functions that sacrebleu's significance tests use."""
+    # One stream per reference; a line with fewer references is padded with None, which sacrebleu ignores,
+    # although its annotations do not allow it.
     num_streams = max(len(answers) for answers in references)
     streams = [[answers[i] if i < len(answers) else None for answers in references] for i in range(num_streams)]
-    values = np.array(metric._extract_corpus_statistics(hypotheses, streams), dtype=np.float64)
+    values = np.array(
+        metric._extract_corpus_statistics(hypotheses, cast(Sequence[Sequence[str]], streams)), dtype=np.float64
+    )
     return LineStatistics(values, str(metric.get_signature()))
 
 

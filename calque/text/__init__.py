@@ -1,4 +1,4 @@
 """Text to ids and back: SentencePiece, words, characters and bytes, trained for both sides of a pair.
 
-Every tokenizer is vetted when it is read from a file; nothing here imports torch.
+Every tokenizer is checked when it is read from a file; nothing here imports torch.
 """

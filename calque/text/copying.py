@@ -1,7 +1,7 @@
-"""What can be copied: for each source token the target id of the same form, or a place for a form that has no id.
+"""Copying from the source: for each source token the target id of the same form, or a number for a form without one.
 
-Forms are compared as text, so that two vocabularies can differ; a word that is not in the target's vocabulary keeps its
-letters and comes out as it stood.
+Forms are compared as text, so the two vocabularies can differ. A word that is not in the target vocabulary is copied
+letter by letter.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from calque.ids import PAD
 from calque.text.tokenizers.tokenizer import Tokenizer
 
-# Tokenizers of whole symbols, whose unknown ones have a form that can be copied, and what stands between symbols.
+# Tokenizers of whole symbols, whose unknown symbols can be copied, and the text between their symbols.
 JOINERS = {"word": " ", "character": ""}
 
 
 def copy_table(source: Tokenizer, target: Tokenizer, text: str) -> tuple[list[int], tuple[str, ...]]:
-    """Return for each token of `text` what copying it gives, and the forms that have no target id.
+    """Return for each token of `text` the id that copying it gives, and the forms that have no target id.
 
-    Where the target spells unknown forms out (pieces, bytes) there are none: what it lacks is not copied.
+    If the target spells unknown forms (in pieces or bytes), there are no such forms, and they are not copied.
     """
     forms: dict[str, int] = {}
     copy_ids = []
@@ -29,7 +29,7 @@ def copy_table(source: Tokenizer, target: Tokenizer, text: str) -> tuple[list[in
 
 
 def encode_copied(target: Tokenizer, text: str, forms: Sequence[str]) -> list[int]:
-    """Return the ids of a target text, a word that the source has in `forms` by its place there."""
+    """Return the ids of a target text; a word in `forms`, those of the source, has the number of its place there."""
     ids = target.encode(text)
     if not forms:
         return ids
@@ -38,7 +38,7 @@ def encode_copied(target: Tokenizer, text: str, forms: Sequence[str]) -> list[in
 
 
 def decode_copied(target: Tokenizer, ids: Sequence[int], forms: Sequence[str]) -> str:
-    """Return the text of target ids, the copied forms as they stood in the source."""
+    """Return the text of target ids, with copied forms as in the source."""
     if not forms or all(number < target.vocab_size for number in ids):
         return target.decode(ids)
     size = target.vocab_size

@@ -1,4 +1,4 @@
-"""What a source has beside its tokens, as one list: how each extra is framed, cut, joined, stored and padded.
+"""The extras of a source, its values in addition to tokens: how each is framed, cut, joined, stored and padded.
 
 A new extra is a field of `SourceIds`, a member of `EXTRAS`, and the field of a batch that the model reads it from.
 """
@@ -29,20 +29,20 @@ class PaddedTokens:
 
 @dataclass(frozen=True)
 class Extra(Generic[Item]):
-    """Describe one extra; `name` is that of its field in `SourceIds` and of its files in a token store.
+    """Base of the extras; `name` is that of its field in `SourceIds` and of its files in a token store.
 
-    `is_cuttable`: whether a part of a source with this extra is a source again.
+    `is_cuttable`: whether a source with this extra can be cut into parts.
     """
 
     name: str
     is_cuttable: bool = True
 
     def framed(self, items: list[Item], before: int, after: int) -> list[Item]:
-        """Return the items of a source that gets so many tokens before and after it."""
+        """Return the items of a source to which `before` and `after` tokens are added."""
         raise NotImplementedError
 
     def cut(self, items: list[Item], kept: slice, lead: int, tail: int) -> list[Item]:
-        """Return the items of a part: `kept` of the tokens between the first `lead` and the last `tail`."""
+        """Return the items of a part: the first `lead`, the slice `kept` of those between, and the last `tail`."""
         raise NotImplementedError
 
     def joined(self, parts: Sequence[list[Item]], bounds: Sequence[int]) -> list[Item]:
@@ -50,7 +50,7 @@ class Extra(Generic[Item]):
         raise NotImplementedError
 
     def flat(self, items: list[Item]) -> list[int]:
-        """Return the items as numbers, as a store keeps them."""
+        """Return the items as the numbers that a store contains."""
         raise NotImplementedError
 
     def fields(self, numbers: Ids, counts: Ids, padded: PaddedTokens) -> dict[str, NDArray[np.generic]]:
@@ -60,7 +60,7 @@ class Extra(Generic[Item]):
 
 @dataclass(frozen=True)
 class PerToken(Extra[int]):
-    """One number for each token; `fill` for tokens that are added, `field` is the name in a batch."""
+    """One number for each token; `fill` is that of added tokens, `field` is the name in a batch."""
 
     field: str = ""
     fill: int = PAD
@@ -74,7 +74,7 @@ class PerToken(Extra[int]):
         return cut(items, kept, lead, tail)
 
     def joined(self, parts: Sequence[list[int]], bounds: Sequence[int]) -> list[int]:
-        """Return the numbers one after the other, with fillers for the tokens between sources."""
+        """Return the numbers of all sources, with fillers for the tokens between them."""
         joined: list[int] = []
         for items, end in zip(parts, bounds[1:], strict=True):
             joined += items
@@ -91,10 +91,10 @@ class PerToken(Extra[int]):
 
 
 class CopyIds(PerToken):
-    """The target id that copying a token gives; there is nothing to copy of a token that is added."""
+    """The target id that copying a token gives; added tokens cannot be copied."""
 
     def fields(self, numbers: Ids, counts: Ids, padded: PaddedTokens) -> dict[str, NDArray[np.generic]]:
-        """Return the ids [B, S], and `forms` [B, X], true where a source has a form that has no target id."""
+        """Return the ids [B, S], and `forms` [B, X], true for each form of a source that has no target id."""
         copy_ids = pad_rows(numbers, counts, padded.tokens.shape[1])
         num_forms = np.maximum(copy_ids.max(axis=1) + 1 - padded.vocab_size, 0)
         return {self.field: copy_ids, "forms": np.arange(int(num_forms.max())) < num_forms[:, None]}
@@ -110,7 +110,7 @@ class Segments(PerToken):
     def fields(self, numbers: Ids, counts: Ids, padded: PaddedTokens) -> dict[str, NDArray[np.generic]]:
         """Return the numbers as [B, S]; the </s> at the end belongs to the last source.
 
-        That is the source of the token before it, or the next one where that token closes a source.
+        That is the source of the token before it, or the next one if that token closes a source.
         """
         segments = pad_rows(numbers, counts, padded.tokens.shape[1])
         lengths = padded.lengths
@@ -121,10 +121,10 @@ class Segments(PerToken):
 
 
 class Edges(Extra[Edge]):
-    """Positions from and to, and the kind of edge."""
+    """Edges: position of the start, position of the end, and kind."""
 
     def framed(self, items: list[Edge], before: int, after: int) -> list[Edge]:
-        """Return the edges between the same tokens; none leads to a token that is added."""
+        """Return the edges between the same tokens; added tokens have no edges."""
         return [(start + before, end + before, kind) for start, end, kind in items]
 
     def joined(self, parts: Sequence[list[Edge]], bounds: Sequence[int]) -> list[Edge]:
@@ -141,20 +141,24 @@ class Edges(Extra[Edge]):
         return {"edges": pad_rows(numbers, counts, int(counts.max())).reshape(len(counts), -1, 3)}
 
 
-# Any: each extra has items of its own type.
-EXTRAS: tuple[Extra[Any], ...] = (
+# Any: each extra has its own type of items, and `dataclasses.replace` accepts no dictionary of different types.
+AnyExtra: TypeAlias = Extra[Any]
+Items: TypeAlias = list[Any]
+ExtraFields: TypeAlias = dict[str, Any]
+
+EXTRAS: tuple[AnyExtra, ...] = (
     CopyIds("copy_ids", field="copy_ids"),
     Edges("edges", is_cuttable=False),
     Segments("segments", is_cuttable=False, field="segment"),
 )
 
 
-def extras_of(source: object) -> list[tuple[Extra[Any], list[Any]]]:
+def extras_of(source: object) -> list[tuple[AnyExtra, Items]]:
     """Return the extras that a source has, each with its items."""
     return [(extra, items) for extra in EXTRAS if (items := getattr(source, extra.name, None)) is not None]
 
 
-def extra_named(name: str) -> Extra[Any]:
+def extra_named(name: str) -> AnyExtra:
     """Return the extra of that name."""
     return next(extra for extra in EXTRAS if extra.name == name)
 

@@ -1,6 +1,6 @@
-"""When two texts count as the same, and when a text counts as empty: one definition for every part of calque.
+"""The definition of equal texts and of empty texts, for every part of calque.
 
-Invisible are the characters of Unicode's category Cf, and fillers and selectors, which draw nothing by themselves.
+Invisible characters are those of Unicode's category Cf, fillers and selectors, which are not drawn.
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import Literal
 
 Form = Literal["raw", "nfc", "nfkc"]
 
-# Category Cf without ZWJ and ZWNJ, and without the signs of Arabic, Syriac and Kaithi in it that are drawn.
+# Category Cf without ZWJ and ZWNJ, and without the signs of Arabic, Syriac and Kaithi that are drawn.
 _FORMAT = (
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
 )
 _JOINERS = "\u200c\u200d"
-# Fillers, a blank Braille cell and variation selectors: category L, M or S, but a text of nothing else shows nothing.
+# Fillers, the empty Braille cell and variation selectors: category L, M or S, but a text of them alone is empty.
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _CONTROLS = "\x00-\x1f\x7f-\x9f"
 _SEEN = re.compile(f"[^\\s{_FORMAT}{_JOINERS}{_FILLERS}{_CONTROLS}]")
@@ -28,17 +28,17 @@ _VIRAMA = 9
 
 @dataclass(frozen=True)
 class Identity:
-    """Decide which texts are the same text. `form` is the Unicode form in which they are compared.
+    """A definition of equal texts: they are equal in the Unicode form `form`, without invisible characters.
 
-    "raw" is the rule of calque 0.1.0, which compared texts as they are written; runs that began with it keep it.
+    "raw" compares texts unchanged, as calque 0.1.0 did; runs that began with that version continue to do so.
     """
 
     form: Form = "nfc"
 
     def of(self, text: str) -> str:
-        """Return the text that stands for all texts equal to `text`.
+        """Return the text that represents all texts equal to `text`.
 
-        Invisible characters are dropped, then the Unicode form is applied, then spaces at both ends are dropped.
+        Invisible characters are removed, then the Unicode form is applied, then spaces at both ends are removed.
         """
         if self.form == "raw" or text.isascii():
             return text.strip()
@@ -53,7 +53,7 @@ NFC = Identity()
 
 
 def is_blank(text: str) -> bool:
-    """Return whether `text` shows nothing: only spaces, controls, invisible characters and fillers."""
+    """Return whether `text` has only spaces, control characters, invisible characters and fillers."""
     return not _SEEN.search(text)
 
 
@@ -71,14 +71,14 @@ def invisible_characters(text: str) -> Iterator[str]:
 
 
 def _is_visible(found: re.Match[str]) -> bool:
-    """Return whether a match of the pattern changes what a reader sees."""
+    """Return whether a match of the pattern changes the appearance of the text."""
     if found[1]:
         return True
     return bool(found[2]) and _joins(found.string, found.start())
 
 
 def _joins(text: str, place: int) -> bool:
-    """Return whether the joiner at `place` stands between letters or emoji, or after a virama."""
+    """Return whether the joiner at `place` is between letters or emoji, or after a virama."""
     if not place:
         return False
     before, after = text[place - 1], text[place + 1 : place + 2]

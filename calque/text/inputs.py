@@ -1,19 +1,20 @@
-"""What a line of input holds where it is more than one text: several sources, and a tag before them, tabs between.
+"""Input lines of several sources or with a tag, separated by tabs.
 
-Each source is read by itself; together they are one row of tokens, in which </s> closes each source but the last.
+Each source is read separately; together they are one row of tokens, in which </s> closes each source but the last.
 """
 
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from calque.config import Config
 from calque.errors import DataError, did_you_mean
 from calque.ids import EOS
+from calque.text.extras import ExtraFields
 from calque.text.graph.graph import graph_from, write_graph
 from calque.text.graph.layout import SourceError
 from calque.text.identity import is_blank
@@ -23,21 +24,21 @@ from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, well_fo
 
 Side = Literal["source", "target"]
 BETWEEN = "\t"
-# More are hardly tags: most likely another column was named.
+# A column with more different texts is most likely not that of the tag.
 MAX_TAGS = 1_000
 MAX_SOURCES = 64
 
 
 @dataclass(frozen=True)
 class InputLine:
-    """One line of input, parsed: the text of each source, and its tag, None where the model reads none."""
+    """A parsed line of input: the text of each source, and its tag, None for a model without tags."""
 
     texts: tuple[str, ...]
     tag: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return what the line holds, in the order of the columns."""
+        """Return the tag, if there is one, and the texts, in the order of the columns."""
         return self.texts if self.tag is None else (self.tag, *self.texts)
 
     @property
@@ -47,48 +48,48 @@ class InputLine:
 
 
 class Inputs(Config):
-    """Name the sources of a line, and say where a tag goes; saved in text.json."""
+    """The sources of a line and the place of its tag; saved in text.json."""
 
     sources: tuple[str, ...] = Field(("source",), min_length=1, max_length=MAX_SOURCES)
-    """Names of the sources, in their order."""
+    """Names of the sources, in order."""
     tag: str = ""
     """Name of the tag; empty for none."""
     tag_side: Side = "source"
-    """Where the tag stands: before the source, or before the target, where search is made to begin with it."""
+    """Place of the tag: before the source, or before the target, where search forces it."""
     tags: tuple[str, ...] = Field((), max_length=MAX_TAGS)
-    """The tags that there are."""
+    """All tags."""
 
     @field_validator("tags")
     @classmethod
     def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         for tag in tags:
             if not tag or tag.split("\n") != [tag] or BETWEEN in tag or tag != tag.strip() or well_formed(tag) != tag:
-                raise ValueError(f"{tag!r} is no tag")
+                raise ValueError(f"{tag!r} is not a tag")
             if len(tag.encode()) > MAX_ENTRY_BYTES:
                 raise ValueError(f"a tag is longer than {MAX_ENTRY_BYTES} bytes")
         if len(set(tags)) < len(tags):
-            raise ValueError("a tag is there twice")
+            raise ValueError("a tag occurs twice")
         return tags
 
     @property
     def is_one_text(self) -> bool:
-        """Return whether a line is nothing but the text of one source."""
+        """Return whether a line is the text of one source."""
         return len(self.sources) == 1 and not self.tag
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of what a line holds."""
+        """Return the names of the columns of a line."""
         return (self.tag, *self.sources) if self.tag else self.sources
 
     def example(self, text: str) -> str:
-        """Return a line to show, of `text` alone or by names."""
+        """Return an example line, with `text` as each source."""
         if self.is_one_text:
             return text
         tag = {self.tag: self.tags[0]} if self.tags else {}
         return json.dumps(tag | dict.fromkeys(self.sources, text), ensure_ascii=False)
 
     def line(self, values: Mapping[str, object]) -> str:
-        """Return the line of values by name; DataError for one that is missing or no text."""
+        """Return the line of values by name; DataError for one that is missing or not text."""
         cells = []
         for name in self.names:
             if name not in values:
@@ -103,12 +104,12 @@ class Inputs(Config):
         return BETWEEN.join(cells)
 
     def parse(self, value: str | Mapping[str, object], tag: str = "") -> InputLine:
-        """Return what a line holds: a text with tabs or a JSON object, or a mapping by name; `tag` replaces its tag.
+        """Parse a line: a text with tabs, a JSON object, or a mapping by name; `tag` replaces its tag.
 
-        DataError for another number of columns, for a missing name, or for a tag where the model knows none.
+        Raises DataError for another number of columns, for a missing name, or for a tag if the model has none.
         """
         if tag and not self.tag:
-            raise DataError(f'the tag "{tag[:40]}" was given, but this model knows no tags')
+            raise DataError(f'the tag "{tag[:40]}" was given, but this model has no tags')
         if self.is_one_text:
             return InputLine((value if isinstance(value, str) else _as_json(value),))
         if isinstance(value, str) and is_blank(value):
@@ -120,21 +121,21 @@ class Inputs(Config):
         return self._by_columns(self.line({**value, self.tag: tag} if tag else value).split(BETWEEN))
 
     def _by_columns(self, cells: list[str], line: str = "", tag: str = "") -> InputLine:
-        """Return the line of some cells, or of the JSON object that `line` may be; DataError for another number."""
+        """Return the line of cells, or of `line` if it is a JSON object; DataError for another number of cells."""
         if tag or len(cells) != len(self.names):
             cells = self._by_name(line, tag) or ([tag, *cells] if tag else cells)
         if len(cells) != len(self.names):
             what = f"{len(cells)} column{'s' * (len(cells) > 1)}"
             keys = ", ".join(f'"{name}": "…"' for name in self.names)
             raise DataError(
-                f"{what} where this model reads {len(self.names)}: {', '.join(self.names)}; put a tab between, or give"
-                f" {{{keys}}}"
+                f"{what}, but this model reads {len(self.names)}: {', '.join(self.names)}; put tabs"
+                f" between them, or write {{{keys}}}"
             )
         texts = tuple(cells[-len(self.sources) :])
         return InputLine(texts, cells[0] if self.tag else None)
 
     def _by_name(self, line: str, tag: str) -> list[str]:
-        """Return the cells of a line that is a JSON object; none where it is not."""
+        """Return the cells of a line that is a JSON object; none for another line."""
         if not line.lstrip().startswith("{"):
             return []
         try:
@@ -150,11 +151,13 @@ class Inputs(Config):
         return self.parse(line).texts
 
     def checked_tag(self, line: InputLine) -> str:
-        """Return the tag of a line without spaces around it; DataError for one that was not learned."""
+        """Return the tag of a line without spaces around it; DataError for an unknown one."""
         tag = (line.tag or "").strip()
         if self.tag and tag not in self.tags:
             known = ", ".join(self.tags[:20]) + (", …" if len(self.tags) > 20 else "")
-            raise DataError(f'no {self.tag} "{tag[:40]}"; this model knows {known}.{did_you_mean(tag, self.tags)}')
+            raise DataError(
+                f'the {self.tag} "{tag[:40]}" is unknown; the tags are {known}.{did_you_mean(tag, self.tags)}'
+            )
         return tag
 
     def read(
@@ -164,7 +167,7 @@ class Inputs(Config):
         source: Tokenizer,
         target: Tokenizer,
     ) -> list[SourceIds]:
-        """Return lines as the model reads them, each text by `read`; SourceError for one that cannot be read."""
+        """Return lines as the model reads them, each text by `read`; SourceError for a line that cannot be read."""
         tags = []
         for number, line in enumerate(lines):
             try:
@@ -188,12 +191,12 @@ ONE_TEXT = Inputs()
 
 
 def with_tags(tokenizer: Tokenizer, inputs: Inputs) -> Tokenizer:
-    """Return a tokenizer with an id for each tag, as it is where there are none."""
+    """Return a tokenizer with an id for each tag; without tags, `tokenizer` itself."""
     return TaggedTokenizer(tokenizer, inputs.tags) if inputs.tags else tokenizer
 
 
 def join_sources(parts: Sequence[SourceIds], vocab_size: int) -> SourceIds:
-    """Return several sources as one; `vocab_size` is that of the target, beyond which copied forms are numbered."""
+    """Return several sources as one; copied forms are numbered from `vocab_size`, that of the target."""
     if len(parts) == 1:
         return parts[0]
     table = numbered_forms(parts)
@@ -205,26 +208,28 @@ def join_sources(parts: Sequence[SourceIds], vocab_size: int) -> SourceIds:
         segments += [number] * (len(tokens) - bounds[-1])
         bounds.append(len(tokens))
     members = [dict(part.with_forms(table, vocab_size).extras) for part in parts]
-    extras: dict[str, Any] = {
+    extras: ExtraFields = {
         extra.name: extra.joined([own.get(extra, []) for own in members], bounds) for extra in members[0]
     }
     return SourceIds(tokens, forms=tuple(table), **(extras | {"segments": segments}))
 
 
 def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:
-    """Return the different tags of the data, sorted; DataError where there are too many to be tags."""
+    """Return the different tags of the data, sorted; DataError if they are too many or too long."""
     found: set[str] = set()
     for tag in tags:
         if tag not in found and len(tag.encode()) > MAX_ENTRY_BYTES:
-            raise DataError(f'"{name}" holds a text of more than {MAX_ENTRY_BYTES} bytes: {tag[:40]}…; is it the tag?')
+            raise DataError(
+                f'"{name}" contains a text of more than {MAX_ENTRY_BYTES} bytes; is it the column of the tag?'
+            )
         found.add(tag)
         if len(found) > MAX_TAGS:
-            raise DataError(f'"{name}" holds more than {MAX_TAGS:,} different texts; is it the column of the tag?')
+            raise DataError(f'"{name}" contains more than {MAX_TAGS:,} different texts; is it the column of the tag?')
     return tuple(sorted(found))
 
 
 def _as_json(value: Mapping[str, object]) -> str:
-    """Return a graph that is given as a dictionary as the JSON of its line."""
+    """Return the line of JSON of a graph that is a dictionary."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""The text side of a model: a tokenizer for each language, trained together, kept in one folder.
+"""The text side of a model: a tokenizer for each language, trained together and saved in one folder.
 
-The folder holds `text.json`, which says the kinds, and files of fixed names: nothing in it can point elsewhere.
+The folder contains `text.json`, with the kinds, and files with fixed names, so no file can refer to another folder.
 """
 
 import hashlib
@@ -65,17 +65,17 @@ class TextConfig(Config):
     def _joint_needs_one_config(self) -> "TextConfig":
         if self.joint and self.source != self.target:
             source, target = self.source.model_dump(), self.target.model_dump()
-            unlike = [key for key in {**source, **target} if source.get(key) != target.get(key)]
-            differences = ", ".join(f"{key} ({source.get(key)} and {target.get(key)})" for key in unlike)
+            different = [key for key in {**source, **target} if source.get(key) != target.get(key)]
+            differences = ", ".join(f"{key} ({source.get(key)} and {target.get(key)})" for key in different)
             raise ValueError(
-                "joint = true is one vocabulary for both sides, so text.source and text.target must be the same; "
+                "joint = true means one vocabulary for both sides, so text.source and text.target must be the same; "
                 f"they differ in {differences}. Make them the same, or set text.joint = false."
             )
         return self
 
 
 class _Description(Config):
-    """What `text.json` says; anything else is refused."""
+    """The content of `text.json`; other fields are refused."""
 
     format: Literal[1] = 1
     joint: bool
@@ -90,10 +90,10 @@ class _Description(Config):
 
 @dataclass(frozen=True)
 class TextPair:
-    """The tokenizers of both sides (one object where `joint`) and the normalisation of the source.
+    """The tokenizers of both sides (one object if `joint`) and the normalisation of the source.
 
-    `copying`: sources come with what copying each token would give; `layout`: how a source becomes tokens and edges;
-    `inputs`: what a line holds, where that is more than one text; `frame`: what stands around a source.
+    `copying`: whether sources have the ids for copying their tokens. `layout`: how a source becomes tokens and edges.
+    `inputs`: the columns of an input line. `frame`: the ids around a source.
     """
 
     source: Tokenizer
@@ -123,12 +123,12 @@ class TextPair:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Return the names of what `read_sources` gives beside tokens (of `calque.text.extras`)."""
+        """Return the names of the extras of `read_sources` (see `calque.text.extras`)."""
         edges, segments = self.layout.num_edge_kinds > 0, len(self.inputs.sources) > 1
         return ("copy_ids",) * self.copying + ("edges",) * edges + ("segments",) * segments
 
     def read_sources(self, texts: Sequence[str]) -> list[SourceIds]:
-        """Return all that the model needs of each line of input; SourceError for one that it cannot read."""
+        """Return the source of each line of input; SourceError for a line that the model cannot read."""
         lines = []
         for number, text in enumerate(texts):
             try:
@@ -138,13 +138,13 @@ class TextPair:
         return self.read_lines(lines)
 
     def read_lines(self, lines: Sequence[InputLine]) -> list[SourceIds]:
-        """Return all that the model needs of each parsed line; SourceError for one that it cannot read."""
+        """Return the source of each parsed line; SourceError for a line that the model cannot read."""
         read = self._read if self.frame.is_empty else self._read_coded
         sources = self.inputs.read(lines, read, self.source, self.target)
         return sources if self.frame.is_empty else self.frame.around(sources)
 
     def _read_coded(self, texts: Sequence[str]) -> list[SourceIds]:
-        """Return texts of which each may begin with a code."""
+        """Return the sources of texts that may begin with a code."""
         split = [self.frame.split(text) for text in texts]
         read = self._read([rest for _, rest in split])
         return [source.framed(code) for (code, _), source in zip(split, read, strict=True)]
@@ -162,7 +162,7 @@ class TextPair:
         return self.source.encode_batch([self.normalise(text) for text in texts])
 
     def read_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[SourceIds, list[int]]]:
-        """Return sources with the ids of their targets, where a form that the source has can stand for a word."""
+        """Return sources with the ids of their targets, in which words may be copies of source forms."""
         read = self.read_sources(sources)
         if self.copying:
             ids = [self.target_of(target, source) for target, source in zip(targets, read, strict=True)]
@@ -171,21 +171,21 @@ class TextPair:
         return [(source, [*source.prefix, *target]) for source, target in zip(read, ids, strict=True)]
 
     def target_of(self, target: str, source: SourceIds) -> list[int]:
-        """Return the ids of a target after the prefix of its source, which may be copied from."""
+        """Return the prefix of `source` and the ids of a target, in which words may be copies of source forms."""
         ids = encode_copied(self.target, target, source.forms) if self.copying else self.encode_target([target])[0]
         return [*source.prefix, *ids]
 
     def write_target(self, ids: Sequence[int], source: SourceIds) -> str:
-        """Return the text of target ids that answer `source`, copied forms as they stood in it."""
+        """Return the text of target ids for `source`, with copied forms as in the source."""
         return decode_copied(self.target, ids, source.forms)
 
     def target_pieces(self, ids: Sequence[int], source: SourceIds) -> list[str]:
-        """Return a visible label for each of the target ids that answer `source`."""
+        """Return a visible label for each of the target ids for `source`."""
         size = self.target.vocab_size
         return [source.forms[number - size] if number >= size else self.target.pieces([number])[0] for number in ids]
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of the folder by file name; `text.json`, which makes it complete, comes last."""
+        """Return the content of the folder by file name; `text.json` comes last and makes it complete."""
         sides = {"joint": self.source} if self.joint else {"source": self.source, "target": self.target}
         files = {file: data for name, tokenizer in sides.items() for file, data in tokenizer.files(name).items()}
         files |= self.layout.files()
@@ -204,12 +204,12 @@ class TextPair:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all files: equal exactly when both sides tokenize by the same files."""
+        """Return the SHA-256 of all files; it is equal exactly if both sides have the same files."""
         return _digest(self.files())
 
     @cached_property
     def target_fingerprint(self) -> str:
-        """Return the SHA-256 of the target side: equal exactly when target ids mean the same."""
+        """Return the SHA-256 of the target side; it is equal exactly if target ids have the same meaning."""
         size = self.target.vocab_size
         tags = self.inputs.tags if self.joint or self.inputs.tag_side == "target" else ()
         about = f"{self.target.kind} {size} {tags!r}" + (f" {self.frame.target}" if self.frame.target else "")
@@ -221,7 +221,7 @@ class TextPair:
 
     @classmethod
     def load(cls, folder: Path) -> "TextPair":
-        """Read a folder that `save` wrote; UsageError naming the file that is missing, damaged or hostile."""
+        """Read a folder that `save` wrote; UsageError naming a missing, damaged or hostile file."""
         path = folder / _DESCRIPTION
         try:
             description = _Description.model_validate_json(read_limited(path, _MAX_DESCRIPTION_BYTES), strict=True)
@@ -234,12 +234,12 @@ class TextPair:
             target = load_tokenizer(description.target, folder, "target")
             sides = _tagged(source, target, inputs)
         elif description.source != description.target:
-            raise damaged(path, "joint is true, yet source and target are of different kinds")
+            raise damaged(path, "joint is true, but source and target are of different kinds")
         else:
             both = with_tags(load_tokenizer(description.source, folder, "joint"), inputs)
             sides = (both, both)
         if not description.frame.is_within(sides[0].vocab_size, sides[1].vocab_size):
-            raise damaged(path, "the frame holds an id beyond the vocabulary")
+            raise damaged(path, "the frame contains an id beyond the vocabulary")
         said = description
         return cls(*sides, said.joint, said.normalise, said.copying, layout, inputs, said.frame)
 
@@ -250,10 +250,10 @@ def train_text(
     targets: Callable[[], Iterator[str]],
     inputs: Inputs = ONE_TEXT,
 ) -> TextPair:
-    """Learn the tokenizers of both sides from texts that can be read again; pass ≤ 10 MB a side.
+    """Learn the tokenizers of both sides from texts that can be read repeatedly, at most 10 MB per side.
 
-    `inputs` say what a line of the sources holds, the tags among them. Sources are normalised before they are counted.
-    DataError if a side holds no text.
+    `inputs` describe the lines of the sources, with all tags. Sources are normalised first. Raises DataError if a side
+    has no text.
     """
 
     def normalise(text: str) -> str:
@@ -271,7 +271,7 @@ def train_text(
 
 
 def _tagged(source: Tokenizer, target: Tokenizer, inputs: Inputs) -> tuple[Tokenizer, Tokenizer]:
-    """Return both tokenizers, the one of the side where tags stand with an id for each."""
+    """Return both tokenizers; that of the side with tags has an id for each tag."""
     if inputs.tag_side == "source":
         return with_tags(source, inputs), target
     return source, with_tags(target, inputs)

@@ -1,6 +1,6 @@
-"""Guess the script and the languages of a data set, so that defaults and scores fit it without being told.
+"""Guess the script and the languages of a data set, for defaults and scores.
 
-Only names of characters and files are looked at; both guesses are printed with their reason by whoever uses them.
+The guesses use only the names of characters and files; the caller prints both with their reason.
 """
 
 import re
@@ -25,7 +25,7 @@ _SCRIPTS = frozenset(_SCRIPT_NAMES.split())
 _KANA = frozenset(("HIRAGANA", "KATAKANA", "HIRAGANA-KATAKANA"))
 _WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
 _UNSPACED = frozenset(("Han", "Japanese", "Thai", "Lao", "Khmer", "Myanmar"))
-# One such character carries about as much as three letters: a link in a Chinese sentence must not outvote it.
+# One such character counts as three letters, so that a link in a Chinese sentence does not outweigh the sentence.
 _WEIGHTS = {"Han": 3, "Kana": 3, "Hangul": 3}
 _JAPANESE_SHARE = 0.05
 _ENOUGH_CHARACTERS = 200_000
@@ -33,7 +33,7 @@ _FIRST_CHARACTERS = 48
 _COUNTED_AT_ONCE = 1000
 _ASCII_LETTER = re.compile("[A-Za-z]")
 
-# Common languages by ISO 639-1; those that have one also by ISO 639-3. Codes that mostly mean a country in file
+# Common languages by ISO 639-1; and by ISO 639-3 where there is such a code. Codes that mostly mean a country in file
 # names (ch, tw) are left out.
 _LANGUAGES = (
     "af afr|am amh|ar ara|az aze|be bel|bg bul|bn ben|bo bod|bs bos|ca cat|cs ces|cy cym|da dan|de deu|el ell|en eng|"
@@ -51,7 +51,7 @@ _PAIR = re.compile(r"([a-z]{2,3})[-_]([a-z]{2,3})")
 def dominant_script(texts: Iterable[str]) -> str:
     """Return the script of most letters, as Unicode names it: "Latin", "Han", "Thai", …
 
-    Kana among Han make "Japanese"; no letters make "Unknown". Reads the first 200,000 characters at most.
+    Kana and Han are "Japanese"; a text without letters is "Unknown". Reads the first 200,000 characters at most.
     """
     read, left = [], _ENOUGH_CHARACTERS
     for text in texts:
@@ -64,7 +64,7 @@ def dominant_script(texts: Iterable[str]) -> str:
         counts[_script(char)] += count
     del counts[""]
     weights = {script: count * _WEIGHTS.get(script, 1) for script, count in counts.items()}
-    # Chinese quotes a の here and there; Japanese without kana hardly exists.
+    # Chinese text contains a の now and then; Japanese text nearly always contains kana.
     if weights.get("Kana", 0) > _JAPANESE_SHARE * weights.get("Han", 0):
         weights["Japanese"] = weights.pop("Kana") + weights.pop("Han", 0)
     weights.pop("Kana", None)
@@ -72,7 +72,7 @@ def dominant_script(texts: Iterable[str]) -> str:
 
 
 def count_characters(texts: Iterable[str]) -> Counter[str]:
-    """Return how often each character occurs: a Counter of all the texts, in a twentieth of its time."""
+    """Return the number of occurrences of each character, in a twentieth of the time of `Counter`."""
     counts: Counter[str] = Counter()
     waiting = iter(texts)
     while block := list(islice(waiting, _COUNTED_AT_ONCE)):
@@ -83,7 +83,7 @@ def count_characters(texts: Iterable[str]) -> Counter[str]:
 
 
 def script_of(text: str) -> str:
-    """Return the script of most letters at the start of one text; they tell it as well as all of them."""
+    """Return the script of most letters at the start of one text."""
     text = text[:_FIRST_CHARACTERS]
     if text.isascii():
         return "Latin" if _ASCII_LETTER.search(text) else UNKNOWN_SCRIPT
@@ -91,14 +91,14 @@ def script_of(text: str) -> str:
 
 
 def is_unspaced(script: str) -> bool:
-    """Return whether the script is written without blanks between words."""
+    """Return whether the script is written without spaces between words."""
     return script in _UNSPACED
 
 
 def guess_languages(name: str) -> tuple[str, str] | None:
     """Return source and target as ISO 639-1 codes from a file name such as `train.en-de.tsv`, or None.
 
-    Both codes must be known, differ, and stand alone between dots: `my-data.tsv` and `pt-br.tsv` say nothing.
+    Both codes must be known and different, and be between dots: `my-data.tsv` and `pt-br.tsv` give None.
     """
     for part in PurePath(name).name.lower().split("."):
         found = _PAIR.fullmatch(part)
@@ -109,7 +109,7 @@ def guess_languages(name: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=65536)
 def _script(char: str) -> str:
-    """Return the script of a letter or mark, "Kana" for both Japanese syllabaries, "" for anything else."""
+    """Return the script of a letter or mark, "Kana" for both Japanese syllabaries, "" for other characters."""
     if unicodedata.category(char)[0] not in "LM":
         return ""
     name = unicodedata.name(char, "")

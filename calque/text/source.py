@@ -1,22 +1,22 @@
-"""The text side of one source: ids, and what copying, graphs and several sources need beside them."""
+"""The text side of one source: ids, and the extras that copying, graphs and several sources need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from calque.text.extras import Edge, Extra, cut, extra_named, extras_of
+from calque.text.extras import AnyExtra, Edge, ExtraFields, Items, cut, extra_named, extras_of
 
 S = TypeVar("S", bound="SourceIds")
 
 
 @dataclass(frozen=True)
 class SourceIds:
-    """One source: `tokens` without specials, and as the layout has them
+    """One source: its `tokens` without special ones, and the extras that the model needs.
 
-    `copy_ids`: for each token the target id that copying it gives, V + i for `forms[i]`, which the target vocabulary
-    lacks, PAD for nothing to copy; `edges`: positions from and to and the kind of edge, from 1 on; `segments`: for each
-    token the number of the source that it belongs to; `lead` and `tail`: numbers of first and last tokens that every
-    part keeps (a tag, a language); `prefix`: the target ids that an answer begins with.
+    `copy_ids`: for each token the target id that copying it gives; V + i for `forms[i]`, which is not in the target
+    vocabulary, and PAD for a token that cannot be copied. `edges`: start, end and kind, from 1, of each edge.
+    `segments`: for each token the number of its source. `lead` and `tail`: number of tokens at the start and the end
+    that every part has too (a tag, a language). `prefix`: the target ids at the start of every output.
     """
 
     tokens: list[int]
@@ -33,7 +33,7 @@ class SourceIds:
         return len(self.tokens)
 
     @property
-    def extras(self) -> list[tuple[Extra[Any], list[Any]]]:
+    def extras(self) -> list[tuple[AnyExtra, Items]]:
         """Return the extras that this source has, each with its items."""
         return extras_of(self)
 
@@ -42,24 +42,20 @@ class SourceIds:
         return extra_named(name).flat(getattr(self, name) or [])
 
     def part(self: S, start: int, stop: int) -> S:
-        """Return the tokens from `start` to before `stop`, counted after the lead, with the same lead and tail."""
+        """Return the tokens from `start` to before `stop`, counted after the lead, with the lead and the tail."""
         assert self.is_cuttable, "a graph or several sources have no parts"
         kept = slice(start, stop)
-        extras: dict[str, Any] = {
-            extra.name: extra.cut(items, kept, self.lead, self.tail) for extra, items in self.extras
-        }
+        extras: ExtraFields = {extra.name: extra.cut(items, kept, self.lead, self.tail) for extra, items in self.extras}
         return replace(self, tokens=cut(self.tokens, kept, self.lead, self.tail), **extras)
 
     @property
     def kept(self) -> int:
-        """Return the number of tokens that every part keeps."""
+        """Return the number of tokens that every part has."""
         return self.lead + self.tail
 
     def framed(self: S, before: Sequence[int], after: Sequence[int] = ()) -> S:
-        """Return the source with ids around it that every part keeps; nothing of it is copied, no edge leads there."""
-        extras: dict[str, Any] = {
-            extra.name: extra.framed(items, len(before), len(after)) for extra, items in self.extras
-        }
+        """Return the source with ids around it, which every part has; they cannot be copied and have no edges."""
+        extras: ExtraFields = {extra.name: extra.framed(items, len(before), len(after)) for extra, items in self.extras}
         return replace(
             self,
             tokens=[*before, *self.tokens, *after],
@@ -69,7 +65,7 @@ class SourceIds:
         )
 
     def with_forms(self: S, table: Mapping[str, int], vocab_size: int) -> S:
-        """Return the source with its copied forms numbered by `table`, from `vocab_size` on."""
+        """Return the source with its copied forms numbered by `table`, starting at `vocab_size`."""
         if self.copy_ids is None or not self.forms:
             return self
         places = [vocab_size + table[form] for form in self.forms]
@@ -78,15 +74,15 @@ class SourceIds:
 
     @property
     def is_cuttable(self) -> bool:
-        """Return whether a part of it is a source: not of a graph, nor of several sources."""
+        """Return whether it can be cut into parts: a graph and several sources cannot."""
         return all(extra.is_cuttable for extra, _ in self.extras)
 
 
 def plain_sources(rows: Sequence[list[int]]) -> list[SourceIds]:
-    """Return sources that are nothing but tokens."""
+    """Return sources of tokens alone."""
     return [SourceIds(tokens) for tokens in rows]
 
 
 def numbered_forms(sources: Sequence[SourceIds]) -> dict[str, int]:
-    """Return a number for each form that one of the sources can copy, in the order of their first places."""
+    """Return a number for each form that one of the sources can copy, in the order of their first occurrence."""
     return {form: place for place, form in enumerate(dict.fromkeys(form for own in sources for form in own.forms))}

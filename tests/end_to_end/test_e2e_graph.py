@@ -189,7 +189,7 @@ def test_a_bad_graph_is_named_with_its_line(command: Command, data: Path, tmp_pa
     ended = train(command, data, tmp_path / "run")
     assert ended.code == 3
     assert "graphs.jsonl:91: " in ended.err
-    assert "edges[0][1] is node 4, which is not there; there is node 0 only" in ended.err
+    assert "edges[0][1] is node 4, which does not exist; there is node 0 only" in ended.err
     checked = command("check", data)
     assert checked.code == 3
     assert "1 bad line, " in checked.out

@@ -113,11 +113,11 @@ def test_a_line_of_one_column_is_refused_by_its_number(command: Command, two_sou
     done = command("generate", two_sources, stdin=b"six\tone two\nfive\tsix\njust text\nsix\tone\n")
     assert done.code == 3
     assert len(done.out.splitlines()) == 2
-    assert "standard input:3: 1 column where this model reads 2: head, digits; put a tab between" in done.err
+    assert "standard input:3: 1 column, but this model reads 2: head, digits; put tabs between" in done.err
     done = command("generate", two_sources, "six\tone", "just text")
     assert done.code == 3
     assert "text 2: 1 column" in done.err
-    with pytest.raises(DataError, match="1 column where this model reads 2"):
+    with pytest.raises(DataError, match="1 column, but this model reads 2"):
         calque.load(two_sources)("just text")
     with pytest.raises(DataError, match='no "digits"; the keys are "head"'):
         calque.load(two_sources)({"head": "six"})
@@ -205,14 +205,14 @@ def test_tags_that_there_are_not_are_refused(command: Command, tagged: Path, toy
     assert '--tag figure: this model knows figures, zh. Did you mean "figures"?' in done.err
     done = command("generate", toy_model, "--tag", "zh", "one")
     assert done.code == 2
-    assert "this model knows no tags" in done.err
+    assert "this model has no tags" in done.err
     done = command("generate", tagged, stdin=b"zh\tone\nfr\tone\n")
     assert done.code == 3
-    assert 'standard input:2: no to "fr"; this model knows figures, zh' in done.err
+    assert 'standard input:2: the to "fr" is unknown; the tags are figures, zh' in done.err
     done = command("generate", tagged, "one two")
     assert done.code == 3
-    assert "1 column where this model reads 2: to, words" in done.err
-    with pytest.raises(DataError, match="this model knows no tags"):
+    assert "1 column, but this model reads 2: to, words" in done.err
+    with pytest.raises(DataError, match="this model has no tags"):
         calque.load(toy_model)("one", tag="zh")
 
 
@@ -235,7 +235,7 @@ def test_an_unknown_tag_in_validation_data_is_named(command: Command, tmp_path: 
     names = ["data.columns.source=words", "data.columns.target=answer", "data.columns.tag=to"]
     done = command("train", data, "--valid", valid, "--out", tmp_path / "m", *settings([*BRIEF, *names, *FAR]))
     assert done.code == 3
-    assert 'line 2 of the data: no to "fr"; this model knows figures, zh' in done.err
+    assert 'line 2 of the data: the to "fr" is unknown; the tags are figures, zh' in done.err
 
 
 def test_a_run_starts_from_word_vectors(command: Command, tmp_path: Path, toy_data: Path) -> None:

@@ -1,7 +1,7 @@
-"""Graphs as sources: read from JSON with every mistake named, written back as one line, told as plain text.
+"""Graphs as sources: read from JSON, with an error for each mistake, and written as a line of JSON or of text.
 
-Three forms are understood: nodes and edges, triples of subject, predicate and object, and the dependencies of a
-sentence. A graph stays its JSON text until the model reads it, so that a line, a hash and a pipe can carry it.
+There are three forms: nodes and edges; triples of subject, predicate and object; and the dependencies of a sentence.
+A graph is kept as its JSON text until the model reads it, so it can be hashed and passed on as a line.
 """
 
 import json
@@ -32,11 +32,11 @@ class Graph:
 
 
 def graph_from(value: object) -> Graph:
-    """Return the graph of a JSON value in any of the three forms; DataError naming the field and the mend."""
+    """Return the graph of a JSON value in any of the three forms; DataError with the field and how to fix it."""
     if isinstance(value, list):
         return _from_triples(value)
     if not isinstance(value, dict):
-        raise DataError(f"{json_type(value)} where a graph is needed: {EXAMPLE}, or triples: {TRIPLES}")
+        raise DataError(f"{json_type(value)} instead of a graph; a graph is {EXAMPLE}, or triples: {TRIPLES}")
     if set(_NODES) <= value.keys():
         return _from_nodes(value["nodes"], value["edges"])
     if set(_TOKENS) <= value.keys():
@@ -48,16 +48,16 @@ def graph_from(value: object) -> Graph:
 
 
 def read_graph(text: str) -> Graph:
-    """Return the graph that a line of JSON holds; DataError for a line that is none."""
+    """Return the graph in a line of JSON; DataError for another line."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"not JSON ({error.msg})"
     except (ValueError, RecursionError):
-        problem = "JSON with a number too long or nested too deep"
+        problem = "JSON with a number that is too long, or nested too deeply"
     else:
         return graph_from(value)
-    raise DataError(f"{problem}: {_short(text)}. This model reads graphs, one a line: {EXAMPLE}")
+    raise DataError(f"{problem}: {_short(text)}. This model reads graphs, one per line: {EXAMPLE}")
 
 
 def write_graph(graph: Graph) -> str:
@@ -73,7 +73,7 @@ def write_graph(graph: Graph) -> str:
 
 def form_of(text: str) -> Form:
     """Return whether a source is a line of text, a graph or a sentence with its dependencies."""
-    # Nearly every line of text is told by its first character.
+    # The first character identifies nearly every line of text.
     if not text.lstrip().startswith(("{", "[")):
         return "line"
     try:
@@ -85,7 +85,7 @@ def form_of(text: str) -> Form:
 def linearised(graph: Graph) -> str:
     """Return a graph as a line of text: `subject | label | object`, with ` ; ` between edges; a sentence as its words.
 
-    A node without edges stands alone.
+    A node without edges is a part by itself.
     """
     if graph.is_sentence:
         return " ".join(graph.nodes)
@@ -95,7 +95,7 @@ def linearised(graph: Graph) -> str:
 
 
 def readable(text: str) -> str:
-    """Return what a person reads of a source: a graph linearised, any other text as it is."""
+    """Return a source for a person to read: a graph linearised, other text unchanged."""
     return text if form_of(text) == "line" else linearised(read_graph(text))
 
 
@@ -124,14 +124,14 @@ def _edge(edge: object, place: str, nodes: Sequence[str]) -> tuple[int, int, str
             raise DataError(f"{place}[{end}] is {_value(edge[end])}; {advice}")
         if not 0 <= edge[end] < len(nodes):
             there = f"there are nodes 0 to {len(nodes) - 1}" if len(nodes) > 1 else "there is node 0 only"
-            raise DataError(f"{place}[{end}] is node {_value(edge[end])}, which is not there; {there}")
+            raise DataError(f"{place}[{end}] is node {_value(edge[end])}, which does not exist; {there}")
     return edge[0], edge[1], _text(f"{place}[2]", edge[2])
 
 
 def _from_triples(triples: list[object]) -> Graph:
-    """Make one node of equal subjects and objects, in the order in which they come."""
+    """Return a graph with one node for equal subjects and objects, in order of occurrence."""
     if not triples:
-        raise DataError(f"an empty list of triples; a graph needs at least one: {TRIPLES}")
+        raise DataError(f"the list of triples is empty; a graph needs at least one: {TRIPLES}")
     numbers: dict[str, int] = {}
     edges = []
     for place, triple in enumerate(triples):
@@ -147,7 +147,7 @@ def _from_triples(triples: list[object]) -> Graph:
 
 
 def _from_dependencies(tokens: object, heads: object, labels: object) -> Graph:
-    """Read heads as CoNLL-U numbers them: from 1, and 0 for the root."""
+    """Return a sentence; heads are numbered as in CoNLL-U, from 1, with 0 for the root."""
     texts, names = _texts("tokens", tokens), _texts("labels", labels)
     numbers = [_head(head, number, len(texts)) for number, head in _items("heads", heads)]
     if not texts:
@@ -169,7 +169,7 @@ def _head(head: object, number: int, count: int) -> int:
 
 
 def _refuse_circles(heads: Sequence[int]) -> None:
-    """Refuse a token that is its own ancestor: such heads most likely count from 0."""
+    """Raise DataError if a token is its own ancestor; then the heads most likely count from 0."""
     safe = {0}
     for first in range(1, len(heads) + 1):
         path: set[int] = set()
@@ -194,13 +194,13 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
 
 
 def _text(place: str, value: object) -> str:
-    """Return a text on one line; a place in memory needs something to stand for."""
+    """Return a text on one line; each node and label needs some text."""
     if not isinstance(value, str):
         raise DataError(f"{place} is {json_type(value)}; it must be a text in quotation marks")
     if not value or value.isspace():
-        raise DataError(f"{place} is blank; it must be a text that says something")
+        raise DataError(f"{place} is empty; it must contain text")
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        raise DataError(f"{place} holds half a surrogate pair or a NUL; take it out")
+        raise DataError(f"{place} contains half a surrogate pair or a NUL; remove it")
     return _BREAK.sub(" ", value)
 
 

@@ -1,8 +1,8 @@
-"""From a source text to what the encoder reads: a line of tokens, or tokens joined by edges of a few kinds.
+"""The layout of a source for the encoder: a line of tokens, or tokens joined by edges of a few kinds.
 
-The edges of a graph become nodes in a Levi graph (Beck et al. 2018), so that kinds stay few and labels are text;
-without, each frequent label is a kind. Every token of a node is a position. An edge stands between first tokens, and
-`NEXT` edges tell which tokens follow these in the same node: by them an encoder lets the edge join all of both nodes.
+In a Levi graph (Beck et al. 2018) the edges of a graph become nodes, so that there are few kinds and labels are text;
+otherwise each frequent label is a kind. Every token of a node is a position. An edge joins the first tokens of two
+nodes, and `NEXT` edges join the tokens of a node, so that an encoder can extend the edge to all tokens of both nodes.
 """
 
 import itertools
@@ -26,8 +26,8 @@ from calque.text.tokenizers.tokenizer import MAX_ENTRY_BYTES, Tokenizer, damaged
 
 Normalise: TypeAlias = Callable[[str], str]
 
-# Kinds of edges, 0 being none: to the next token of the same node, and to another node. Without Levi the frequent
-# labels follow; the last kind of a sentence with dependencies is the edge from a word to the next.
+# Kinds of edges: 0 for none, to the next token of the same node, and to another node. Without Levi the frequent labels
+# follow. The last kind of a sentence with dependencies is the edge from a word to the next.
 NEXT, EDGE = 1, 2
 LABELS_FILE = "labels.json"
 
@@ -101,7 +101,7 @@ _LINE = LineLayoutConfig()
 
 
 class SourceError(DataError):
-    """Report a source that is not what the model reads; `number` is its place among those given, from 0."""
+    """A source that the model cannot read; `number` is its position among the sources, from 0."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -110,7 +110,7 @@ class SourceError(DataError):
 
 @dataclass(frozen=True)
 class Sketch:
-    """The texts that a source is made of, and edges between them by their numbers."""
+    """The texts of a source, and edges between them by number."""
 
     texts: tuple[str, ...]
     edges: tuple[Edge, ...] = ()
@@ -138,11 +138,11 @@ class Layout:
 
     @property
     def is_line(self) -> bool:
-        """Return whether a source is read as it is."""
+        """Return whether a source is a plain line of text."""
         return isinstance(self.config, LineLayoutConfig)
 
     def sketch(self, text: str, normalise: Normalise) -> Sketch:
-        """Return the texts and edges of a source; DataError for one that is no graph where it must be."""
+        """Return the texts and edges of a source; DataError for a source that must be a graph and is not."""
         match self.config:
             case LinearisedLayoutConfig():
                 return Sketch((normalise(linearised(read_graph(text))),))
@@ -155,15 +155,15 @@ class Layout:
     def read(
         self, texts: Sequence[str], source: Tokenizer, target: Tokenizer | None, normalise: Normalise
     ) -> list[SourceIds]:
-        """Return all that the model needs of each source, what can be copied to `target` where that is given.
+        """Return each source for the model; with `target`, including the ids for copying.
 
-        SourceError for one that is no graph.
+        Raises SourceError for a source that must be a graph and is not.
         """
         sketches = [self._sketch(number, text, normalise) for number, text in enumerate(texts)]
         encoded = iter(source.encode_batch([part for sketch in sketches for part in sketch.texts]))
         found = []
         for sketch in sketches:
-            # Where a tokenizer makes nothing of a text, its node still has a place.
+            # A text without tokens still has a position for its node.
             rows = [next(encoded) or [UNK] for _ in sketch.texts]
             tokens = list(itertools.chain.from_iterable(rows))
             copy_ids, forms = _copied(sketch.texts, source, target) if target else (None, ())
@@ -186,7 +186,7 @@ class Layout:
         ordered = isinstance(self.config, DependenciesLayoutConfig)
         if graph.is_sentence != ordered:
             have, want = ("dependencies", "graph") if ordered else ("graph", "dependencies")
-            raise DataError(f"the source is of the other form; text.layout.kind is {have}, set it to {want}")
+            raise DataError(f"the source is in the form of {want}, but text.layout.kind is {have}; set it to {want}")
         size = len(graph.nodes)
         follows = [(number, number + 1, self.num_edge_kinds) for number in range(size - 1)] if ordered else []
         if not self.config.levi:
@@ -200,11 +200,11 @@ class Layout:
 
     def _kind(self, label: str) -> int:
         known = self.labels.id_of(label) if self.labels else None
-        # Ids of a vocabulary begin after the special ones, of which the last stands for all that is unknown.
+        # Ids of a vocabulary begin after the special ones; all unknown labels share the kind EDGE.
         return EDGE if known is None else known - NUM_SPECIALS + EDGE + 1
 
     def _edges(self, sketch: Sketch, lengths: Sequence[int]) -> list[Edge]:
-        """Return edges between positions, first those inside the texts."""
+        """Return edges between positions; those inside the texts come first."""
         starts = list(itertools.accumulate(lengths, initial=0))
         if isinstance(self.config, NgramsLayoutConfig):
             total, apart = starts[-1], range(1, self.config.n)
@@ -218,19 +218,19 @@ class Layout:
 
 
 def learn_layout(config: LayoutConfig, texts: Iterable[str], normalise: Normalise) -> Layout:
-    """Return the layout of a config, without Levi with the most frequent labels of `texts`."""
+    """Return the layout of a config; without Levi it has the most frequent labels of `texts`."""
     if not isinstance(config, GraphOptions) or config.levi:
         return Layout(config)
     counts = Counter(normalise(label) for text in texts for _, _, label in read_graph(text).edges)
     kept = [label for label in counts if len(label.encode()) <= MAX_ENTRY_BYTES]
     if not kept:
         raise DataError("no edge has a label to learn; set text.layout.levi = true")
-    # Equal counts by their letters: the order of the data must not number the labels.
+    # Labels of equal counts are sorted, so that their numbers do not depend on the order of the data.
     return Layout(config, Vocabulary(sorted(kept, key=lambda label: (-counts[label], label))[: config.labels]))
 
 
 def load_layout(config: LayoutConfig, folder: Path) -> Layout:
-    """Return the layout that a text folder holds; UsageError naming the file that is missing or damaged."""
+    """Return the layout in a text folder; UsageError naming a missing or damaged file."""
     if not isinstance(config, GraphOptions) or config.levi:
         return Layout(config)
     path = folder / LABELS_FILE
@@ -241,7 +241,7 @@ def load_layout(config: LayoutConfig, folder: Path) -> Layout:
 
 
 def _copied(texts: Sequence[str], source: Tokenizer, target: Tokenizer) -> tuple[list[int], tuple[str, ...]]:
-    """Return the tables of all texts as one, a form that several of them have being one form."""
+    """Return the copy tables of all texts as one, in which equal forms have one number."""
     forms: dict[str, int] = {}
     copy_ids: list[int] = []
     for text in texts:

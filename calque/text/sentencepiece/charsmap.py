@@ -1,6 +1,7 @@
-"""The normalisation table of a SentencePiece model, walked once before the C++ library follows it without looking.
+"""The normalisation table of a SentencePiece model, checked before the C++ library uses it without any checks.
 
-A double array (Aoe 1989, as darts-clone lays it out) of keys in UTF-8, whose leaves point at texts ended by zero bytes.
+It is a double array (Aoe 1989, in the format of darts-clone) of keys in UTF-8; its leaves point to texts that end with
+a zero byte.
 """
 
 import struct
@@ -14,21 +15,21 @@ _UNIT_BYTES = 4
 _IS_VALUE, _HAS_LEAF, _IS_FAR = np.uint32(1 << 31), np.uint32(1 << 8), np.uint32(1 << 9)
 _LABEL = np.uint32(1 << 31 | 0xFF)
 _LAST_BYTE = 0xFF
-# The library takes up to 32 keys that begin alike without counting them; real tables have keys of a few characters.
+# The library has room for 32 keys with a common start and does not count them; real keys have a few characters.
 _MAX_MATCHES, _MAX_KEY_BYTES = 32, 64
 _MAX_TABLE_BYTES, _MAX_NODES = 2 * 2**20, 500_000
-# The longest real one is an Arabic formula of 33 bytes; a long one could fill the memory.
+# The longest text in real tables is an Arabic formula of 33 bytes; long texts could fill the memory.
 _MAX_TEXT_BYTES = 256
 
 
 def check_charsmap(table: bytes) -> None:
     """Raise MalformedError unless every key leads to a short text within the table."""
     if not _UNIT_BYTES <= len(table) <= _MAX_TABLE_BYTES:
-        raise MalformedError("its normalisation table is cut short, or too large")
+        raise MalformedError("its normalisation table is truncated or too large")
     (size,) = struct.unpack_from("<I", table)
     texts = table[_UNIT_BYTES + size :]
     if not size or size % _UNIT_BYTES or _UNIT_BYTES + size > len(table) or not texts.endswith(b"\0"):
-        raise MalformedError("its normalisation table is cut short")
+        raise MalformedError("its normalisation table is truncated")
     _check_texts(texts)
     values = _walk(np.frombuffer(table, "<u4", size // _UNIT_BYTES, _UNIT_BYTES))
     starts = np.flatnonzero(np.frombuffer(b"\0" + texts[:-1], np.uint8) == 0)
@@ -39,7 +40,7 @@ def check_charsmap(table: bytes) -> None:
 def _check_texts(texts: bytes) -> None:
     parts = texts.split(b"\0")
     if max(map(len, parts)) > _MAX_TEXT_BYTES:
-        raise MalformedError(f"its normalisation table makes more than {_MAX_TEXT_BYTES} bytes of a character")
+        raise MalformedError(f"its normalisation table replaces a character by more than {_MAX_TEXT_BYTES} bytes")
     try:
         texts.decode()
     except UnicodeDecodeError:
@@ -47,7 +48,7 @@ def _check_texts(texts: bytes) -> None:
 
 
 def _walk(units: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return the value of every key, all keys followed at once, a byte a round."""
+    """Return the value of every key; all keys are followed at once, one byte per round."""
     edges = _Edges(units)
     base = _children(units[:1], np.zeros(1, np.int64))
     matches = np.zeros(1, np.int64)
@@ -55,7 +56,7 @@ def _walk(units: NDArray[np.uint32]) -> NDArray[np.int64]:
     for _ in range(_MAX_KEY_BYTES):
         visited += len(base)
         if visited > _MAX_NODES:
-            raise MalformedError("its normalisation table goes in circles")
+            raise MalformedError("its normalisation table has a cycle")
         if (base | _LAST_BYTE).max() >= len(units):
             raise MalformedError("its normalisation table points outside of itself")
         rows, places = edges.of(base)
@@ -63,7 +64,7 @@ def _walk(units: NDArray[np.uint32]) -> NDArray[np.int64]:
             return np.concatenate(values)
         nodes = units[places]
         has_leaf = (nodes & _HAS_LEAF) != 0
-        # Keys share their ends: a node is looked at once a round, with the most matches on any way to it.
+        # Keys share their ends, so a node is visited once per round, with the most matches of all paths to it.
         after = _children(nodes, places)
         values.append(_values(units, after[has_leaf]))
         base, order = np.unique(after, return_inverse=True)
@@ -71,12 +72,12 @@ def _walk(units: NDArray[np.uint32]) -> NDArray[np.int64]:
         np.maximum.at(most, order, matches[rows] + has_leaf)
         matches = most
         if matches.max() >= _MAX_MATCHES:
-            raise MalformedError(f"its normalisation table has {_MAX_MATCHES} keys that begin alike")
+            raise MalformedError(f"its normalisation table has {_MAX_MATCHES} keys with a common start")
     raise MalformedError(f"its normalisation table has a key of {_MAX_KEY_BYTES} bytes")
 
 
 class _Edges:
-    """Find the nodes below others: a unit with label c stands where its parent's children are counted from, xor c."""
+    """The children of nodes: a unit with label c is at the base of its parent's children, xor c."""
 
     def __init__(self, units: NDArray[np.uint32]) -> None:
         places = np.flatnonzero((units & _LABEL) <= _LAST_BYTE)
@@ -85,7 +86,7 @@ class _Edges:
         self.parents, self.places = parents[order], places[order]
 
     def of(self, base: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return for each child of each of `base` the row of its parent and the place where it stands."""
+        """Return for each child of each of `base` the row of its parent and its own place."""
         first, last = (np.searchsorted(self.parents, base, side) for side in ("left", "right"))
         counts = last - first
         rows = np.repeat(np.arange(len(base)), counts)
@@ -100,6 +101,6 @@ def _values(units: NDArray[np.uint32], places: NDArray[np.int64]) -> NDArray[np.
 
 
 def _children(nodes: NDArray[np.uint32], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the children of nodes are counted from: a unit holds an offset, near or in steps of 256."""
+    """Return the base of the children of nodes: a unit contains an offset, in steps of 1 or 256."""
     far = np.where((nodes & _IS_FAR) != 0, np.uint32(8), np.uint32(0))
     return places ^ ((nodes >> np.uint32(10)) << far).astype(np.int64)

@@ -1,7 +1,7 @@
-"""The bytes of a SentencePiece model, written in one form only and checked before the C++ library sees them.
+"""The bytes of a SentencePiece model, written in one form only and checked before the C++ library reads them.
 
 That library trusts its input (a crafted piece or normalisation table makes it crash), so a file must be, byte for
-byte, what `write_model` gives for its own pieces. Format: `sentencepiece_model.proto` of google/sentencepiece.
+byte, the result of `write_model` for its pieces. Format: `sentencepiece_model.proto` of google/sentencepiece.
 """
 
 import struct
@@ -17,7 +17,7 @@ NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 _NUMBERS: dict[Algorithm, int] = {"unigram": 1, "bpe": 2}
-# Scores are log-probabilities or −rank; a wild one would only serve to confuse the search for the best path.
+# Scores are log-probabilities or −rank; an extreme one could break the search for the best path.
 _MAX_SCORE = 1e7
 _MAX_MESSAGE_BYTES = MAX_ENTRY_BYTES + 32
 _VARINT, _BYTES = 0, 2
@@ -27,7 +27,7 @@ _FLOAT = struct.Struct("<f")
 
 
 class Piece(NamedTuple):
-    """One entry of the vocabulary: its text (▁ for a blank), score and type."""
+    """One entry of the vocabulary: its text (▁ for a space), score and type."""
 
     text: str
     score: float
@@ -39,13 +39,13 @@ class MalformedError(Exception):
 
 
 def write_model(pieces: list[Piece], algorithm: Algorithm) -> bytes:
-    """Return the model file for `pieces`: identity normalisation, every blank kept, one blank put in front."""
+    """Return the model file for `pieces`: identity normalisation, every space kept, one space added in front."""
     messages = b"".join(piece_field(piece) for piece in pieces)
     return messages + _settings(len(pieces), algorithm, _has_bytes(pieces))
 
 
 def rewrite_model(trained: bytes, algorithm: Algorithm) -> bytes:
-    """Return the one form of what the trainer wrote: without its own settings, which say nothing about the text."""
+    """Return a model of the trainer in the one form, without the trainer's settings, which do not affect the text."""
     return write_model(read_pieces(trained)[0], algorithm)
 
 
@@ -62,16 +62,16 @@ def check_model(data: bytes, path: Path) -> None:
 
 
 def check_pieces(pieces: list[Piece]) -> None:
-    """Raise MalformedError for texts, scores or doubles that the library must not meet, whatever the types."""
+    """Raise MalformedError for texts or scores that could harm the library, and for repeated pieces."""
     texts: set[str] = set()
     for number, piece in enumerate(pieces):
         if not piece.text or "\0" in piece.text or len(piece.text.encode()) > MAX_ENTRY_BYTES:
             raise MalformedError(f"piece {number} is empty, longer than {MAX_ENTRY_BYTES} bytes, or has a zero byte")
-        # Written so that NaN is refused too.
+        # In this form the comparison refuses NaN too.
         if not abs(piece.score) <= _MAX_SCORE:
             raise MalformedError(f"piece {number} has the score {piece.score}")
         if piece.text in texts:
-            raise MalformedError(f"piece {number} is there twice")
+            raise MalformedError(f"piece {number} occurs twice")
         texts.add(piece.text)
 
 
@@ -83,7 +83,7 @@ def _check_reserved(pieces: list[Piece]) -> None:
         if number >= len(pieces) or (pieces[number].text, pieces[number].type) != (text, kind):
             raise MalformedError(f"piece {number} is not {text}")
     if len(pieces) == len(reserved) or any(piece.type != NORMAL for piece in pieces[len(reserved) :]):
-        raise MalformedError("it has no ordinary pieces, or reserved ones among them")
+        raise MalformedError("it has no ordinary pieces, or a reserved one among them")
 
 
 def _has_bytes(pieces: list[Piece]) -> bool:
@@ -106,16 +106,16 @@ def read_pieces(data: bytes) -> tuple[list[Piece], int]:
         if length > _MAX_MESSAGE_BYTES or len(pieces) == MAX_ENTRIES:
             raise MalformedError(f"a piece of {length:,} bytes, or more than {MAX_ENTRIES:,} pieces")
         piece = _read_piece(data[start:end])
-        # Whatever else a message may hold, or however else it may be written, ends here.
+        # A message with other fields, or written in another form, is refused here.
         if piece_field(piece) != data[position:end]:
-            raise MalformedError(f"piece {len(pieces)} is cut short or has unknown fields")
+            raise MalformedError(f"piece {len(pieces)} is truncated or has unknown fields")
         pieces.append(piece)
         position = end
     return pieces, position
 
 
 def _short_piece(data: bytes, position: int) -> tuple[Piece, int] | None:
-    """Return a piece of the one form, whose lengths take a byte each, and the position after it; None for others."""
+    """Return a piece of the one form, with lengths of one byte each, and the position after it; None for others."""
     head = data[position : position + 4]
     if len(head) < 4 or head[1] > 0x7F or head[2:3] != _TEXT or head[3] > 0x7F:
         return None
@@ -134,7 +134,7 @@ def _short_piece(data: bytes, position: int) -> tuple[Piece, int] | None:
 
 
 def _read_piece(message: bytes) -> Piece:
-    """Read text, score and type from where they stand when each is written in order; the caller compares."""
+    """Read text, score and type from their places in the one form; the caller compares the bytes."""
     length, start = read_varint(message, 1)
     text, rest = message[start : start + length], message[start + length :]
     try:
@@ -145,7 +145,7 @@ def _read_piece(message: bytes) -> Piece:
 
 
 def piece_field(piece: Piece) -> bytes:
-    """Return the field that holds a piece, in the one form."""
+    """Return the field of a piece, in the one form."""
     text = piece.text.encode()
     kind = b"" if piece.type == NORMAL else _TYPE + _to_varint(piece.type)
     message = _TEXT + _to_varint(len(text)) + text + _SCORE + struct.pack("<f", piece.score) + kind
@@ -170,7 +170,7 @@ def bytes_field(field: int, data: bytes) -> bytes:
 
 
 def number_field(field: int, value: int) -> bytes:
-    """Return a field of a number that is not negative."""
+    """Return a field of a non-negative number."""
     return _tag(field, _VARINT) + _to_varint(value)
 
 
@@ -192,4 +192,4 @@ def read_varint(data: bytes, position: int, most: int = 5) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, position + count + 1
-    raise MalformedError(f"no number at byte {position:,}")
+    raise MalformedError(f"there is no number at byte {position:,}")

@@ -1,6 +1,6 @@
-"""SentencePiece models that calque did not train: read with care and written anew in one form.
+"""SentencePiece models that calque did not train: checked, and written again in one form.
 
-The C++ library is given that form only, so it never meets bytes that it could read otherwise than they were vetted.
+The C++ library reads that form only, so it cannot interpret the bytes in another way than the check did.
 """
 
 import struct
@@ -31,11 +31,11 @@ from calque.text.tokenizers.tokenizer import MAX_ENTRIES, damaged
 UNIGRAM, BPE = 1, 2
 USER_DEFINED, UNUSED = 4, 5
 TEXT_TYPES = (NORMAL, USER_DEFINED, UNUSED, BYTE)
-"""Types of pieces that stand for text."""
+"""Types of pieces that are text."""
 _TYPES = range(NORMAL, BYTE + 1)
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
-# Of the file, of its settings for training, and of those for normalising: the fields that change what text becomes.
+# Fields of the file, of its trainer settings and of its normalizer settings that affect the tokens of a text.
 _PIECES, _TRAINER, _NORMALIZER, _DENORMALIZER = 1, 2, 3, 5
 _ALGORITHM, _SIZE, _SUFFIX, _BYTE_FALLBACK, _UNKNOWN_ID = 3, 4, 24, 35, 40
 _NAME, _CHARSMAP, _PREFIX, _SQUEEZE, _ESCAPE = 1, 2, 3, 4, 5
@@ -45,8 +45,8 @@ _Fields = dict[int, int | bytes]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model cuts text: `charsmap` normalises it, `prefix` puts a blank in front (behind where `suffix`),
-    `squeeze` drops blanks at the ends and doubled ones, `escape` writes them as ▁.
+    """How a model cuts text: `charsmap` normalises it, `prefix` adds a space before it (after it if `suffix`),
+    `squeeze` removes spaces at the ends and repeated ones, `escape` writes spaces as ▁.
     """
 
     algorithm: int = UNIGRAM
@@ -60,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A vetted model: its pieces in their order, and its settings."""
+    """A checked model: its pieces in order, and its settings."""
 
     pieces: list[Piece]
     settings: Settings
@@ -71,12 +71,12 @@ class ForeignModel:
 
     @property
     def unknown(self) -> int:
-        """Return the number of the piece for what is unknown."""
+        """Return the number of the unknown piece."""
         return _unknown(self.pieces)
 
 
 def parse_model(data: bytes, path: Path) -> ForeignModel:
-    """Return what any trainer wrote; UsageError naming `path` for damage, hostility, or what calque cannot take."""
+    """Return a model of any trainer; UsageError naming `path` if it is damaged, hostile or not supported."""
     try:
         pieces: list[Piece] = []
         rest: _Fields = {}
@@ -95,7 +95,7 @@ def parse_model(data: bytes, path: Path) -> ForeignModel:
 
 
 def read_model(data: bytes, path: Path) -> ForeignModel:
-    """Return what `to_bytes` wrote; UsageError naming `path` for anything else."""
+    """Return a model that `to_bytes` wrote; UsageError naming `path` for other content."""
     try:
         pieces, end = read_pieces(data)
         model = checked(ForeignModel(pieces, _settings(dict(_fields(data[end:])))))
@@ -107,7 +107,7 @@ def read_model(data: bytes, path: Path) -> ForeignModel:
 
 
 def processor_of(model: bytes, path: Path | str) -> "sentencepiece.SentencePieceProcessor":
-    """Return the library's processor of a vetted model; UsageError for what it refuses by itself."""
+    """Return the library's processor of a checked model; UsageError if the library refuses it."""
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError, ValueError) as error:
@@ -115,21 +115,21 @@ def processor_of(model: bytes, path: Path | str) -> "sentencepiece.SentencePiece
 
 
 def checked(model: ForeignModel) -> ForeignModel:
-    """Return the model; MalformedError for one that the library must not meet."""
+    """Return the model; MalformedError for one that could harm the library."""
     pieces, settings = model.pieces, model.settings
     check_pieces(pieces)
     types = [piece.type for piece in pieces]
     if any(kind not in _TYPES for kind in types):
         raise MalformedError("a piece has an unknown type")
     if types.count(UNKNOWN) != 1 or NORMAL not in types:
-        raise MalformedError("it needs ordinary pieces and one for what is unknown")
+        raise MalformedError("it needs ordinary pieces and one unknown piece")
     if settings.algorithm not in (UNIGRAM, BPE):
-        raise MalformedError("it cuts text neither by unigrams nor by pairs of bytes")
+        raise MalformedError("its algorithm is neither unigram nor BPE")
     if settings.algorithm == BPE and UNUSED in types:
         raise MalformedError("pieces are marked as unused")
     spelled = [piece.text for piece in pieces if piece.type == BYTE]
     if sorted(spelled) != (sorted(BYTE_PIECES) if settings.byte_fallback else []):
-        raise MalformedError("its pieces for bytes are not those of the 256 bytes")
+        raise MalformedError("its byte pieces are not those of the 256 bytes")
     if settings.charsmap:
         check_charsmap(settings.charsmap)
     return model
@@ -152,7 +152,7 @@ def _settings_bytes(settings: Settings, pieces: list[Piece]) -> bytes:
 def _settings(fields: _Fields) -> Settings:
     trainer, normalizer = (dict(_fields(_data(fields, number))) for number in (_TRAINER, _NORMALIZER))
     if _data(dict(_fields(_data(fields, _DENORMALIZER))), _CHARSMAP):
-        raise MalformedError("it has a table for decoding, which calque does not have")
+        raise MalformedError("it has a table for decoding, which calque does not support")
     return Settings(
         algorithm=_number(trainer, _ALGORITHM, UNIGRAM),
         byte_fallback=bool(_number(trainer, _BYTE_FALLBACK, 0)),
@@ -170,7 +170,7 @@ def _piece(fields: _Fields) -> Piece:
         (number,) = struct.unpack("<f", score if isinstance(score, bytes) else b"")
         return Piece(_data(fields, 1).decode(), number, _number(fields, 3, NORMAL))
     except (struct.error, UnicodeDecodeError):
-        raise MalformedError("a piece whose score is no number, or not in UTF-8") from None
+        raise MalformedError("a piece has a score that is not a number, or is not in UTF-8") from None
 
 
 def _data(fields: _Fields, number: int) -> bytes:
@@ -183,7 +183,7 @@ def _data(fields: _Fields, number: int) -> bytes:
 def _number(fields: _Fields, number: int, default: int) -> int:
     value = fields.get(number, default)
     if not isinstance(value, int):
-        raise MalformedError(f"field {number} is no number")
+        raise MalformedError(f"field {number} is not a number")
     return value
 
 
@@ -201,8 +201,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif tag & 7 in (_FOUR_BYTES, _EIGHT_BYTES):
             length = 4 if tag & 7 == _FOUR_BYTES else 8
         else:
-            raise MalformedError(f"no field at byte {position:,}")
+            raise MalformedError(f"there is no field at byte {position:,}")
         if length > len(data) - position:
-            raise MalformedError("it is cut short")
+            raise MalformedError("it is truncated")
         yield tag >> 3, data[position : position + length]
         position += length

@@ -1,7 +1,7 @@
-"""What stands around the text of a source, and before a target, in models that were made elsewhere.
+"""The ids around the text of a source, and before a target, in imported models.
 
 BART puts <s> before a source, M2M-100 and mBART-50 the language, and force the language of the answer as its first
-token (Liu et al. 2020; Fan et al. 2021). Marian models of several languages take `>>xxx<<` as the user writes it.
+token (Liu et al. 2020; Fan et al. 2021). Users write `>>xxx<<` themselves for Marian models of several languages.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ class Frame(Config):
     """The ids that are put around a text; saved in text.json."""
 
     before: _Ids = ()
-    """Ids before each source, which parts of a long one keep."""
+    """Ids before each source, and before each part of a long one."""
     after: _Ids = ()
-    """Ids behind each source, before the one that ends it."""
+    """Ids after each source, before its end."""
     target: _Ids = ()
     """Ids that every answer begins with."""
     codes: dict[str, _Id] = Field({}, max_length=1_000)
-    """Ids of the codes that a source may begin with, as `>>deu<<`: the one text that becomes a token of its own."""
+    """Ids of the codes that a source may begin with, such as `>>deu<<`; no other text becomes a special token."""
 
     @property
     def is_empty(self) -> bool:
@@ -36,18 +36,18 @@ class Frame(Config):
         return self == NO_FRAME
 
     def is_within(self, source_size: int, target_size: int) -> bool:
-        """Return whether all ids are those of vocabularies of such sizes."""
+        """Return whether all ids are within vocabularies of these sizes."""
         source = (*self.before, *self.after, *self.codes.values())
         return all(number < source_size for number in source) and all(number < target_size for number in self.target)
 
     def split(self, text: str) -> tuple[tuple[int, ...], str]:
-        """Return the id of the code that a text begins with, if there is such a code, and the text behind it."""
+        """Return the id of the code that a text begins with, if there is one, and the rest of the text."""
         end = text.find(_CLOSE) + len(_CLOSE) if text.startswith(_OPEN) else 0
         code = self.codes.get(text[:end])
         return ((), text) if code is None else ((code,), text[end:])
 
     def around(self, sources: Sequence[SourceIds]) -> list[SourceIds]:
-        """Return sources with what stands around them and before their answers."""
+        """Return sources with the ids around them, and with those before their targets as a prefix."""
         return [
             replace(source.framed(self.before, self.after), prefix=(*self.target, *source.prefix)) for source in sources
         ]

@@ -1,12 +1,14 @@
-"""Tokenizers that came with a model made elsewhere: SentencePiece renumbered, and byte-pair encoding of bytes.
+"""Tokenizers of imported models: SentencePiece with other numbers, and byte-pair encoding of bytes.
 
-Kudo & Richardson 2018; Sennrich et al. 2016 over the bytes of UTF-8 (Radford et al. 2019). They are not learned here.
+Kudo & Richardson 2018; Sennrich et al. 2016 over the bytes of UTF-8 (Radford et al. 2019). They are not learned.
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 from calque.config import Config
 from calque.errors import UsageError
@@ -17,12 +19,12 @@ from calque.text.tokenizers.token_table import TokenTable
 from calque.text.tokenizers.tokenizer import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
+    Tokenizer,
     damaged,
     read_limited,
     visible,
     visible_byte,
     well_formed,
-    write_files,
 )
 
 BLANK = "\u2581"
@@ -46,8 +48,8 @@ class ImportedBytePairConfig(Config):
     """Byte pairs of a model that `calque import huggingface` has read; they are not learned from text."""
 
 
-class _Imported:
-    """Share what does not depend on how text is cut."""
+class _Imported(Tokenizer):
+    """Base of the imported tokenizers; a subclass defines how text is cut."""
 
     def __init__(self, table: TokenTable) -> None:
         self.table = table
@@ -57,12 +59,8 @@ class _Imported:
         """Return the number of ids."""
         return len(self.table)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`; what the model does not know is UNK."""
-        return self.encode_batch([text])[0]
-
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
+        """Return the ids of each text; forms unknown to the model are UNK."""
         ids = self.table.forms
         return [[ids.get(form, UNK) for form in forms] for forms in self._cut(texts)]
 
@@ -71,57 +69,55 @@ class _Imported:
         return self._cut([text])[0]
 
     def id_of(self, form: str) -> int | None:
-        """Return the id of a piece, None where there is none that text can give."""
+        """Return the id of a piece, None if text cannot have such a piece."""
         return self.table.forms.get(form)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return a visible label per id."""
+        """Return a visible label for each id."""
         tokens = self.table.tokens
         return [
             self._label(tokens[number].form) if tokens[number].is_text else self.table.label(number) for number in ids
         ]
 
     def files(self, name: str) -> dict[str, bytes]:
-        """Return the table of tokens and what cuts the text."""
+        """Return the file of the table of tokens."""
         return {f"{name}.json": self.table.to_json()}
 
-    def save(self, folder: Path, name: str) -> None:
-        """Write the files."""
-        write_files(folder, self.files(name))
-
+    @abstractmethod
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
-        raise NotImplementedError
+        """Return the pieces of each text."""
 
+    @abstractmethod
     def _label(self, form: str) -> str:
-        raise NotImplementedError
+        """Return a visible label of a piece."""
 
 
 class ImportedSentencePieceTokenizer(_Imported):
-    """Cut text by a SentencePiece model, which normalises it in its own way, and number pieces by a table.
+    """Pieces of a SentencePiece model, which has its own normalisation, numbered by a table.
 
-    Pieces are looked up as text, as Marian and M2M-100 do: a character that the model lacks may be in the table.
+    Pieces are looked up as text, as in Marian and M2M-100: a character that the model lacks may be in the table.
     """
 
     kind = "imported_sentencepiece"
 
     def __init__(self, model: bytes, table: TokenTable, path: Path | str = "the imported tokenizer") -> None:
-        """Take the bytes of a vetted model; UsageError naming `path` where SentencePiece refuses it."""
+        """Use the bytes of a checked model; UsageError naming `path` if SentencePiece refuses it."""
         super().__init__(table)
         self.model = model
         self._processor = processor_of(model, path)
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "ImportedSentencePieceTokenizer":
-        """Read both files; UsageError naming the one that calque did not write so."""
+        """Read both files; UsageError naming the one that calque did not write."""
         path = folder / f"{name}.model"
         model = read_limited(path)
         read_model(model, path)
         return cls(model, TokenTable.load(folder / f"{name}.json"), path)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids` without blanks at its ends; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of `ids` without spaces at its ends; bytes that are not UTF-8 become U+FFFD."""
         text: str = self._processor.decode(self.table.known(ids))
-        # A piece that the model itself does not have comes back as it is.
+        # A piece that the model does not have is decoded unchanged, with its ▁.
         return text.replace(BLANK, " ").strip(" ")
 
     def files(self, name: str) -> dict[str, bytes]:
@@ -142,36 +138,36 @@ class ImportedSentencePieceTokenizer(_Imported):
 
 
 class ImportedBytePairTokenizer(_Imported):
-    """Cut text into words, their UTF-8 bytes merged in pairs, by the library `tokenizers`; nothing is unknown to it."""
+    """Words whose UTF-8 bytes are merged in pairs, by the library `tokenizers`; no text is unknown."""
 
     kind = "imported_byte_pair"
 
     def __init__(self, merges: Sequence[Merge], table: TokenTable, path: Path | str = "the imported merges") -> None:
-        """Take pairs in the order in which they are merged; UsageError where the table lacks one of them."""
+        """Use pairs in the order in which they are merged; UsageError if the table lacks one of them."""
         super().__init__(table)
         self.merges = tuple(merges)
         library = _library()
-        # Numbered by the table, so that the ids need no second look; specials are none of its words.
+        # The words have the ids of the table; special tokens are not among them.
         words = {form: number for form, number in table.forms.items() if form}
         missing = next((pair for pair in self.merges if not {*pair, "".join(pair)} <= words.keys()), None)
         if missing:
-            raise UsageError(f"{path}: the pair {' '.join(missing)!r} merges to what the vocabulary lacks.")
+            raise UsageError(f"{path}: the pair {' '.join(missing)!r} merges to a piece that is not in the vocabulary.")
         self._cutter = library.Tokenizer(library.models.BPE(vocab=words, merges=list(self.merges)))
         self._cutter.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=table.origin.prefix_space)
         self._decoder = library.decoders.ByteLevel()
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "ImportedBytePairTokenizer":
-        """Read both files; UsageError naming the one that calque did not write so."""
+        """Read both files; UsageError naming the one that calque did not write."""
         path = folder / f"{name}.merges"
         merges = parse_merges(read_limited(path), path)
         tokenizer = cls(merges, TokenTable.load(folder / f"{name}.json"), path)
         if tokenizer.files(name)[path.name] != path.read_bytes():
-            raise damaged(path, "not pairs, one a line")
+            raise damaged(path, "not pairs, one per line")
         return tokenizer
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
         text: str = self._decoder.decode(self.table.known(ids))
         return text
 
@@ -180,7 +176,7 @@ class ImportedBytePairTokenizer(_Imported):
         return {f"{name}.merges": write_merges(self.merges)} | super().files(name)
 
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
-        # One by one: a batch would take every core, whatever the recipe says.
+        # Texts are encoded one by one, because a batch would use all cores and ignore the recipe.
         return [self._cutter.encode(well_formed(text), add_special_tokens=False).tokens for text in texts]
 
     def _label(self, form: str) -> str:
@@ -188,12 +184,12 @@ class ImportedBytePairTokenizer(_Imported):
 
 
 def write_merges(merges: Sequence[Merge]) -> bytes:
-    """Return the file of merges, as BART has it: a line of the version, then a pair a line."""
+    """Return the file of merges in BART's form: a line with the version, then one pair per line."""
     return "".join(f"{line}\n" for line in ["#version: 0.2", *map(" ".join, merges)]).encode()
 
 
 def parse_merges(data: bytes, path: Path) -> list[Merge]:
-    """Return the pairs of such a file; UsageError naming it and the line for anything else."""
+    """Return the pairs of a file that `write_merges` wrote; UsageError naming file and line for other content."""
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError:
@@ -205,13 +201,14 @@ def parse_merges(data: bytes, path: Path) -> list[Merge]:
         if not line or (number == 1 and line.startswith("#version")):
             continue
         if not _MERGE.fullmatch(line) or len(line.encode()) > 2 * MAX_ENTRY_BYTES:
-            raise UsageError(f"{path}:{number}: not a pair with a blank between. Copy the file again.")
+            raise UsageError(f"{path}:{number}: not a pair with a space between. Copy the file again.")
         first, _, second = line.partition(" ")
         merges.append((first, second))
     return merges
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
+    """Return the library `tokenizers`; UsageError if it is not installed."""
     try:
         import tokenizers
         import tokenizers.decoders
@@ -219,6 +216,6 @@ def _library() -> Any:
         import tokenizers.pre_tokenizers
     except ImportError:
         raise UsageError(
-            "the tokenizer of this model needs the package tokenizers; pip install calque[huggingface] brings it."
+            "the tokenizer of this model needs the package tokenizers: pip install calque[huggingface]."
         ) from None
     return tokenizers

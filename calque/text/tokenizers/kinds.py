@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: a new one joins by a line in each of the places here."""
+"""The kinds of tokenizers; a new kind needs a line in each list and function of this module."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,11 +39,11 @@ TokenizerConfig = Annotated[
     Field(discriminator="kind"),
 ]
 IMPORTED = ("imported_sentencepiece", "imported_byte_pair")
-"""Kinds that come with a model from elsewhere and are not learned."""
+"""Kinds that are imported with a model and not learned."""
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """Learn one tokenizer; UsageError if its file would be too large to be read again."""
+    """Learn one tokenizer; UsageError if its file would be too large to read."""
     tokenizer = _train_tokenizer(config, texts)
     size = sum(map(len, tokenizer.files("").values()))
     if size > MAX_FILE_BYTES:
@@ -66,14 +66,14 @@ def _train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer
             return ByteTokenizer()
         case ImportedSentencePieceConfig() | ImportedBytePairConfig():
             raise UsageError(
-                f"text.source.kind or text.target.kind is {config.kind}: such a tokenizer comes with a model that"
-                " calque import huggingface makes, and is not learned from text. Train that model further, or choose"
-                " sentencepiece."
+                f"text.source.kind or text.target.kind is {config.kind}: such a tokenizer belongs to a model"
+                " that calque import huggingface made, and cannot be learned from text. Continue the training of that"
+                " model, or choose sentencepiece."
             )
 
 
 def load_tokenizer(kind: Kind, folder: Path, name: str) -> Tokenizer:
-    """Read one tokenizer that was saved in `folder` under `name`; UsageError for a file that is missing or damaged."""
+    """Read one tokenizer that was saved in `folder` under `name`; UsageError for a missing or damaged file."""
     match kind:
         case "sentencepiece":
             return SentencePieceTokenizer.load(folder / f"{name}.model")

@@ -1,4 +1,4 @@
-"""SentencePiece subwords that give back every text exactly as it was, learned from raw text of any script.
+"""Lossless SentencePiece subwords, learned from raw text of any script.
 
 Kudo & Richardson 2018 (SentencePiece); Kudo 2018 (unigram); Sennrich et al. 2016 (byte-pair encoding).
 """
@@ -20,25 +20,25 @@ from calque.ids import NUM_SPECIALS, SPECIALS
 from calque.system.forks import call_in_child
 from calque.text.scripts import count_characters
 from calque.text.sentencepiece.file import BYTE_PIECES, Algorithm, check_model, rewrite_model
-from calque.text.tokenizers.tokenizer import MAX_ENTRIES, read_limited, visible, visible_byte, write_files
+from calque.text.tokenizers.tokenizer import MAX_ENTRIES, Tokenizer, read_limited, visible, visible_byte
 
 BLANK = "\u2581"
-# SentencePiece writes a blank as ▁ and so cannot tell it from a ▁ of the user's. Two noncharacters, which no text is
-# meant to hold, stand in for it: ▁ becomes MARK, and where the text does hold them they become ESCAPE with a digit.
+# SentencePiece writes a space as ▁, so it cannot distinguish a space from a ▁ of the text. Two noncharacters, which
+# text should not contain, replace it: ▁ becomes MARK, and MARK and ESCAPE in a text become ESCAPE with a digit.
 _MARK, _ESCAPE = "\ufdd0", "\ufdd1"
 _TO_INNER = {BLANK: _MARK, _MARK: _ESCAPE + "0", _ESCAPE: _ESCAPE + "1"}
 _TO_OUTER = {inner: outer for outer, inner in _TO_INNER.items()}
 _OUTER = re.compile(f"[{BLANK}{_MARK}{_ESCAPE}\ud800-\udfff]")
 _INNER = re.compile(f"{_MARK}|{_ESCAPE}[01]")
 
-# The trainer skips what holds its own sign for the unknown, and zero bytes end a string in C++.
+# The trainer skips texts that contain its sign for unknown forms, and zero bytes end a string in C++.
 _ZERO, _UNKNOWN = "\0", "\u2585"
-# It takes its own special names for borders that no piece crosses: the place of a character that gets no piece.
+# No piece crosses one of the special names, so one replaces each character that gets no piece.
 _BORDER = SPECIALS[0]
 _CHUNK = 1000
 MANY_TEXTS = 500
 _MAX_SENTENCE_BYTES = 2 * len(_BORDER) * _CHUNK
-# Of an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are left to the bytes.
+# In an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are spelled in bytes.
 _LARGE_ALPHABET, _COVERAGE = 1000, 0.9995
 
 
@@ -55,15 +55,15 @@ class SentencePieceConfig(Config):
     """Whether unknown characters are encoded as UTF-8 bytes (256 pieces); if not, they are <unk>."""
 
 
-class SentencePieceTokenizer:
-    """Encode and decode with a trained SentencePiece model; lossless where the model has byte pieces."""
+class SentencePieceTokenizer(Tokenizer):
+    """Subwords of a trained SentencePiece model; lossless if the model has byte pieces."""
 
     kind = "sentencepiece"
 
     def __init__(self, model: bytes) -> None:
         """Take the bytes of a model; those from a file must have passed `check_model`."""
         self._model = model
-        # For many texts at once; the ids are the same with any number.
+        # Used for many texts at once; the number does not affect the ids.
         self.num_threads = 1
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
 
@@ -79,32 +79,28 @@ class SentencePieceTokenizer:
         """Return the number of pieces."""
         return int(self._processor.vocab_size())
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`."""
-        return self.encode_batch([text])[0]
-
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, in one call; from `MANY_TEXTS` on with `num_threads` threads."""
+        """Return the ids of each text; `MANY_TEXTS` or more are encoded by `num_threads` threads."""
         threads = self.num_threads if len(texts) >= MANY_TEXTS else 1
         inner = [_to_inner(text) for text in texts]
         ids: list[list[int]] = self._processor.encode(inner, out_type=int, num_threads=threads)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
         text: str = self._processor.decode([int(number) for number in ids if number >= NUM_SPECIALS])
         return _to_outer(text)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return the pieces without the ▁ for blanks; a byte piece as its character or number."""
+        """Return the pieces without the ▁ for spaces, and a byte piece as its character or number."""
         return [_label(self._processor.id_to_piece(int(number))) for number in ids]
 
     def forms(self, text: str) -> list[str]:
-        """Return the pieces of `text`, ▁ for a blank before them."""
+        """Return the pieces of `text`, with ▁ for a space before them."""
         return [self._processor.id_to_piece(number) for number in self.encode(text)]
 
     def id_of(self, form: str) -> int | None:
-        """Return the id of a piece, None where there is no such piece."""
+        """Return the id of a piece, None if there is no such piece."""
         number = int(self._processor.piece_to_id(form))
         return number if number >= NUM_SPECIALS else None
 
@@ -112,22 +108,19 @@ class SentencePieceTokenizer:
         """Return the model file."""
         return {f"{name}.model": self._model}
 
-    def save(self, folder: Path, name: str) -> None:
-        """Write the model file."""
-        write_files(folder, self.files(name))
-
 
 def train_sentencepiece(config: SentencePieceConfig, texts: Iterable[str]) -> SentencePieceTokenizer:
-    """Learn pieces from `texts` (held in memory: pass ≤ 10 MB); the same texts give the same bytes.
+    """Learn pieces from `texts`, at most 10 MB, which are kept in memory; the same texts give the same bytes.
 
-    Fewer pieces than asked for come out where the data holds no more, more where the alphabet alone needs them.
+    There are fewer pieces than requested if the data has no more, and more if the alphabet alone needs them. A child
+    process runs the trainer, so a signal ends the training at once.
     """
     sentences = list(_sentences(texts))
     if not sentences:
         raise DataError("there is no text to learn a vocabulary from.")
     if config.byte_fallback:
         rare = dict.fromkeys(map(ord, _spelled_in_bytes(sentences, config.vocab_size)), _BORDER)
-        # An empty table still has every character looked up.
+        # An empty table would still look up every character.
         sentences = [sentence.translate(rare) for sentence in sentences] if rare else sentences
     vocab_size = max(config.vocab_size, NUM_SPECIALS + len(BYTE_PIECES) * config.byte_fallback + 1)
     for _ in range(3):
@@ -136,7 +129,7 @@ def train_sentencepiece(config: SentencePieceConfig, texts: Iterable[str]) -> Se
             return SentencePieceTokenizer(rewrite_model(trained, config.algorithm))
         except RuntimeError as error:
             vocab_size = _possible_size(error)
-    raise AssertionError("SentencePiece refused the size that it had asked for")
+    raise AssertionError("SentencePiece refused the size that it required")
 
 
 def _train(config: SentencePieceConfig, sentences: Iterable[str], vocab_size: int) -> bytes:
@@ -149,7 +142,7 @@ def _train(config: SentencePieceConfig, sentences: Iterable[str], vocab_size: in
         hard_vocab_limit=False,
         byte_fallback=config.byte_fallback,
         character_coverage=1.0,
-        # The default rule turns ， into a comma and drops blanks: nothing that is lost here comes back.
+        # The default rule turns ， into a comma and drops spaces, which decoding cannot undo.
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         max_sentence_length=_MAX_SENTENCE_BYTES,
@@ -164,7 +157,7 @@ def _train(config: SentencePieceConfig, sentences: Iterable[str], vocab_size: in
 
 
 def _possible_size(error: RuntimeError) -> int:
-    """Return the size that the trainer's message asks for: its least ("10 vs 18") or its most ("<= 120")."""
+    """Return the size that the trainer's message requires: a minimum ("10 vs 18") or a maximum ("<= 120")."""
     found = re.search(r"required_chars\D+\d+ vs (\d+)|value <= (\d+)", str(error))
     size = int(found[1] or found[2]) if found else 0
     if not 0 < size <= MAX_ENTRIES:
@@ -173,7 +166,7 @@ def _possible_size(error: RuntimeError) -> int:
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the texts in chunks that the trainer takes: it skips longer ones without a word."""
+    """Yield the texts in chunks of the length that the trainer accepts: it skips longer ones silently."""
     for text in texts:
         for part in _to_inner(text).replace(_UNKNOWN, _ZERO).split(_ZERO):
             start = 0
@@ -181,19 +174,19 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 blank = part.rfind(" ", start + 1, start + _CHUNK)
                 end = blank if blank > 0 else start + _CHUNK
                 yield part[start:end]
-                # The trainer puts a blank in front of each chunk: it is the one left out here.
+                # The space at the border is left out, because the trainer adds one before each chunk.
                 start = end + (blank > 0)
             if part[start:]:
                 yield part[start:]
 
 
 def _spelled_in_bytes(sentences: Iterable[str], vocab_size: int) -> list[str]:
-    """Return the rarest characters, for which there is no place of their own.
+    """Return the rarest characters, which get no piece.
 
-    At most half of the free places go to single characters, so that a small vocabulary still learns some words.
+    At most half of the free pieces are single characters, so that a small vocabulary still has some words.
     """
     counts = count_characters(sentences)
-    # The blank always has its place: the trainer puts one in front of every sentence.
+    # The space always has a piece, because the trainer adds one before every sentence.
     counts.pop(" ", None)
     common = sorted(counts, key=lambda char: (-counts[char], char))
     kept = max(0, vocab_size - NUM_SPECIALS - len(BYTE_PIECES) - 1) // 2

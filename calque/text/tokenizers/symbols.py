@@ -1,12 +1,12 @@
-"""Tokenizers that need no learning beyond a count: words between white space, characters, bytes.
+"""Tokenizers that are learned by counting: words between whitespace, characters, bytes.
 
-They suit tasks whose symbols are given (phones, commands, formal languages) and serve as plain baselines.
+They suit tasks with given symbols (phones, commands, formal languages) and are plain baselines.
 """
 
 import itertools
 import json
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,12 +20,12 @@ from calque.ids import NUM_SPECIALS, SPECIALS, UNK
 from calque.text.tokenizers.tokenizer import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
+    Tokenizer,
     damaged,
     read_limited,
     visible,
     visible_byte,
     well_formed,
-    write_files,
 )
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -59,15 +59,15 @@ class ByteConfig(Config):
 
 
 class Vocabulary:
-    """Map the forms of symbols to ids and back; unknown forms are UNK."""
+    """A map from the forms of symbols to ids and back; unknown forms are UNK."""
 
     def __init__(self, forms: Sequence[str]) -> None:
-        """Number `forms`, which differ from one another, from 4."""
+        """Number `forms`, which are all different, from 4."""
         self.forms = tuple(forms)
         self._ids = {form: number for number, form in enumerate(self.forms, start=NUM_SPECIALS)}
 
     def __len__(self) -> int:
-        """Return the number of ids, special ones included."""
+        """Return the number of ids, including special ones."""
         return NUM_SPECIALS + len(self.forms)
 
     def ids(self, forms: Iterable[str]) -> list[int]:
@@ -75,7 +75,7 @@ class Vocabulary:
         return [self._ids.get(form, UNK) for form in forms]
 
     def id_of(self, form: str) -> int | None:
-        """Return the id of a form, None where it is unknown."""
+        """Return the id of a form, None for an unknown one."""
         return self._ids.get(form)
 
     def known(self, ids: Sequence[int]) -> list[str]:
@@ -83,51 +83,47 @@ class Vocabulary:
         return [self.forms[number - NUM_SPECIALS] for number in ids if number >= NUM_SPECIALS]
 
     def labels(self, ids: Sequence[int]) -> list[str]:
-        """Return a visible label per id."""
+        """Return a visible label for each id."""
         names = (SPECIALS[number] if number < NUM_SPECIALS else self.forms[number - NUM_SPECIALS] for number in ids)
         return [visible(name) for name in names]
 
     def to_json(self) -> bytes:
-        """Return the file: a JSON list of strings, one a line."""
+        """Return the file: a JSON list of strings, one per line."""
         lines = ",\n".join(json.dumps(form, ensure_ascii=False) for form in self.forms)
         return f"[\n{lines}\n]\n".encode()
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read such a file; UsageError naming it and the entry if it is not as `to_json` writes it."""
+        """Read a file that `to_json` wrote; UsageError naming the file and the entry for any other file."""
         data = read_limited(path)
-        # Counted before anything is built, and read line by line: brackets within brackets could fill the memory.
+        # Lines are counted first and read one by one, because nested brackets could fill the memory.
         if data.count(b"\n") > MAX_ENTRIES + 2:
             raise damaged(path, f"more than {MAX_ENTRIES:,} entries")
         lines = data.split(b"\n")
         vocabulary = cls(_distinct([_form(line, path, number) for number, line in enumerate(lines[1:-2], 1)], path))
         if vocabulary.to_json() != data:
-            raise damaged(path, "not a list of strings, one a line")
+            raise damaged(path, "not a list of strings, one per line")
         return vocabulary
 
 
-class VocabularyTokenizer(ABC):
-    """Share what tokenizers of whole symbols have in common; a subclass says how text is cut and joined."""
+class VocabularyTokenizer(Tokenizer):
+    """Base of the tokenizers of whole symbols; a subclass defines how text is cut and joined."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        """Take the symbols that are known."""
+        """Use the known symbols of `vocabulary`."""
         self.vocabulary = vocabulary
 
     @property
     def vocab_size(self) -> int:
-        """Return the number of symbols, special ids included."""
+        """Return the number of ids, including special ones."""
         return len(self.vocabulary)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of the symbols; unknown ones are UNK."""
-        return self.vocabulary.ids(self._cut(text))
-
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
+        """Return the ids of the symbols of each text; unknown ones are UNK."""
+        return [self.vocabulary.ids(self._cut(text)) for text in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return the symbols, blanks made visible; special ids by name."""
+        """Return the symbols with visible spaces, and special ids by name."""
         return self.vocabulary.labels(ids)
 
     def forms(self, text: str) -> list[str]:
@@ -135,16 +131,12 @@ class VocabularyTokenizer(ABC):
         return list(self._cut(text))
 
     def id_of(self, form: str) -> int | None:
-        """Return the id of a symbol, None where it is unknown."""
+        """Return the id of a symbol, None for an unknown one."""
         return self.vocabulary.id_of(form)
 
     def files(self, name: str) -> dict[str, bytes]:
         """Return the vocabulary file."""
         return {f"{name}.json": self.vocabulary.to_json()}
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write the vocabulary file."""
-        write_files(folder, self.files(name))
 
     @abstractmethod
     def _cut(self, text: str) -> Iterable[str]:
@@ -152,7 +144,7 @@ class VocabularyTokenizer(ABC):
 
 
 class WordTokenizer(VocabularyTokenizer):
-    """Encode symbols separated by white space; decode with one blank between them."""
+    """Symbols separated by whitespace; decoded text has one space between them."""
 
     kind = "word"
 
@@ -166,7 +158,7 @@ class WordTokenizer(VocabularyTokenizer):
         return cls(vocabulary)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words with one blank between them."""
+        """Return the words with one space between them."""
         return " ".join(self.vocabulary.known(ids))
 
     def _cut(self, text: str) -> Iterable[str]:
@@ -174,7 +166,7 @@ class WordTokenizer(VocabularyTokenizer):
 
 
 class CharacterTokenizer(VocabularyTokenizer):
-    """Encode each character; lossless for known ones."""
+    """Single characters; lossless for known ones."""
 
     kind = "character"
 
@@ -188,29 +180,25 @@ class CharacterTokenizer(VocabularyTokenizer):
         return cls(vocabulary)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the characters in a row."""
+        """Return the characters without anything between them."""
         return "".join(self.vocabulary.known(ids))
 
     def _cut(self, text: str) -> Iterable[str]:
         return text
 
 
-class ByteTokenizer:
-    """Encode the bytes of UTF-8; lossless for every text, and the same for every data."""
+class ByteTokenizer(Tokenizer):
+    """The bytes of UTF-8: lossless for every text, and independent of the data."""
 
     kind = "byte"
     vocab_size = NUM_SPECIALS + 256
 
-    def encode(self, text: str) -> list[int]:
-        """Return the bytes, numbered from 4."""
-        return [NUM_SPECIALS + byte for byte in well_formed(text).encode()]
-
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
+        """Return the bytes of each text, numbered from 4."""
+        return [[NUM_SPECIALS + byte for byte in well_formed(text).encode()] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text; bytes that are not UTF-8 become U+FFFD."""
         return bytes(number - NUM_SPECIALS for number in ids if number >= NUM_SPECIALS).decode(errors="replace")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -222,26 +210,22 @@ class ByteTokenizer:
         return [f"<0x{byte:02X}>" for byte in well_formed(text).encode()]
 
     def id_of(self, form: str) -> int | None:
-        """Return the id of a byte by that name, None for anything else."""
+        """Return the id of the byte of that name, None for another text."""
         return NUM_SPECIALS + int(form[3:5], 16) if _BYTE.fullmatch(form) else None
 
     def files(self, name: str) -> dict[str, bytes]:
-        """Return no file: the kind says everything."""
+        """Return no file: the kind defines this tokenizer."""
         return {}
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write nothing but the folder."""
-        write_files(folder, self.files(name))
 
 
 def train_words(config: WordConfig, texts: Iterable[str]) -> WordTokenizer:
-    """Keep the most frequent words."""
+    """Return a tokenizer of the most frequent words."""
     counts = Counter(itertools.chain.from_iterable(well_formed(text).split() for text in texts))
     return WordTokenizer(_most_frequent(counts, config.vocab_size, config.min_count))
 
 
 def train_characters(config: CharacterConfig, texts: Iterable[str]) -> CharacterTokenizer:
-    """Keep the most frequent characters."""
+    """Return a tokenizer of the most frequent characters."""
     counts = Counter(itertools.chain.from_iterable(well_formed(text) for text in texts))
     return CharacterTokenizer(_most_frequent(counts, config.vocab_size, min_count=1))
 
@@ -258,7 +242,7 @@ def _most_frequent(counts: Counter[str], vocab_size: int, min_count: int) -> Voc
                 f" occurs {most:,} times; lower min_count."
             )
         raise DataError(f"every word that is frequent enough is longer than {MAX_ENTRY_BYTES} bytes.")
-    # Equal counts by their form: the order of the data must not number the words.
+    # Forms of equal counts are sorted, so that their numbers do not depend on the order of the data.
     kept.sort(key=lambda form: (-counts[form], form))
     return Vocabulary(kept[: vocab_size - NUM_SPECIALS])
 
@@ -278,5 +262,5 @@ def _form(line: bytes, path: Path, number: int) -> str:
 def _distinct(forms: list[str], path: Path) -> list[str]:
     if len(set(forms)) != len(forms):
         twice, _ = Counter(forms).most_common(1)[0]
-        raise damaged(path, f"the entry {twice!r} is there twice")
+        raise damaged(path, f"the entry {twice!r} occurs twice")
     return forms

@@ -65,7 +65,7 @@ BAD = {
     "no nodes": ({"source": {"nodes": [], "edges": []}, "target": "x"}, '"source": "nodes" is empty'),
     "a node that is not there": (
         {"source": {"nodes": ["a"], "edges": [[0, 1, "x"]]}, "target": "x"},
-        '"source": edges[0][1] is node 1, which is not there',
+        '"source": edges[0][1] is node 1, which does not exist',
     ),
     "label no text": ({"nodes": ["a"], "edges": [[0, 0, 3]], "target": "x"}, '"source": edges[0][2] is a number'),
     "triples": ({"source": [["a", "b"]], "target": "x"}, '"source": triple 0 is 2 values'),

@@ -116,13 +116,13 @@ def test_several_sources_are_asked_in_one_line() -> None:
         assert set(own.segments or []) == {0, 1}
     question = {"passage": "tower", "question": "mill"}
     assert model(question) == model("mill\ttower")
-    with pytest.raises(DataError, match="1 column where this model reads 2: question, passage"):
+    with pytest.raises(DataError, match="1 column, but this model reads 2: question, passage"):
         model("mill")
 
 
 def test_members_that_read_other_columns_are_refused() -> None:
     members = [predictor(inputs, "word", LSTM) for inputs in (ONE_TEXT, SEVERAL)]
-    with pytest.raises(UsageError, match=r"runs/a and runs/b .* the one reads source, the other question, passage"):
+    with pytest.raises(UsageError, match=r"runs/a and runs/b .* the first reads source, the second question, passage"):
         joined(members, ["runs/a", "runs/b"], "prob")
     with pytest.raises(UsageError, match="target tokens differ"):
         joined([predictor(TAGGED, "word", LSTM), other_tags()], ["a", "b"], "prob")

@@ -141,7 +141,7 @@ def test_an_unpaired_surrogate_is_named(bad: str, predictor: Predictor) -> None:
 
 
 def test_a_tag_for_a_model_without_tags_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(DataError, match="knows no tags"):
+    with pytest.raises(DataError, match="has no tags"):
         predictor("s1", tag="de")
 
 

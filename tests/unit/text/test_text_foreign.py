@@ -203,7 +203,7 @@ def test_a_table_that_leads_astray_is_refused(charsmap: bytes) -> None:
         "nothing": b"\0",
         "huge": charsmap + b"\0" * 2**21,
     }
-    reasons = {"circle of matches": "32 keys that begin alike", "circle": "in circles"}
+    reasons = {"circle of matches": "32 keys with a common start", "circle": "a cycle"}
     for name, table in hostile.items():
         with pytest.raises(MalformedError, match=reasons.get(name, "normalisation table")):
             check_charsmap(table)

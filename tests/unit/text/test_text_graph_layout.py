@@ -195,9 +195,9 @@ def test_a_bad_source_is_told_by_its_number(layout: dict[str, Any]) -> None:
 
 
 def test_the_other_form_is_refused_with_the_layout_for_it() -> None:
-    with pytest.raises(DataError, match=r"text\.layout\.kind is graph, set it to dependencies"):
+    with pytest.raises(DataError, match=r"text\.layout\.kind is graph; set it to dependencies"):
         pair({"kind": "graph"}, GRAPHS).read_sources(SENTENCES)
-    with pytest.raises(DataError, match=r"text\.layout\.kind is dependencies, set it to graph"):
+    with pytest.raises(DataError, match=r"text\.layout\.kind is dependencies; set it to graph"):
         pair({"kind": "dependencies"}, SENTENCES).read_sources(GRAPHS)
 
 

@@ -78,7 +78,7 @@ def test_a_recipe_names_the_kinds(made: ImportedText, tmp_path: Path) -> None:
     assert Recipe.model_validate_json(recipe.model_dump_json()).text == made.config
     assert (recipe.text.source.kind, recipe.text.target.kind) == (made.text.source.kind, made.text.target.kind)
     assert recipe.text.joint == made.text.joint
-    with pytest.raises(UsageError, match="not learned from text"):
+    with pytest.raises(UsageError, match="cannot be learned from text"):
         train_text(made.config, lambda: iter(["a"]), lambda: iter(["a"]))
 
 

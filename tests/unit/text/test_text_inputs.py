@@ -94,7 +94,7 @@ def test_edges_move_with_their_source() -> None:
 
 @pytest.mark.parametrize("row", ["only one", "a\tb\tc", '{"question": "q"', "[1]"])
 def test_another_number_of_columns_is_refused_with_what_is_expected(row: str) -> None:
-    with pytest.raises(SourceError, match=r"reads 2: question, passage; put a tab .*\"question\": \"…\"") as found:
+    with pytest.raises(SourceError, match=r"reads 2: question, passage; put tabs .*\"question\": \"…\"") as found:
         several().read_sources([lines(QUESTIONS, PASSAGES)[0], row])
     assert found.value.number == 1
 
@@ -142,9 +142,9 @@ def test_a_line_is_parsed_into_its_columns() -> None:
     assert [len(both.parse(line).columns) for line in ("", "\t", " ")] == [3, 3, 3]
     assert SEVERAL.parse("who?\tAda.").columns == ("who?", "Ada.")
     for wrong in ("one column", "a\tb\tc", "{not JSON"):
-        with pytest.raises(DataError, match="where this model reads 2: question, passage"):
+        with pytest.raises(DataError, match="but this model reads 2: question, passage"):
             SEVERAL.parse(wrong)
-    with pytest.raises(DataError, match="knows no tags"):
+    with pytest.raises(DataError, match="has no tags"):
         SEVERAL.parse("a\tb", "de")
 
 
@@ -193,7 +193,9 @@ def test_text_that_looks_like_a_tag_stays_text(kind: str, side: str) -> None:
 
 
 def test_an_unknown_tag_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(SourceError, match=r'no lang "dee"; this model knows de, en. Did you mean "de"') as found:
+    with pytest.raises(
+        SourceError, match=r'lang "dee" is unknown; the tags are de, en\. Did you mean "de"'
+    ) as found:
         tagged().read_sources(["de\ta", "en\ta", "dee\ta"])
     assert found.value.number == 2
 
@@ -289,7 +291,7 @@ def test_a_hostile_description_is_refused(inputs: dict, tmp_path: Path) -> None:
 
 def test_tags_are_found_in_the_data() -> None:
     assert found_tags(["fr", "de", "fr", "en"], "lang") == ("de", "en", "fr")
-    with pytest.raises(DataError, match='"lang" holds more than 1,000 different texts; is it the column of the tag'):
+    with pytest.raises(DataError, match='"lang" contains more than 1,000 different texts; is it the column of the tag'):
         found_tags(map(str, range(2_000)), "lang")
-    with pytest.raises(DataError, match='"lang" holds a text of more than 256 bytes'):
+    with pytest.raises(DataError, match='"lang" contains a text of more than 256 bytes'):
         found_tags(["x" * 300], "lang")
