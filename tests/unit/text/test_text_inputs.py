@@ -193,9 +193,7 @@ def test_text_that_looks_like_a_tag_stays_text(kind: str, side: str) -> None:
 
 
 def test_an_unknown_tag_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(
-        SourceError, match=r'lang "dee" is unknown; the tags are de, en\. Did you mean "de"'
-    ) as found:
+    with pytest.raises(SourceError, match=r'lang "dee" is unknown; the tags are de, en\. Did you mean "de"') as found:
         tagged().read_sources(["de\ta", "en\ta", "dee\ta"])
     assert found.value.number == 2
 
