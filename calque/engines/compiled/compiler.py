@@ -19,7 +19,7 @@ from pathlib import Path
 from calque.errors import ResourceError
 from calque.system.files import replacing, sha256_of, sync_folder, write_synced
 
-COMPILERS = ("cc", "gcc", "clang")
+_COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
 SECONDS = 120.0
 _ONE_AT_A_TIME = threading.RLock()
@@ -30,8 +30,7 @@ def compiled(source: Path) -> ctypes.CDLL:
 
     Raises ResourceError if there is no compiler, or if it fails.
     """
-    with _ONE_AT_A_TIME:
-        made = attempt(source)
+    made = _attempt(source)
     if made.library is None:
         raise ResourceError(made.reason)
     return made.library
@@ -39,8 +38,7 @@ def compiled(source: Path) -> ctypes.CDLL:
 
 def notice(source: Path) -> str:
     """Return why the library of a source is not in the cache folder; empty if it is, or if there is no library."""
-    with _ONE_AT_A_TIME:
-        made = attempt(source)
+    made = _attempt(source)
     return "" if made.library is None else made.reason
 
 
@@ -52,11 +50,16 @@ class Attempt:
     reason: str = ""
 
 
+def _attempt(source: Path) -> Attempt:
+    with _ONE_AT_A_TIME:
+        return _attempt_with(source, os.environ.get("CC", ""), os.environ.get("PATH", ""))
+
+
 @cache
-def attempt(source: Path) -> Attempt:
-    """Find or compile the library of a source, once per process."""
+def _attempt_with(source: Path, preferred: str, path: str) -> Attempt:
+    """Find or compile the library of a source, once per process for each $CC and $PATH."""
     try:
-        compiler = find_compiler()
+        compiler = _found(preferred, path)
     except ResourceError as error:
         return Attempt(None, str(error))
     texts = [part.read_bytes() for part in sorted(source.parent.iterdir()) if part.is_file()]
@@ -91,8 +94,12 @@ def _load(compiler: str, source: Path, name: str) -> Attempt:
 
 def find_compiler() -> str:
     """Return the path of a C compiler, $CC first; ResourceError if there is none."""
-    names = [name for name in (os.environ.get("CC"), *COMPILERS) if name]
-    found = next((path for path in map(shutil.which, names) if path), None)
+    return _found(os.environ.get("CC", ""), os.environ.get("PATH", ""))
+
+
+def _found(preferred: str, path: str) -> str:
+    names = [name for name in (preferred, *_COMPILERS) if name]
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
         raise ResourceError(f"no C compiler ({', '.join(names)}) was found")
     return found
