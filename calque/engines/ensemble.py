@@ -4,7 +4,7 @@ Mean of probabilities, or normalised mean of log-probabilities (the geometric me
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -39,7 +39,7 @@ class Ensemble(nn.Module):
 
     def start(self, source: tuple[Source, ...]) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
         """Encode B sentences by every member."""
-        started = [member.start(part) for member, part in zip(self.members, source, strict=True)]  # type: ignore[operator]
+        started = [member.start(part) for member, part in zip(self._models(), source, strict=True)]
         return tuple(context for context, _ in started), tuple(state for _, state in started)
 
     def step(
@@ -49,8 +49,7 @@ class Ensemble(nn.Module):
         # A member without copying has no columns beyond the vocabulary.
         known = token.masked_fill(token >= self.vocab_size, UNK)
         steps = [
-            member.step(known, own, fixed)  # type: ignore[operator]
-            for member, own, fixed in zip(self.members, state, context, strict=True)
+            member.step(known, own, fixed) for member, own, fixed in zip(self._models(), state, context, strict=True)
         ]
         width = max(log_probs.shape[1] for log_probs, _ in steps)
         scores = torch.stack(
@@ -60,6 +59,11 @@ class Ensemble(nn.Module):
             ]
         )
         return self.combine(scores), tuple(after for _, after in steps)
+
+    def _models(self) -> Iterator[Seq2Seq]:
+        for member in self.members:
+            assert isinstance(member, Seq2Seq)
+            yield member
 
 
 def mean_of_probabilities(log_probs: Tensor) -> Tensor:

@@ -3,27 +3,29 @@
 Wu et al. 2016, "Google's Neural Machine Translation System", for the "gnmt" form.
 """
 
-from typing import TypeVar
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from calque.search.options import SearchConfig
 
-L = TypeVar("L", float, Tensor)
-
 # A search without an end-of-sentence takes time with the tokens of all hypotheses. A tiny model computes so many in a
 # few seconds. The output of this short source is measured, since the user chooses longer sources, not the recipe.
 MOST_TOKENS, SHORT_SOURCE, NARROW_BEAM = 4_096, 8, 4
 
 
-def divisor(length: L, options: SearchConfig) -> L:
+@overload
+def divisor(length: float, options: SearchConfig) -> float: ...
+@overload
+def divisor(length: Tensor, options: SearchConfig) -> Tensor: ...
+def divisor(length: float | Tensor, options: SearchConfig) -> float | Tensor:
     """Return the divisor of a sum of log-probabilities of `length` tokens with </s>; tensors are float32."""
     alpha = 0.0 if options.normalisation == "none" else options.length_penalty
     # In double precision, so that a tensor of lengths gives the same values as single numbers.
     number = length.double() if isinstance(length, Tensor) else length
-    power = ((number + 5) / 6 if options.normalisation == "gnmt" else number) ** alpha
-    return power.float() if isinstance(power, Tensor) else power  # type: ignore[return-value]
+    power: float | Tensor = ((number + 5) / 6 if options.normalisation == "gnmt" else number) ** alpha
+    return power.float() if isinstance(power, Tensor) else power
 
 
 def largest_divisor(shortest: Tensor, longest: Tensor, options: SearchConfig) -> Tensor:

@@ -5,10 +5,9 @@ that reordering a beam copies only a few numbers.
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -190,7 +189,12 @@ class CompiledTransformer:
         return scores, state.grown(self.step_with(self.library.decoder_step, token, state, context))
 
     def step_with(
-        self, function: Any, token: Tensor, state: CompiledState, context: CompiledMemory, *others: Any
+        self,
+        function: Callable[..., object],
+        token: Tensor,
+        state: CompiledState,
+        context: CompiledMemory,
+        *others: object,
     ) -> Tensor:
         """Compute one step by a function of the library; return the block [L, R, …] that it wrote."""
         rows, time = state.ancestors.shape

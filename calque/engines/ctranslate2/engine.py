@@ -5,14 +5,15 @@ source of nothing but </s>. The eager engine searches such sentences.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from calque.batch import Source
 from calque.engines.engine import PREFIX, Branch, Engine
 from calque.ids import BOS, EOS, PAD
 from calque.rows import select
@@ -40,6 +41,26 @@ class Setting:
 
 
 PLAIN = Setting()
+
+
+class Result(Protocol):
+    """The outputs of one sentence, as names of tokens, and their scores, which depend on the length penalty."""
+
+    hypotheses: list[list[str]]
+    scores: list[float]
+
+
+class Scored(Protocol):
+    """The log-probabilities of the tokens of a target, and of </s> after them."""
+
+    log_probs: list[float]
+
+
+class Translator(Protocol):
+    """The methods of `ctranslate2.Translator`, which has no type hints; their options are those of its reference."""
+
+    translate_batch: Callable[..., Sequence[Result]]
+    score_batch: Callable[..., Sequence[Scored]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,9 @@ class CTranslate2(Engine):
         )
     )
 
-    def __init__(self, translator: Any, names: Names, rest: Engine, longest: tuple[int, int], workers: int = 1) -> None:
+    def __init__(
+        self, translator: Translator, names: Names, rest: Engine, longest: tuple[int, int], workers: int = 1
+    ) -> None:
         self.translator, self.rest, self.longest, self.workers = translator, rest, longest, workers
         self.source_names, self.target_names = names
         self.ids = {name: number for number, name in enumerate(self.target_names)}
@@ -87,7 +110,7 @@ class CTranslate2(Engine):
         """Return the search of CTranslate2."""
         return partial(self._whole, options)
 
-    def _whole(self, options: SearchConfig, source: Any, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
+    def _whole(self, options: SearchConfig, source: Source, lengths: Tensor, prefixes: Tensor) -> Hypotheses:
         limits = max_lengths(lengths, options)
         if self._is_too_long(lengths, limits):
             return self.rest(source, lengths, prefixes, options)
@@ -128,12 +151,12 @@ class CTranslate2(Engine):
             exact[place].append(replace(output, log_prob=sum(values)))
         return [_ranked(outputs, options) for outputs in exact]
 
-    def _ask(self, sources: list[list[str]], begun: Ids, longest: int, options: SearchConfig) -> Sequence[Any]:
+    def _ask(self, sources: list[list[str]], begun: Ids, longest: int, options: SearchConfig) -> Sequence[Result]:
         """Search, and return all outputs that ended; calque may choose other ones as the best of them."""
         prefixes = [[self.target_names[token] for token in row] for row in begun] if any(begun) else None
         patience = 1.0 if options.beam == 1 else PATIENCE
         alpha = _exponent(options)
-        results: Sequence[Any] = self.translator.translate_batch(
+        return self.translator.translate_batch(
             sources,
             target_prefix=prefixes,
             max_batch_size=math.ceil(len(sources) / self.workers) if self.workers > 1 else 0,
@@ -151,9 +174,8 @@ class CTranslate2(Engine):
             min_decoding_length=options.min_length,
             return_scores=True,
         )
-        return results
 
-    def _read(self, result: Any, options: SearchConfig) -> list[Hypothesis]:
+    def _read(self, result: Result, options: SearchConfig) -> list[Hypothesis]:
         """Return the outputs of a sentence, with its scores converted back to sums."""
         alpha = _exponent(options)
         outputs = []
