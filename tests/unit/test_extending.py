@@ -41,7 +41,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("calque", "tests/laws", "tests/network_guard"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/toy_language.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/toy_language.py", "tests/wanted.py"):
         shutil.copy(ROOT / name, folder / name)
     for name, text in NEW_FILES:
         assert not (folder / name).exists()
