@@ -1,4 +1,4 @@
-"""Models in the forms of other libraries: how their weights are named, ordered and laid out.
+"""Import from other libraries and export to them: names, order and layout of their weights.
 
-Import the modules directly; this file stays empty so that none of them costs the others.
+Import the modules directly: this file is empty, so that no module loads another.
 """

@@ -1,4 +1,4 @@
-"""What another library cannot express, said by the name of the field of the recipe that asks for it."""
+"""Checks for settings that another library does not support; errors name the field of the recipe."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,17 +11,17 @@ CELLS: tuple[str, ...] = ("lstm", "gru", "rnn")
 
 
 def require(field: str, value: Any, known: Collection[Any], library: str) -> None:
-    """Raise UsageError where a field of the recipe has a value other than those that the library knows."""
+    """Raise UsageError if the library does not support the value of a field of the recipe."""
     if value not in known:
         have = " or ".join(_written(each) for each in known)
         raise UsageError(
-            f"{field} is {_written(value)}, which export to {library} does not have; it has {have}."
+            f"{field} is {_written(value)}, which export to {library} does not support; it supports {have}."
             f" Train a model with {field} = {_written(next(iter(known)))} to export it"
         )
 
 
 def require_recurrent(config: ModelConfig, attentions: Collection[str], library: str) -> None:
-    """Raise UsageError for what the library lacks of recurrent parts: `attentions` are those that it has."""
+    """Raise UsageError for recurrent parts that the library does not support; it supports `attentions`."""
     for name, part in (("encoder", config.encoder), ("decoder", config.decoder)):
         if isinstance(part, RecurrentConfig):
             require(f"model.{name}.layer_norm", part.layer_norm, (False,), library)

@@ -1,7 +1,7 @@
-"""Whether what was written for CTranslate2 computes what the model does: on the model's own sentences, before it stays.
+"""Comparison of an exported CTranslate2 model with the original, on sentences of its own training data.
 
-The numbers must be those of the model, whichever of the two found an output, and greedy search must choose the same
-tokens but for ties within fp32's noise.
+Both must give the same log-probabilities to outputs of either, and greedy search must choose the same tokens except
+for ties within the rounding of fp32.
 """
 
 import json
@@ -28,14 +28,14 @@ from calque.text.tokenizers.tags import TaggedTokenizer
 
 NUM_SENTENCES = 32
 LONGEST = 60
-# Of the log-probability of one token: a hundred times what fp32 leaves of it, a hundredth of what any mistake does.
+# Of the log-probability of one token: a hundred times the rounding of fp32, a hundredth of the effect of a mistake.
 NOISE = 1e-3
 
 
 def sentences(folder: Path, predictor: Predictor) -> list[SourceIds]:
-    """Return sources to compare on: of the model's own training where its folder holds some, else made-up ones."""
+    """Return sources for the comparison: from the training data if the folder contains some, else random ones."""
     size = predictor.text.source.vocab_size
-    # A store that was left over may be of other tokenizers.
+    # An old store may belong to other tokenizers.
     stored = [ids for ids in _stored(folder) if max(ids, default=0) < size]
     found = [_framed(source, predictor) for source in plain_sources(stored or _made_up(predictor))]
     if predictor.text.inputs.is_one_text:
@@ -44,7 +44,7 @@ def sentences(folder: Path, predictor: Predictor) -> list[SourceIds]:
 
 
 def check(engine: CTranslate2, predictor: Predictor, sources: Sequence[SourceIds]) -> None:
-    """Raise CalqueError where the engine's numbers or outputs are not those of the model."""
+    """Raise CalqueError if log-probabilities or outputs of the engine differ from those of the model."""
     source = collate_sources(sources)
     lengths = torch.tensor([len(one) + 1 for one in sources])
     prefixes = torch.tensor([one.prefix for one in sources], dtype=torch.int64).reshape(len(sources), -1)
@@ -57,7 +57,7 @@ def check(engine: CTranslate2, predictor: Predictor, sources: Sequence[SourceIds
         _compare(ours.log_probs[:, 0].tolist(), list(map(sum, _scored(engine, sources, mine))), mine)
         _compare(_log_probs(predictor.model, sources, others), theirs.log_probs[:, 0].tolist(), others)
         unlike = [row for row in range(len(mine)) if mine[row] != others[row]]
-        # How long a beam goes on looking is a rule of each search; that its numbers are right has been seen.
+        # The two beam searches stop by different rules; their scores were compared above.
         if beam == 1 and unlike:
             chosen = ([side[row] for row in unlike] for side in (mine, others))
             _require_ties(engine, [sources[row] for row in unlike], *chosen)
@@ -73,10 +73,10 @@ def _compare(expected: Sequence[float], found: Sequence[float], outputs: list[li
 def _require_ties(
     engine: CTranslate2, sources: Sequence[SourceIds], mine: list[list[int]], others: list[list[int]]
 ) -> None:
-    """Raise where greedy search goes its own way other than from a tie on."""
+    """Raise CalqueError if greedy search chooses other tokens, except after a tie."""
     scored = zip(_scored(engine, sources, mine), _scored(engine, sources, others), strict=True)
     for row, (one, other) in enumerate(scored):
-        # With </s> behind them no output is the beginning of another.
+        # With </s> at the end, no output is a prefix of another.
         pairs = zip([*mine[row], EOS], [*others[row], EOS], strict=False)
         place = next(place for place, (token, other_token) in enumerate(pairs) if token != other_token)
         if not abs(one[place] - other[place]) <= 2 * NOISE:
@@ -85,14 +85,14 @@ def _require_ties(
 
 @torch.inference_mode()
 def _log_probs(model: Seq2Seq, sources: Sequence[SourceIds], outputs: list[list[int]]) -> list[float]:
-    """Return the sums of what the model itself gives outputs."""
+    """Return the model's own sums of log-probabilities of outputs."""
     losses: Tensor = model.eval().losses(collate_pairs(sources, outputs))
     sums: list[float] = (-losses.sum(dim=1)).tolist()
     return sums
 
 
 def _scored(engine: CTranslate2, sources: Sequence[SourceIds], outputs: list[list[int]]) -> list[list[float]]:
-    """Return the log-probabilities of each output's tokens and of </s> behind them, as the engine has them."""
+    """Return the engine's log-probabilities of each output's tokens and of </s> after them."""
     names = engine.source_names
     return engine.log_probs([[names[token] for token in [*source.tokens, EOS]] for source in sources], outputs)
 
@@ -104,13 +104,13 @@ def _outputs(hypotheses: Hypotheses) -> list[list[int]]:
 
 def _wrong(what: str) -> CalqueError:
     return CalqueError(
-        f"What CTranslate2 computes of this model is not what calque does: {what}. Nothing was written. This is a fault"
-        " of the export or of the installed version of CTranslate2, not of yours"
+        f"CTranslate2 does not compute the same as calque for this model: {what}. Nothing was written. This is a bug of"
+        " the export or of the installed version of CTranslate2"
     )
 
 
 def _framed(source: SourceIds, predictor: Predictor) -> SourceIds:
-    """Return a source with what the model wants its answers to begin with."""
+    """Return a source with the prefix of the model's answers."""
     text = predictor.text
     tagged = isinstance(text.target, TaggedTokenizer) and text.inputs.tag_side == "target"
     tag = (text.target.vocab_size - 1,) if tagged else ()
@@ -118,7 +118,7 @@ def _framed(source: SourceIds, predictor: Predictor) -> SourceIds:
 
 
 def _shown(folder: Path) -> list[str]:
-    """Return the sources whose answers were shown while the model was trained."""
+    """Return the sources of the samples in the journal of the training."""
     lines: dict[str, None] = {}
     try:
         with (folder / "metrics.jsonl").open(encoding="utf-8") as file:
@@ -131,7 +131,7 @@ def _shown(folder: Path) -> list[str]:
 
 
 def _stored(folder: Path) -> list[list[int]]:
-    """Return sources of the training data, where they are still there."""
+    """Return sources of the training data, if they still exist."""
     for record in sorted((folder / "data").glob("*/store.json")):
         try:
             store = TokenStore.open(record.parent)
@@ -145,7 +145,7 @@ def _stored(folder: Path) -> list[list[int]]:
 
 
 def _made_up(predictor: Predictor) -> list[list[int]]:
-    """Return rows of pieces of the model's own, drawn alike each time."""
+    """Return random rows of the model's own tokens, the same each time."""
     draw, size = random.Random(1), predictor.text.source.vocab_size
     longest = max(1, min(LONGEST, predictor.max_length - 1))
     lengths = [draw.randint(1, longest) for _ in range(NUM_SENTENCES)]

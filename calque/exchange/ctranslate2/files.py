@@ -1,6 +1,6 @@
-"""A model folder as CTranslate2's, with its tokenizers and a page with the program that asks it.
+"""Export of a model folder to CTranslate2, with its tokenizers and a page with a program that uses it.
 
-It is compared with the model, on sentences of its own, before it takes its name.
+The export is compared with the model, on sentences of its own, before the folder gets its name.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ from calque.text.tokenizers.tokenizer import write_files
 
 README = """# {name} for CTranslate2
 
-Written by calque from a trained model. CTranslate2 loads this folder, in fp32 or in less (`compute_type="int8"`), and
-the files in `text/` cut text into its tokens; this program translates lines from a pipe:
+Written by calque from a trained model. CTranslate2 loads this folder, in fp32 or quantised (`compute_type="int8"`).
+The tokenizers are in `text/`. This program translates lines from a pipe:
 
 ```python
 import sys
@@ -50,24 +50,24 @@ for result in results:
     print({join})
 ```
 
-- A source is its tokens with `</s>` behind them, of {longest} at most; calque itself answers one of more than
-  {max_length} in parts. Vocabularies: {source_size} tokens and {target_size}.
-- calque's beam search stops by another rule than CTranslate2's: now and then outputs differ.{notes}
+- A source consists of its tokens followed by `</s>`, at most {longest} in all; calque itself answers a source of more
+  than {max_length} in parts. The vocabularies have {source_size} and {target_size} tokens.
+- calque's beam search stops by another rule than that of CTranslate2, so a few outputs differ.{notes}
 """
 
 TAGGED = """
-- The answer begins with one of these tokens: {tags}. Give it as `target_prefix`, for each source a list."""
+- The answer begins with one of these tokens: {tags}. Pass it as `target_prefix`, a list for each source."""
 MANY = """
-- A source of this model is more than one text: a tag before it is one of {tags}, and `</s>` parts several sources."""
+- A source of this model has several texts: a tag before it is one of {tags}, and `</s>` separates several sources."""
 UNCUT = """
-- The tokens of a line are to be given with blanks between: byte pairs are cut by `tokenizers`, a library of its own."""
+- Pass each line as tokens with spaces between them: byte pairs need another library, `tokenizers`."""
 
 
 def export_ctranslate2(folder: Path, out: Path) -> None:
-    """Write the Transformer in `folder` to the new folder `out` as CTranslate2 reads it, its tokenizers beside it.
+    """Write the Transformer in `folder` to the new folder `out` in CTranslate2's format, with its tokenizers.
 
-    UsageError where CTranslate2 is not installed, for a part that it does not have, and for an `out` that is there;
-    CalqueError, and no folder, where it then computes something else than the model.
+    Raises UsageError if CTranslate2 is not installed, for a part that it does not support, and if `out` exists;
+    CalqueError, without a folder, if its results differ from those of the model.
     """
     require_new(out)
     predictor = opening.load(folder, device="cpu")
@@ -84,7 +84,7 @@ def export_ctranslate2(folder: Path, out: Path) -> None:
 
 
 def require_expressible(config: ModelConfig) -> None:
-    """Raise UsageError naming a field of the recipe that asks for what CTranslate2 does not have."""
+    """Raise UsageError naming a field of the recipe that CTranslate2 does not support."""
     for field, value, known in demands(config):
         require(field, value, known, LIBRARY)
 
@@ -131,7 +131,7 @@ def _loading(text: TextPair, source: Cutting, target: Cutting) -> str:
 
 
 def _notes(text: TextPair) -> str:
-    """Return what the program does not do by itself."""
+    """Return the notes about steps that the program does not do itself."""
     tags = [f"`[{tag}]`" for tag in text.inputs.tags] or ["none"]
     notes = ""
     if text.inputs.tag and text.inputs.tag_side == "target":

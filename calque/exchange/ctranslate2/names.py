@@ -1,4 +1,4 @@
-"""The tokens of a model by name, as CTranslate2's vocabularies want them, and the few lines that cut text into them."""
+"""Names of a model's tokens for the vocabularies of CTranslate2, and the lines of Python that tokenise text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from calque.text.tokenizers.tokenizer import Tokenizer
 
 
 def token_names(tokenizer: Tokenizer) -> list[str]:
-    """Return a name for each id, no two alike: the token as its tokenizer writes it, wherever that can be."""
+    """Return a different name for each id: the token as its tokenizer writes it, if that is unique."""
     names, used = list(SPECIALS), set(SPECIALS)
     for number, form in enumerate(_forms(tokenizer), start=NUM_SPECIALS):
         name = form
@@ -26,7 +26,7 @@ def token_names(tokenizer: Tokenizer) -> list[str]:
 
 @dataclass(frozen=True)
 class Cutting:
-    """Lines of Python: what they import, what reads a tokenizer, what cuts `line`, what joins `tokens`."""
+    """Lines of Python that import, read a tokenizer, tokenise `line`, and join `tokens`."""
 
     imports: str
     load: str
@@ -47,13 +47,13 @@ CUTTING = {
     "word": Cutting("", "", "line.split()", '" ".join(tokens)'),
     "character": Cutting("", "", "list(line)", '"".join(tokens)'),
     "byte": Cutting("", "", _BYTES, 'bytes(int(token[3:5], 16) for token in tokens).decode(errors="replace")'),
-    # Its merges need a library of their own: such a program is fed with tokens.
+    # Its merges need another library, so the input of such a program is tokens.
     "imported_byte_pair": Cutting("", "", "line.split()", '" ".join(tokens)'),
 }
 
 
 def _forms(tokenizer: Any) -> Iterable[str]:
-    """Return how the tokens after the special ones are written, not always each otherwise."""
+    """Return the forms of the tokens after the special ones, which may not be unique."""
     if isinstance(tokenizer, TaggedTokenizer):
         return [*_forms(tokenizer.inner), *(f"[{tag}]" for tag in tokenizer.tags)]
     if isinstance(tokenizer, SentencePieceTokenizer):

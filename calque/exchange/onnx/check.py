@@ -1,4 +1,4 @@
-"""What ONNX Runtime computes from a folder, held against the model written there: equal, or nothing is kept."""
+"""Comparison of ONNX Runtime with the exported model: if they differ, the export is removed."""
 
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from calque.rows import select
 Arrays = dict[str, NDArray[Any]]
 TOLERANCE = 1e-4
 NUM_STEPS = 12
-# One sentence of one token, and more of each than the graphs were traced with.
+# One sentence of one token, and larger sizes than those that the graphs were traced with.
 CALLS = (Sizes(1, 1, 1, 0, 0, 0), Sizes(3, 1, 9, 2, 14, 0), Sizes(4, 3, 6, 5, 7, 0))
 
 
 class Runtime:
-    """Run both graphs of a folder, on one thread, as ONNX Runtime does."""
+    """Run both graphs of a folder with ONNX Runtime on one thread."""
 
     def __init__(self, folder: Path) -> None:
         onnxruntime = library("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # Errors alone: its advice is for those who wrote the graph by hand.
+        # Only errors: its advice is for graphs that were written by hand.
         options.log_severity_level = 3
         self.encoder, self.decoder_step = (
             onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
@@ -58,7 +58,7 @@ def _run(session: Any, given: Arrays) -> Arrays:
 
 @torch.no_grad()
 def require_equal(model: Seq2Seq, folder: Path) -> None:
-    """Raise CalqueError where log-probabilities along greedy paths, or the tokens chosen, are not the model's."""
+    """Raise CalqueError if log-probabilities along greedy paths, or the chosen tokens, differ from the model's."""
     runtime, generator = Runtime(folder), torch.Generator().manual_seed(1)
     parts = num_sources(model)
     for sizes in CALLS:
@@ -67,8 +67,8 @@ def require_equal(model: Seq2Seq, folder: Path) -> None:
         difference = _difference(model, runtime, source, sizes.beam)
         if not difference <= TOLERANCE:
             raise CalqueError(
-                f"ONNX Runtime's log-probabilities differ from the model's by {difference:.2g}, where {TOLERANCE} is"
-                " allowed, so nothing was written; another version of torch, onnxscript or onnxruntime may do better"
+                f"ONNX Runtime's log-probabilities differ from the model's by {difference:.2g}, more than the"
+                f" allowed {TOLERANCE}, so nothing was written; try another version of torch, onnxscript or onnxruntime"
             )
 
 
@@ -93,7 +93,7 @@ def _difference(model: Seq2Seq, runtime: Runtime, source: Source, beam: int) -> 
             return float("inf")
         worst = max(worst, float((expected - given)[possible].abs().max()))
         token = expected.argmax(dim=-1)
-        # Of two that are as likely within the tolerance either is the model's choice.
+        # Two tokens that are equally likely within the tolerance both count as the model's choice.
         chosen = expected.gather(1, given.argmax(dim=-1, keepdim=True)).squeeze(1)
         if bool((expected.amax(dim=-1) - chosen > TOLERANCE).any()):
             return float("inf")

@@ -1,4 +1,4 @@
-"""Sources and states of chosen sizes for a model, of random ids: what its graphs are traced with and compared on."""
+"""Sources and states of given sizes with random ids, for tracing and comparing the graphs of a model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,8 @@ from calque.rows import select
 
 @dataclass(frozen=True)
 class Sizes:
-    """The extents of a call: sentences, hypotheses of each, tokens of the longest source, forms that may be
-    copied, edges of a graph, and steps that were taken before.
+    """The sizes of a call: sentences, hypotheses of each, tokens of the longest source, forms that may be copied,
+    edges of a graph, and previous steps.
     """
 
     batch: int
@@ -30,7 +30,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Call:
-    """A source [B, ..], and what a step [R = B · K] takes after some others."""
+    """A source [B, ..], and the input of a step [R = B · K] after some others."""
 
     source: Source
     token: Tensor
@@ -39,13 +39,13 @@ class Call:
 
 
 def random_source(model: Seq2Seq, sizes: Sizes, generator: torch.Generator) -> Source:
-    """Return a source of unlike lengths, with all that the model's parts read."""
+    """Return sources of different lengths, with all fields that the model's parts read."""
 
     def draw(low: int, high: int, *shape: int) -> Tensor:
         return torch.randint(low, high, shape, generator=generator)
 
     batch, length, parts = sizes.batch, sizes.length, num_sources(model)
-    # The first is the longest; none is so short that one of several sources would be empty.
+    # The first is the longest; all are long enough for several sources that are not empty.
     lengths = torch.cat([torch.tensor([length]), draw(min(2 * parts, length), length + 1, batch - 1)])
     places = torch.arange(length)
     mask = places < lengths[:, None]
@@ -56,7 +56,7 @@ def random_source(model: Seq2Seq, sizes: Sizes, generator: torch.Generator) -> S
         size = model.decoder.embedding.vocab_size
         counts = draw(0, sizes.forms + 1, batch, 1)
         extras["forms"] = torch.arange(sizes.forms) < counts
-        # Nothing to copy at about every other place.
+        # About half of the places cannot be copied.
         copied = draw(NUM_SPECIALS, size + max(1, sizes.forms), batch, length) * draw(0, 2, batch, length)
         extras["copy_ids"] = torch.where(copied < size + counts, copied, 0) * mask
     if parts > 1:
@@ -73,13 +73,13 @@ def random_source(model: Seq2Seq, sizes: Sizes, generator: torch.Generator) -> S
 
 
 def num_sources(model: Seq2Seq) -> int:
-    """Return how many sources the model reads."""
+    """Return the number of sources that the model reads."""
     return len(model.encoder.encoders) if isinstance(model.encoder, SeveralEncoder) else 1
 
 
 @torch.no_grad()
 def random_call(model: Seq2Seq, sizes: Sizes, generator: torch.Generator) -> Call:
-    """Return a source, and a step after others over random tokens."""
+    """Return a source, and the input of a step after others with random tokens."""
     source = random_source(model, sizes, generator)
     context, state = model.start(source)
     state = select(state, torch.arange(sizes.batch).repeat_interleave(sizes.beam))

@@ -1,6 +1,6 @@
-"""A model folder as two ONNX graphs, an encoder and a step of the decoder, that any runtime of that format runs.
+"""Export of a model folder to two ONNX graphs, the encoder and a decoder step, for any ONNX runtime.
 
-Beside them lie the tokenizers, a description of what goes in and out, and a page with a program that searches.
+The folder also contains the tokenizers, a description of inputs and outputs, and a page with a program that searches.
 """
 
 import json
@@ -25,8 +25,8 @@ from calque.text.tokenizers.tokenizer import write_files
 def export_onnx(folder: Path, out: Path) -> None:
     """Write the model in `folder` to the new folder `out`: two graphs, config.json, README.md and text/.
 
-    What ONNX Runtime makes of the graphs is compared with the model before the folder takes its name. UsageError where
-    a library is missing, for a part that ONNX cannot express, and for an `out` that is there.
+    ONNX Runtime's results are compared with the model before the folder gets its name. Raises UsageError if a library
+    is missing, for a part that ONNX cannot express, and if `out` exists.
     """
     require_new(out)
     predictor = opening.load(folder, device="cpu")
@@ -34,7 +34,7 @@ def export_onnx(folder: Path, out: Path) -> None:
     require_expressible(config)
     require_libraries()
     kinds = {part: getattr(config, part).kind for part in ("encoder", "decoder", "head")}
-    # Both graphs hold what their parts share.
+    # Both graphs contain the weights that their parts share.
     with new_folder(out, 2 * sum(value.nbytes for value in predictor.model.parameters())) as temporary:
         graphs = write_graphs(predictor.model, temporary)
         require_equal(predictor.model, temporary)

@@ -1,6 +1,6 @@
-"""A model as two ONNX graphs, traced by torch.export: what is done once for a source, and a step of the decoder.
+"""A model as two ONNX graphs, traced by torch.export: the encoder, and a step of the decoder.
 
-Which axes are free is found by looking at two calls of unlike sizes.
+The free axes are found by comparing two calls of different sizes.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from calque.model import Seq2Seq
 
 ENCODER, STEP = "encoder.onnx", "decoder_step.onnx"
 OPSET = 18
-# The extents of two calls: by how much an axis grows from one to the other it is known which axis it is.
+# The sizes of two calls: each kind of axis grows by a different number from the first to the second.
 FIRST = Sizes(batch=2, beam=2, length=12, forms=3, edges=9, time=6)
 SECOND = Sizes(batch=3, beam=3, length=16, forms=9, edges=16, time=8)
 AXES = {
@@ -35,7 +35,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Port:
-    """Describe an input of a graph: its type, and its axes, a number for one of fixed extent, else a name."""
+    """An input of a graph: its type, and its axes, each a number if its size is fixed, else a name."""
 
     type: str
     shape: Shape
@@ -46,8 +46,8 @@ Ports = dict[str, Port]
 
 @dataclass(frozen=True)
 class Graphs:
-    """Name what goes into encoder and step; what comes out are `context` and `state` of the step, and the state's names
-    with `next_` before them.
+    """Inputs of encoder and step; the outputs are `context` and `state` of the step, and the state's names with
+    `next_` in front.
     """
 
     source: Ports
@@ -76,7 +76,7 @@ class StepProgram(nn.Module):
         self.model, self.state, self.context = model, state, context
 
     def forward(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Read one token a row: the first of the tensors, before state and context."""
+        """Read one token per row, the first of the tensors, before state and context."""
         token, *others = tensors
         parts = iter(others)
         state, context = refilled(self.state, parts), refilled(self.context, parts)
@@ -85,7 +85,7 @@ class StepProgram(nn.Module):
 
 
 def write_graphs(model: Seq2Seq, folder: Path) -> Graphs:
-    """Write both graphs to a folder; return what they read and give."""
+    """Write both graphs to a folder; return their inputs and outputs."""
     generator = torch.Generator().manual_seed(0)
     first, second = (random_call(model, sizes, generator) for sizes in (FIRST, SECOND))
     source, state, context = (_ports(first, second, part) for part in ("source", "state", "context"))
@@ -112,7 +112,7 @@ def _ports(first: Call, second: Call, part: str) -> Ports:
     """Describe the tensors of a part of two calls."""
     one, two = (named(getattr(call, part), part) for call in (first, second))
     assert one.keys() == two.keys()
-    # A source has no other record around it.
+    # A source is not part of another record.
     return {name.removeprefix("source."): _port(one[name], two[name]) for name in one}
 
 
@@ -122,7 +122,7 @@ def _port(first: Tensor, second: Tensor) -> Port:
 
 
 def _apart(tensors: list[Tensor]) -> tuple[Tensor, ...]:
-    # A tensor may stand in two places of a record, or come out as it went in; a graph's outputs are its own.
+    # A tensor may occur twice in a record, or be an input and an output; the outputs of a graph must be different.
     return tuple(tensor.clone() for tensor in tensors)
 
 
@@ -131,7 +131,7 @@ def _write(program: nn.Module, inputs: dict[str, Tensor], ports: Ports, outputs:
     free = tuple(
         {axis: extent for axis, extent in enumerate(port.shape) if isinstance(extent, str)} for port in ports.values()
     )
-    # Strides of a view would be traced along with it, and arrays have none to tell.
+    # Contiguous copies: the strides of a view would be traced too.
     tensors = tuple(tensor.contiguous() for tensor in inputs.values())
     with torch.no_grad(), quiet():
         torch.onnx.export(

@@ -1,4 +1,4 @@
-"""The libraries of ONNX at their first use: the format, what torch translates with, and the runtime that checks."""
+"""The ONNX libraries, imported at first use: the format, torch's exporter, and the runtime for the comparison."""
 
 import importlib
 import logging
@@ -13,13 +13,13 @@ LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def require_libraries() -> None:
-    """Raise UsageError, with the command that installs them, where one of the libraries is missing."""
+    """Raise UsageError, with the command that installs them, if one of the libraries is missing."""
     for name in LIBRARIES:
         library(name)
 
 
 def library(name: str) -> ModuleType:
-    """Return a library; UsageError where it cannot be imported."""
+    """Return a library; raise UsageError if it cannot be imported."""
     try:
         with quiet():
             return importlib.import_module(name)
@@ -32,7 +32,7 @@ def library(name: str) -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what libraries say of themselves from the user; what they make is compared with the model afterwards."""
+    """Hide the libraries' messages from the user; the result is compared with the model afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The page beside an export to ONNX, with a program that searches as calque does by onnxruntime and numpy alone."""
+"""The page of an ONNX export, with a program that searches like calque and needs only onnxruntime and numpy."""
 
 from calque.predict.predictor import Predictor
 from calque.text.pair import TextPair
@@ -25,7 +25,7 @@ def run(session, inputs):
 
 
 def divisor(length):
-    """Return what the sum of log-probabilities of `length` tokens, </s> counted, is divided by."""
+    """Return the divisor of a sum of log-probabilities of `length` tokens with </s>."""
     base = (length + 5) / 6 if search["normalisation"] == "gnmt" else length
     return 1.0 if search["normalisation"] == "none" else base ** search["length_penalty"]
 
@@ -74,7 +74,7 @@ def answer(source, prefix=()):
         sums = np.array([total for _, _, total in living], np.float32)
         if time == limit or not living or sums[0] == -np.inf:
             break
-        # Sums only fall: nothing that lives can become better than its sum over the largest divisor to come.
+        # Sums only fall: a living hypothesis cannot become better than its sum over the largest later divisor.
         if ended and sums[0] / max(divisor(time + 2), divisor(limit + 1)) <= ended[0][0]:
             break
         if len(ended) == beam and sums[0] / divisor(time + 2) <= ended[-1][0]:
@@ -120,40 +120,41 @@ for line in sys.stdin:
 README = """# {name}: ONNX graphs
 
 Written by calque from a trained model: {encoder} encoder, {decoder} decoder, {head} head. This program searches
-as calque does, with the beam of the recipe, and needs {needs}; `python program.py FOLDER` {reads}:
+like calque, with the beam of the recipe, and needs {needs}; `python program.py FOLDER` {reads}:
 
 ```python
 {program}```
 
-- `encoder.onnx` takes {sources} and gives all that a step needs: what is fixed for a source (`context.…`) and the
-  decoder's first state (`state.…`).
-- `decoder_step.onnx` takes `token` [rows], the state and the context; it gives `log_probs` [rows, {target_size}{forms}]
-  of what comes next, and the state after it (`next_state.…`), which the next step takes under its name without `next_`.
-- `config.json` names inputs with their types and axes, and holds special ids and the limits of search.
+- `encoder.onnx` has the inputs {sources}. Its outputs are the context, which is fixed for a source (`context.…`), and
+  the decoder's first state (`state.…`).
+- `decoder_step.onnx` has the inputs `token` [rows], state and context. Its outputs are `log_probs`
+  [rows, {target_size}{forms}] of the next token, and the next state (`next_state.…`), which is the input of the next
+  step under its name without `next_`.
+- `config.json` describes the inputs with their types and axes, and contains special ids and the settings of search.
 
 Every named axis is free: any number of sentences, of any length, and any number of steps. Rows are sentences, or K
 hypotheses of each sentence: row b · K + k of token and state reads the context of sentence b. After each step the
 caller selects the rows of every state that belong to the hypotheses that survive. All rows of a call are at the same
 step.
 
-A source is {length}, its tokens closed by `</s>` (3), padded with 0; `mask` is true where a token is.{more}
+A source is {length}, its tokens followed by `</s>` (3) and padded with 0; `mask` is true for tokens.{more}
 """
 
 FRAMED = """ The text of a source
-stands between the ids {before} and {after}, followed by `</s>`; each answer begins with the ids {target}, the
-program's `prefix`, which do not stand for text."""
+is between the ids {before} and {after}, followed by `</s>`; each answer begins with the ids {target}, the program's
+`prefix`, which are not text."""
 COPIES = """
 
-`copy_ids` is for each token of the source the target's id that copying it gives, 0 for nothing to copy, and
-{size} + i for the i-th form of that sentence that the target's vocabulary lacks; `forms` is true for as many columns as
-the sentence has such forms. An id of {size} or more in an answer stands for that form."""
+`copy_ids` contains, for each source token, the target id of its copy, 0 if it cannot be copied, and {size} + i for the
+i-th form of that sentence that is not in the target vocabulary; `forms` is true for as many columns as the sentence has
+such forms. An id of {size} or more in an answer is such a form."""
 EDGES = """
 
-`edges` holds positions from and to and the kind of each edge, 0 for none ({size} kinds; 1 joins a token to the next of
-the same node)."""
+`edges` contains the two positions and the kind of each edge, 0 for none ({size} kinds; kind 1 joins a token to the next
+token of its node)."""
 SEGMENTS = """
 
-`segment` tells which of {size} sources a token belongs to; `</s>` closes each."""
+`segment` is the number of each token's source, of {size} sources; `</s>` ends each of them."""
 
 
 def page(name: str, predictor: Predictor, kinds: dict[str, str], inputs: list[str]) -> str:
@@ -178,24 +179,24 @@ def page(name: str, predictor: Predictor, kinds: dict[str, str], inputs: list[st
         needs="onnxruntime, sentencepiece and numpy" if plain else "onnxruntime and numpy",
         reads="answers lines of text"
         if plain
-        else f"answers lines of ids, such as `{example}`, with ids; `text/` holds what turns text into ids and back",
+        else f"answers lines of ids, such as `{example}`, with ids; `text/` contains the tokenizers",
         program=program(plain),
         sources=", ".join(f"`{each}`" for each in inputs),
         target_size=size,
         forms=" + forms" if "forms" in inputs else "",
-        length=f"whole here, while calque answers one of more than {predictor.max_length} ids in parts",
+        length=f"read as a whole here, while calque answers a source of more than {predictor.max_length} ids in parts",
         more=more,
     )
 
 
 def program(plain: bool) -> str:
-    """Return the program: from text to text where `plain`, else from ids to ids."""
+    """Return the program: from text to text if `plain`, else from ids to ids."""
     if plain:
         return START.format(imports="import unicodedata\n", library="import sentencepiece\n") + TEXT
     return START.format(imports="", library="") + IDS
 
 
 def takes_text(text: TextPair) -> bool:
-    """Return whether SentencePiece alone turns a line into ids, and ids into a line."""
+    """Return whether SentencePiece alone converts a line to ids, and ids to a line."""
     kinds = text.source.kind == text.target.kind == "sentencepiece"
     return kinds and text.inputs.is_one_text and text.frame.is_empty and text.layout.is_line and not text.copying

@@ -1,5 +1,5 @@
-"""Parts of a model in a form that ONNX can express: recurrent layers by its own operators, several sources without
-counting on the host. They compute what the parts of calque.nn compute.
+"""Parts of a model in a form that ONNX can express: recurrent layers by its operators, several sources without loops.
+They compute the same as the parts of calque.nn.
 """
 
 import copy
@@ -28,7 +28,7 @@ OPERATORS: dict[type[nn.RNNBase], tuple[str, tuple[int, ...]]] = {
 
 
 def require_expressible(config: ModelConfig) -> None:
-    """Raise UsageError naming a field of the recipe that asks for what ONNX has no operator for."""
+    """Raise UsageError naming a field of the recipe for which ONNX has no operator."""
     encoder = config.encoder
     parts = {"model.encoder": encoder}
     if isinstance(encoder, SeveralEncoderConfig):
@@ -39,7 +39,7 @@ def require_expressible(config: ModelConfig) -> None:
 
 
 def exportable(model: Seq2Seq) -> Seq2Seq:
-    """Return a copy of a model, for evaluation, of parts that ONNX can express."""
+    """Return a copy of a model for evaluation, with parts that ONNX can express."""
     made = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(made.modules()):
         if isinstance(module, RecurrentLayers):
@@ -50,14 +50,14 @@ def exportable(model: Seq2Seq) -> Seq2Seq:
 
 
 def _express(layers: RecurrentLayers) -> None:
-    """Compute library layers by operators; layers with norms inside are unrolled position by position."""
+    """Recurrent layers by operators; layers with norms inside are unrolled position by position."""
     if all(isinstance(layer, nn.RNNBase) for layer in layers.layers):
         layers.ways = nn.ModuleList(OperatorLayer(cast(nn.RNNBase, layer)) for layer in layers.layers)  # type: ignore[assignment]
 
 
 class OperatorLayer(nn.Module):
-    """Compute one recurrent layer: a source by ONNX's operator, which knows how long each sentence is, a target's
-    single position by the cell.
+    """One recurrent layer: ONNX's operator, with the length of each sentence, for a source; the cell for a single
+    position of a target.
     """
 
     inputs: Tensor
@@ -85,20 +85,20 @@ class OperatorLayer(nn.Module):
         return unroll(self.cell, values, parts, keep)
 
     def read(self, values: Tensor, mask: Tensor, keep: Tensor | None) -> tuple[Tensor, Parts]:
-        """Run padded values [B, S, D'] from zero states; only within an export does it give more than zeros."""
+        """Run padded values [B, S, D'] from zero states; outside an export the result is zeros."""
         assert keep is None, "dropout is for training"
         batch, length = values.shape[:2]
         options: dict[str, Any] = {
             "hidden_size": self.width,
             "direction": "bidirectional" if self.directions == 2 else "forward",
-            # As the library's GRU, which resets after the product.
+            # As in torch's GRU, which resets after the product.
             **({"linear_before_reset": 1} if self.operator == "GRU" else {}),
         }
         last = [self.directions, batch, self.width]
         shapes = [[length, *last], last, last][: 3 if self.operator == "LSTM" else 2]
         outputs, *states = torch.onnx.ops.symbolic_multi_out(
             self.operator,
-            # [B, S, D'] -> [S, B, D'], as the operator wants it
+            # [B, S, D'] -> [S, B, D'], the order of the operator
             (values.transpose(0, 1), self.inputs, self.recurrent, self.biases, mask.sum(dim=1).to(torch.int32)),
             options,
             dtypes=[values.dtype] * len(shapes),
@@ -122,7 +122,7 @@ class PackedSeveral(Encoder):
         states: Tensor | float = 0.0
         for number, encoder in enumerate(self.original.encoders):
             inside = source.mask & (source.segment == number)
-            # Where a token stands within its segment [B, S]; what is not inside adds 0 to the first place.
+            # The place of a token in its segment [B, S]; tokens of other segments add 0 to the first place.
             place = (inside.long().cumsum(dim=1) - 1).clamp(min=0)
             tokens = torch.zeros_like(source.tokens).scatter_add(1, place, source.tokens * inside)
             mask = torch.arange(tokens.shape[1], device=tokens.device) < inside.sum(dim=1, keepdim=True)

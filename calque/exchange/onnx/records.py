@@ -1,4 +1,4 @@
-"""Records of tensors as lists of named tensors and back, which is how a runtime without calque's records holds them.
+"""Conversion of records of tensors to lists of named tensors and back, for runtimes without calque's records.
 
 A name is the path of fields and places: `state.caches.0.keys`.
 """
@@ -16,9 +16,9 @@ from calque.nn.attention.multihead import Cache
 
 @dataclass(frozen=True)
 class GrowingCache:
-    """Keys and values [R, G, t, d] of the t places so far: a `Cache` without spare room, one place more a step.
+    """Keys and values [R, G, t, d] of the t places so far: a `Cache` without spare room, which grows at each step.
 
-    All rows are at one position, so nothing has to be looked up to write the next.
+    All rows are at the same position.
     """
 
     keys: Tensor
@@ -30,7 +30,7 @@ class GrowingCache:
         return self.keys.shape[2]
 
     def write(self, key: Tensor, value: Tensor, position: Tensor) -> "GrowingCache":
-        """Return the cache with one key and value [R, G, 1, d] more a row."""
+        """Return the cache with one more key and value [R, G, 1, d] per row."""
         return GrowingCache(torch.cat([self.keys, key], dim=2), torch.cat([self.values, value], dim=2))
 
     def filled(self) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ class GrowingCache:
 
 
 def growing(record: Any) -> Any:
-    """Return a record with a growing cache, of the filled places, for each cache with room."""
+    """Return a record in which each cache is replaced by a growing cache of its filled places."""
     if isinstance(record, Cache):
         return GrowingCache(*record.filled())
     if isinstance(record, tuple):
@@ -51,14 +51,14 @@ def growing(record: Any) -> Any:
 
 
 def named(record: Any, name: str) -> dict[str, Tensor]:
-    """Return the tensors of a record, depth first, by the paths that lead to them from `name`."""
+    """Return the tensors of a record, depth first, by their paths below `name`."""
     if isinstance(record, Tensor):
         return {name: record}
     return {path: tensor for part, inner in _parts(record) for path, tensor in named(inner, f"{name}.{part}").items()}
 
 
 def refilled(record: Any, tensors: Iterator[Tensor]) -> Any:
-    """Return the record with each of its tensors replaced by the next, in the order of `named`."""
+    """Return the record with its tensors replaced, in the order of `named`."""
     if isinstance(record, Tensor):
         return next(tensors)
     if isinstance(record, tuple):

@@ -1,6 +1,6 @@
-"""TensorFlow at its first use, and what recurrent and Transformer parts share there: dense layers, embeddings, masks.
+"""TensorFlow, imported at first use, and functions of all parts: dense layers, embeddings, masks.
 
-Weights keep calque's names and layout, so that each function reads beside the module of calque.nn that it mirrors.
+Weights keep calque's names and layout, so that each function can be compared with its module in calque.nn.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from calque.errors import UsageError
 
-# TensorFlow has no type hints, so these names are all that a reader gets, and mypy checks nothing.
+# TensorFlow has no type hints: these names are for readers, and mypy does not check them.
 Values: TypeAlias = Any
 """A tensor of TensorFlow."""
 Nest: TypeAlias = Any
@@ -22,7 +22,7 @@ Nest: TypeAlias = Any
 Module: TypeAlias = Any
 """A tf.Module."""
 Weights: TypeAlias = Mapping[str, Values]
-"""Variables by the names that they have within a part of the model: those of its state dict."""
+"""Variables by their names in the state dict of a part of the model."""
 
 
 class _Tensorflow:
@@ -37,8 +37,8 @@ tf: Any = _Tensorflow()
 
 @cache
 def library() -> Any:
-    """Return TensorFlow; UsageError that says how it is installed."""
-    # Of its own accord it tells on standard error which kinds of GPU it looked for.
+    """Return TensorFlow; raise UsageError with the command that installs it if it is missing."""
+    # Otherwise it writes messages about GPUs to standard error.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with _silenced():
@@ -49,7 +49,7 @@ def library() -> Any:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep what C++ writes to standard error, before it reads any setting, from the user's terminal."""
+    """Hide what the C++ library writes to standard error before it reads its settings."""
     try:
         standard_error = os.dup(2)
     except OSError:  # there is none
@@ -66,7 +66,7 @@ def _silenced() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Memory:
-    """What an encoder leaves: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
+    """The output of an encoder: `states` [B, S, D], `mask` [B, S] bool, `summary` of parts [B, L, D']."""
 
     states: Values
     mask: Values
@@ -80,17 +80,17 @@ def within(weights: Weights, prefix: str) -> Weights:
 
 
 def dense(values: Values, weights: Weights, name: str) -> Values:
-    """Map values [.., I] by a matrix [O, I], and a bias [O] where there is one, to [.., O]."""
+    """Map values [.., I] by a matrix [O, I], and a bias [O] if there is one, to [.., O]."""
     return add_bias(tf.matmul(values, weights[f"{name}.weight"], transpose_b=True), weights, f"{name}.bias")
 
 
 def add_bias(values: Values, weights: Weights, name: str) -> Values:
-    """Return values [.., O] with the bias of that name, as they are where there is none."""
+    """Return values [.., O] plus the bias of that name, if there is one."""
     return values + weights[name] if name in weights else values
 
 
 def embed(tokens: Values, weights: Weights, scaled: bool = True) -> Values:
-    """Return the rows [.., D] of the table `embedding.weight` [V, D] for tokens [..], times √D where scaled."""
+    """Return the rows [.., D] of the table `embedding.weight` [V, D] for tokens [..], times √D if `scaled`."""
     table = weights["embedding.weight"]
     vectors = tf.gather(table, tokens)
     return vectors * math.sqrt(table.shape[1]) if scaled else vectors

@@ -38,31 +38,31 @@ answers = zip(found["ids"].numpy().tolist(), found["lengths"].numpy().tolist(), 
 print(json.dumps([ids[:length] for ids, length in answers]))
 ```
 
-Its arguments are this folder and a file of source ids, a JSON list of lists such as `[[17, 5], [9]]`. What it prints
-are the ids of the answers. The files in `text/` turn text into ids and back; `.model` files are SentencePiece's.
+Its arguments are this folder and a file of source ids, a JSON list of lists such as `[[17, 5], [9]]`. It prints the ids
+of the answers. The tokenizers are in `text/`; `.model` files are those of SentencePiece.
 
-- `generate(source_ids, max_length)` gives `ids` [B, T], `lengths` [B], `scores` [B] by which calque ranks, and plain
+- `generate(source_ids, max_length)` returns `ids` [B, T], `lengths` [B], `scores` [B], which rank outputs, and plain
   `log_probs` [B].
-- `log_probs(source_ids, inputs)` gives `log_probs` [B, T, {target_size}] of what follows each of the target `inputs`
-  [B, T] int32, of which `<s>` is the first.
-- `weights` holds every variable by calque's name for it.
+- `log_probs(source_ids, inputs)` returns `log_probs` [B, T, {target_size}] of the token after each of the target
+  `inputs` [B, T] int32, which begin with `<s>`.
+- `weights` contains every variable by its name in calque.
 
-`source_ids` [B, S] int32: ids below {source_size}, each row closed by `</s>` (3) and padded with 0; any number of rows
-of any length. calque answers a source of more than {max_length} ids in parts, the SavedModel whole. `max_length` int32:
-the most tokens of an answer; 0 leaves the limit to the recipe ({ratio} for each source id and {extra} more), which no
-number exceeds. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.{frame}
+`source_ids` [B, S] int32: ids below {source_size}, each row followed by `</s>` (3) and padded with 0; any number of
+rows of any length. calque answers a source of more than {max_length} ids in parts, the SavedModel as a whole.
+`max_length` int32: the maximum number of tokens of an answer; 0 uses the limit of the recipe ({ratio} for each source id and {extra}
+more), which always applies. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.{frame}
 """
 
 FRAME = """
 
-The text of a source stands between the ids {before} and {after}, with `</s>` behind them; each answer begins with the
-ids {target}, which stand for no text."""
+The text of a source is between the ids {before} and {after}, followed by `</s>`; each answer begins with the ids
+{target}, which are not text."""
 
 
 def export_tensorflow(folder: Path, out: Path) -> None:
-    """Write the model in `folder` as a SavedModel to the new folder `out`, its tokenizers and a README.md beside it.
+    """Write the model in `folder` as a SavedModel to the new folder `out`, with its tokenizers and a README.md.
 
-    UsageError where TensorFlow is not installed, for a part that it cannot compute, and for an `out` that is there.
+    Raises UsageError if TensorFlow is not installed, for a part that is not supported, and if `out` exists.
     """
     require_new(out)
     predictor = opening.load(folder, device="cpu")
@@ -79,11 +79,11 @@ def export_tensorflow(folder: Path, out: Path) -> None:
 
 
 def require_plain_lines(text: TextPair) -> None:
-    """Raise UsageError where an answer must begin with a tag, which greedy search in the SavedModel does not force."""
+    """Raise UsageError if answers must begin with a tag, which the search in the SavedModel does not support."""
     if text.inputs.tag and text.inputs.tag_side == "target":
         raise UsageError(
-            "text.tag_side is target, so that every answer begins with a tag, which export to TensorFlow does not have;"
-            " it has tags before the source. Train a model with text.tag_side = source to export it"
+            "text.tag_side is target, so every answer begins with a tag, which export to TensorFlow does not support;"
+            " it supports tags before the source. Train a model with text.tag_side = source to export it"
         )
 
 

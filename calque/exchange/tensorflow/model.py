@@ -1,6 +1,6 @@
-"""A whole model as TensorFlow functions: encoder, decoder and head joined over variables of its weights.
+"""A model as TensorFlow functions: encoder, decoder and head over variables of its weights.
 
-What the functions do not compute is refused by the name of its field in the recipe.
+Settings that the functions do not support are refused by the name of their field in the recipe.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,14 +69,13 @@ def _encoder(config: ModelConfig, model: Seq2Seq, weights: Weights) -> Callable[
 def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, prefix: Sequence[int] = ()) -> Module:
     """Return a tf.Module with `generate`, `log_probs` and `weights`, variables by the names of the state dict.
 
-    Whatever is generated begins with the ids of `prefix`. UsageError naming the field of the recipe that asks for what
-    it cannot compute.
+    Outputs begin with the ids of `prefix`. Raises UsageError naming a field of the recipe that is not supported.
     """
     require_expressible(config)
     made: dict[int, Values] = {}
     weights = {}
     for name, value in model.state_dict().items():
-        # A table that two parts share is one variable of two names.
+        # A table that two parts share is one variable with two names.
         if value.data_ptr() not in made:
             made[value.data_ptr()] = tf.Variable(value.cpu().numpy(), name=name.replace(".", "_"))
         weights[name] = made[value.data_ptr()]
@@ -99,7 +98,7 @@ def build_module(config: ModelConfig, model: Seq2Seq, options: SearchConfig, pre
 
 
 def require_expressible(config: ModelConfig) -> None:
-    """Raise UsageError naming a field of the recipe that asks for what these functions do not compute."""
+    """Raise UsageError naming a field of the recipe that these functions do not support."""
     kinds = (*CELLS, "transformer")
     require("model.encoder.kind", config.encoder.kind, kinds, LIBRARY)
     require("model.decoder.kind", config.decoder.kind, kinds, LIBRARY)

@@ -1,6 +1,6 @@
-"""Positions of a Transformer as TensorFlow functions: what calque.nn.transformer.positions computes, kind by kind.
+"""Positions of a Transformer as TensorFlow functions, equal to calque.nn.transformer.positions.
 
-Numbers that both compute the same way bit for bit only by chance (frequencies, buckets) are taken from there.
+Frequencies and buckets are copied from there, since both libraries would round them differently.
 """
 
 import math
@@ -15,26 +15,26 @@ from calque.nn.transformer.positions import Alibi, Learned, Relative, Rotary, Si
 from calque.nn.transformer.positions import Positions as NoPositions
 
 Turn: TypeAlias = tuple[Values, Values]
-"""Cosines and sines by which queries and keys are turned, each [T, d/2]."""
+"""Cosines and sines that rotate queries and keys, each [T, d/2]."""
 
 
 class Positions:
     """No position information; a kind overrides one method. `place` is [T] int32, the same for all rows."""
 
     def check(self, length: Values) -> Values:
-        """Return `length`, of a source, once it is seen that so many positions can be told apart."""
+        """Return the `length` of a source; stop if there are fewer positions."""
         return length
 
     def add_to(self, vectors: Values, place: Values) -> Values:
-        """Return the vectors [B, T, D] of tokens at `place` with what tells it."""
+        """Return the vectors [B, T, D] of tokens at `place` plus those of the positions."""
         return vectors
 
     def turn(self, place: Values) -> Turn | None:
-        """Return by what queries and keys at `place` are turned."""
+        """Return the rotation of queries and keys at `place`."""
         return None
 
     def bias(self, place: Values, places: Values) -> Values:
-        """Return what is added to the scores [H, T, C] of tokens at `place` for `places` [C]; 0 for nothing."""
+        """Return the bias of the scores [H, T, C] of tokens at `place` for `places` [C]; 0 for none."""
         return tf.constant(0.0)
 
 
@@ -53,14 +53,14 @@ class AddedWaves(Positions):
 
 
 class AddedRows(Positions):
-    """Add a row of a table [limit, D]; an output that runs on past the limit stays at the last."""
+    """Add a row of a table [limit, D]; an output beyond the limit stays at the last row."""
 
     def __init__(self, module: Learned, table: Values) -> None:
         self.limit, self.table = module.limit, table
 
     def check(self, length: Values) -> Values:
-        """Stop at a source longer than the table."""
-        message = f"a source may have {self.limit} tokens at most, </s> counted"
+        """Stop if a source is longer than the table."""
+        message = f"a source may have at most {self.limit} tokens with </s>"
         with tf.control_dependencies([tf.debugging.assert_less_equal(length, self.limit, message=message)]):
             return tf.identity(length)
 
@@ -70,16 +70,16 @@ class AddedRows(Positions):
 
 
 class Buckets(Positions):
-    """Add the number of a distance's bucket, of a table [buckets, H], to the scores."""
+    """Add the bias of a distance's bucket, from a table [buckets, H], to the scores."""
 
     def __init__(self, module: Relative, table: Values) -> None:
         self.distance, self.table = module.distance, table
-        # Beyond the largest distance all are one.
+        # All distances beyond the largest share one bucket.
         ahead = torch.arange(-module.distance, module.distance + 1)
         self.buckets = tf.constant(module.bucket(ahead).numpy(), tf.int32)
 
     def bias(self, place: Values, places: Values) -> Values:
-        """Return the numbers."""
+        """Return the biases."""
         ahead = tf.clip_by_value(places - place[:, None], -self.distance, self.distance)
         # [T, C, H] -> [H, T, C]
         return tf.transpose(tf.gather(self.table, tf.gather(self.buckets, ahead + self.distance)), [2, 0, 1])
@@ -104,7 +104,7 @@ class Slopes(Positions):
         self.slopes = tf.constant(module.slopes.numpy())
 
     def bias(self, place: Values, places: Values) -> Values:
-        """Return what is added."""
+        """Return the bias."""
         return -self.slopes * tf.cast(tf.abs(places - place[:, None]), tf.float32)
 
 

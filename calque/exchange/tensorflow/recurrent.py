@@ -1,6 +1,6 @@
-"""Recurrent encoders and decoders as TensorFlow functions: what calque.nn.recurrent computes, from the same weights.
+"""Recurrent encoders and decoders as TensorFlow functions, equal to calque.nn.recurrent with the same weights.
 
-Cells, layers, bridges and attentions stand in the order of calque.nn; dropout and losses are for training alone.
+Cells, layers, bridges and attentions are in the order of calque.nn; there is no dropout and no loss.
 """
 
 import math
@@ -32,14 +32,14 @@ def tanh_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
 
 
 def lstm_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
-    """Return hidden and cell; the gates stand as input, forget, candidate, output."""
+    """Return hidden and cell; the order of the gates is input, forget, candidate, output."""
     enter, forget, candidate, leave = tf.split(inputs + recurrent, 4, axis=-1)
     cell = tf.sigmoid(forget) * parts[1] + tf.sigmoid(enter) * tf.tanh(candidate)
     return tf.sigmoid(leave) * tf.tanh(cell), cell
 
 
 def gru_states(inputs: Values, recurrent: Values, parts: Parts) -> Parts:
-    """Return the hidden state; the gates stand as reset, update, candidate."""
+    """Return the hidden state; the order of the gates is reset, update, candidate."""
     ours, theirs = tf.split(inputs, 3, axis=-1), tf.split(recurrent, 3, axis=-1)
     reset, update = (tf.sigmoid(ours[gate] + theirs[gate]) for gate in (0, 1))
     candidate = tf.tanh(ours[2] + reset * theirs[2])
@@ -54,7 +54,7 @@ STATES: dict[str, Callable[[Values, Values, Parts], Parts]] = {
 
 
 def project(values: Values, layer: Weights, side: str = "") -> Values:
-    """Return what inputs [.., D'] contribute to the gates [.., G]."""
+    """Return the contribution of inputs [.., D'] to the gates [.., G]."""
     products = tf.matmul(values, layer[f"weight_ih_l0{side}"], transpose_b=True)
     return add_bias(products, layer, f"bias_ih_l0{side}")
 
@@ -68,10 +68,10 @@ def step_cell(kind: str, inputs: Values, parts: Parts, layer: Weights, side: str
 def read_side(kind: str, values: Values, mask: Values, layer: Weights, side: str) -> tuple[Values, Parts]:
     """Run padded values [B, S, D'] from zero states, backwards on the side "_reverse".
 
-    States stand still where `mask` [B, S] is false, and outputs [B, S, D] are 0 there.
+    States do not change where `mask` [B, S] is false, and outputs [B, S, D] are 0 there.
     """
     backward = bool(side)
-    # [B, S, ..] -> [S, B, ..], the axis that is walked along
+    # [B, S, ..] -> [S, B, ..], the axis of the loop
     inputs = tf.transpose(project(values, layer, side), [1, 0, 2])
     here = tf.transpose(mask)[:, :, None]
     nothing = tf.zeros([tf.shape(values)[0], layer[f"weight_hh_l0{side}"].shape[1]])
@@ -171,11 +171,11 @@ ATTENTIONS: dict[str, tuple[Callable[[Values, Weights], Values], Callable[[Value
     "general": (projected, product_scores),
     "additive": (projected, additive_scores),
 }
-"""For each attention what makes its keys, once, and its scores, at each step."""
+"""For each attention the function of its keys, called once, and that of its scores, called at each step."""
 
 
 class RecurrentDecoder:
-    """Write the target: `start` once, then `step` by step; a state is (parts, fed vector or nothing)."""
+    """A decoder: call `start` once, then `step`; a state is (parts, fed vector or nothing)."""
 
     def __init__(self, config: RecurrentDecoderConfig, weights: Weights) -> None:
         self.config, self.weights = config, weights
@@ -195,7 +195,7 @@ class RecurrentDecoder:
         return (self.keys(memory.states, self.attention), memory.states, hide(~memory.mask)), (parts, fed)
 
     def step(self, token: Values, time: Values, state: Nest, context: Nest) -> tuple[Values, Nest]:
-        """Read one token a row [B]; return hidden vectors [B, D] and the next state."""
+        """Read one token per row [B]; return hidden vectors [B, D] and the next state."""
         parts, fed = state
         values = tf.concat([embed(token, self.weights), *fed], axis=-1)
         finals = []

@@ -1,6 +1,6 @@
-"""Greedy search as a TensorFlow function: what calque.search.steps does with a beam of one, step by step.
+"""Greedy search as a TensorFlow function, equal to calque.search.steps with a beam of one.
 
-Rows that have ended stay in the batch and are no longer written to, so that one graph serves every batch.
+Rows that have ended stay in the batch without changes, so that one graph works for every batch.
 """
 
 import math
@@ -25,10 +25,10 @@ class Scorer(Protocol):
 def greedy(
     scorer: Scorer, source_ids: Values, max_length: Values, options: SearchConfig, prefix: Sequence[int] = ()
 ) -> dict[str, Values]:
-    """Return `ids` [B, T] without <s> and </s>, `lengths`, `scores` as calque ranks by and plain `log_probs`, each [B].
+    """Return `ids` [B, T] without <s> and </s>, `lengths`, `scores` for ranking and plain `log_probs`, each [B].
 
-    Outputs begin with `prefix` and have at most `max_length` tokens; 0 leaves the limit to `options`, which no number
-    exceeds.
+    Outputs begin with `prefix` and have at most `max_length` tokens; 0 uses the limit of `options`, which always
+    applies.
     """
     limits = max_lengths(tf.math.count_nonzero(source_ids, axis=1, dtype=tf.int32), max_length, options)
     context, state = scorer.start(source_ids)
@@ -43,7 +43,7 @@ def greedy(
         allowed = wished(begun(log_probs, time, prefix), history, time, options)
         scores = forbid(allowed + sums[:, None], options)
         full = limits <= time
-        # At its limit a row ends at the model's own score, whatever was forbidden.
+        # At its limit a row ends with the model's own score, even if </s> was forbidden.
         token = tf.where(full, EOS, tf.argmax(scores, axis=-1, output_type=tf.int32))
         best = tf.where(full, log_probs[:, EOS] + sums, tf.reduce_max(scores, axis=-1))
         impossible = tf.math.is_inf(best)
@@ -67,7 +67,7 @@ def greedy(
 
 
 def forced(scorer: Scorer, source_ids: Values, inputs: Values) -> Values:
-    """Return log-probabilities [B, T, V] of what follows each of the target inputs [B, T], <s> the first of them."""
+    """Return log-probabilities [B, T, V] of the token after each of the target inputs [B, T], which begin with <s>."""
     context, state = scorer.start(source_ids)
     steps = tf.shape(inputs)[1]
     found = tf.TensorArray(tf.float32, steps)
@@ -87,28 +87,28 @@ def forced(scorer: Scorer, source_ids: Values, inputs: Values) -> Values:
 
 
 def max_lengths(source_lengths: Values, max_length: Values, options: SearchConfig) -> Values:
-    """Return the most tokens [B] that each output may have, </s> not counted."""
+    """Return the maximum number of tokens [B] of each output, without </s>."""
     scaled = tf.cast(tf.cast(source_lengths, tf.float64) * options.max_length_ratio, tf.int32)
     limits = tf.maximum(scaled + options.max_length_extra, options.min_length)
     return tf.where(max_length > 0, tf.minimum(limits, max_length), limits)
 
 
 def divisor(lengths: Values, options: SearchConfig) -> Values:
-    """Return by what sums of log-probabilities of `lengths` [B] tokens, </s> counted, are divided."""
+    """Return the divisors of sums of log-probabilities of `lengths` [B] tokens with </s>."""
     lengths = tf.cast(lengths, tf.float32)
     alpha = 0.0 if options.normalisation == "none" else options.length_penalty
     return tf.pow((lengths + 5) / 6 if options.normalisation == "gnmt" else lengths, alpha)
 
 
 def forbid(scores: Values, options: SearchConfig) -> Values:
-    """Return scores [B, V] without what can never be produced."""
+    """Return scores [B, V] without tokens that can never be produced."""
     columns = tf.range(tf.shape(scores)[1])
     never = (columns == PAD) | (columns == BOS)
     return tf.where(never if options.unknown else never | (columns == UNK), -math.inf, scores)
 
 
 def begun(log_probs: Values, time: Values, prefix: Sequence[int]) -> Values:
-    """Return log-probabilities [B, V] with only the token of `prefix`, at its own score, while it lasts."""
+    """Return log-probabilities [B, V] with only the next token of `prefix`, at its own score, until the prefix ends."""
     if not prefix:
         return log_probs
     wanted = tf.constant(prefix, tf.int32)[tf.minimum(time, len(prefix) - 1)]
@@ -117,9 +117,9 @@ def begun(log_probs: Values, time: Values, prefix: Sequence[int]) -> Values:
 
 
 def wished(log_probs: Values, history: Values, time: Values, options: SearchConfig) -> Values:
-    """Return what wishes of the recipe leave of log-probabilities [B, V] after `time` tokens of history [B, L].
+    """Return log-probabilities [B, V] after the constraints of the recipe, with `time` tokens of history [B, L].
 
-    A wish that would leave a row with nothing leaves it the best of what it had.
+    A constraint that would forbid all tokens of a row leaves its best token.
     """
     columns = tf.range(tf.shape(log_probs)[1])
     if options.no_repeat_ngram or options.min_length:
@@ -133,7 +133,7 @@ def wished(log_probs: Values, history: Values, time: Values, options: SearchConf
 
 
 def _without_repeats(log_probs: Values, history: Values, time: Values, length: int) -> Values:
-    """Forbid the token that would end a sequence of `length` tokens that the row already holds."""
+    """Forbid the token that would complete a sequence of `length` tokens that the row already contains."""
     starts = tf.range(tf.maximum(time - length + 1, 0))
     # [B, L] -> [B, W, length], every sequence so far
     windows = tf.gather(history, starts[:, None] + tf.range(length), axis=1)
@@ -146,13 +146,13 @@ def _without_repeats(log_probs: Values, history: Values, time: Values, length: i
 
 
 def _yield(before: Values, after: Values) -> Values:
-    """Return `after`, but the best of `before` to rows [B, V] that have nothing left."""
+    """Return `after`, with the best token of `before` for rows [B, V] that have none left."""
     best = tf.one_hot(tf.argmax(before, axis=-1), tf.shape(before)[1], on_value=True, off_value=False)
     nothing = tf.reduce_max(after, axis=-1, keepdims=True) == -math.inf
     return tf.where(nothing & best, before, after)
 
 
 def _invariant(value: Nest) -> Values:
-    """Return the shape that a value keeps through the loop: rows are free, and so are the places of a cache."""
+    """Return the shape of a value that is constant in the loop: rows and the places of a cache are free."""
     free = (0, 2) if len(value.shape) == 4 else (0,)
     return tf.TensorShape([None if axis in free else size for axis, size in enumerate(value.shape)])

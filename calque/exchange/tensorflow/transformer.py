@@ -1,6 +1,6 @@
-"""The Transformer as TensorFlow functions: what calque.nn.transformer computes, with its cache.
+"""The Transformer as TensorFlow functions, equal to calque.nn.transformer, with its cache.
 
-All rows of a batch stand at one position, so that a step's cache grows by one place and hides nothing.
+All rows of a batch are at the same position, so the cache grows by one place at each step and needs no mask.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "silu": lambda values: tf.nn.silu(values),
 }
 INNER = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_tanh"}
-"""The function beside the gate, where there is one."""
+"""The activation function, of the gate if there is one."""
 
 
 def layer_norm(values: Values, norm: Weights, epsilon: float) -> Values:
@@ -52,7 +52,7 @@ NORMS: dict[str, Callable[[Values, Weights, float], Values]] = {"layer": layer_n
 
 
 class Sublayers:
-    """What the layers of one side have in common: norms and where they stand, heads, feed-forward network."""
+    """The settings that the layers of one side share: norms and their position, heads, feed-forward network."""
 
     def __init__(self, config: TransformerConfig) -> None:
         self.heads, self.groups = config.heads, config.key_value_heads or config.heads
@@ -62,24 +62,24 @@ class Sublayers:
         self.function = FUNCTIONS[INNER.get(config.activation, config.activation)]
 
     def norm(self, values: Values, weights: Weights, name: str) -> Values:
-        """Return vectors normed by the norm of that name."""
+        """Return vectors normalised by the norm of that name."""
         return NORMS[self.kind](values, within(weights, name), self.epsilon)
 
     def before(self, values: Values, layer: Weights, name: str) -> Values:
-        """Return what a sublayer reads: values, normed where the norm comes before it."""
+        """Return the input of a sublayer: values, normalised if the norm is before it."""
         return self.norm(values, layer, name) if self.is_pre else values
 
     def after(self, values: Values, layer: Weights, name: str) -> Values:
-        """Return the sum of a sublayer's input and output, normed where the norm comes after it."""
+        """Return the sum of a sublayer's input and output, normalised if the norm is after it."""
         return values if self.is_pre else self.norm(values, layer, name)
 
     def add_feed_forward(self, values: Values, layer: Weights) -> Values:
-        """Add what a layer's feed-forward network makes of values."""
+        """Return values plus the output of a layer's feed-forward network."""
         change = self.feed_forward(self.before(values, layer, "feed_forward_norm"), within(layer, "feed_forward"))
         return self.after(values + change, layer, "feed_forward_norm")
 
     def feed_forward(self, values: Values, weights: Weights) -> Values:
-        """Apply two dense layers with a function between them, and a gate where there is one."""
+        """Apply two dense layers with a function between them, and a gate if there is one."""
         units = self.function(dense(values, weights, "inner"))
         return dense(units * dense(values, weights, "gate") if self.gated else units, weights, "outer")
 
@@ -95,7 +95,7 @@ class Sublayers:
         return keys, values
 
     def attend(self, query: Values, keys: Values, values: Values, bias: Values, attention: Weights) -> Values:
-        """Return what queries [B, H, T, d] mix of the values, [B, T, D]; `bias` broadcasts to the scores."""
+        """Return the values [B, T, D] that queries [B, H, T, d] attend to; `bias` broadcasts to the scores."""
         weights = tf.nn.softmax(self._product(query, keys, transpose_b=True) + bias, axis=-1)
         # [B, H, T, d] -> [B, T, H, d] -> [B, T, H · d]
         mixed = tf.transpose(self._product(weights, values), [0, 2, 1, 3])
@@ -103,7 +103,7 @@ class Sublayers:
         return dense(tf.reshape(mixed, shape), attention, "output")
 
     def _product(self, left: Values, right: Values, transpose_b: bool = False) -> Values:
-        """[B, H, T, N] by [B, G, N, M] -> [B, H, T, M]: heads that follow each other share one of the G."""
+        """[B, H, T, N] by [B, G, N, M] -> [B, H, T, M]: adjacent heads share one of the G."""
         if self.groups == self.heads:
             return tf.matmul(left, right, transpose_b=transpose_b)
         shape = tf.shape(left)
@@ -155,7 +155,7 @@ class CachedAttention:
         return empty, empty
 
     def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
-        """Map one position a row [B, 1, D] to [B, 1, D] and give the next state."""
+        """Map one position per row [B, 1, D] to [B, 1, D]; return the next state too."""
         place, places = time[None], tf.range(time + 1)
         query, (key, own) = self.parts.project_query(values, weights), self.parts.project_memory(values, weights)
         turn = self.positions.turn(place)
@@ -175,7 +175,7 @@ class Ssru:
         return tf.zeros([rows, self.width])
 
     def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
-        """Map one position a row."""
+        """Map one position per row."""
         forget = tf.sigmoid(dense(values[:, 0], weights, "forget"))
         new = dense(values[:, 0], weights, "value")
         cell = new + forget * (state - new)
@@ -193,7 +193,7 @@ class AverageAttention:
         return tf.zeros([rows, self.width])
 
     def step(self, values: Values, time: Values, state: Nest, weights: Weights) -> tuple[Values, Nest]:
-        """Map one position a row."""
+        """Map one position per row."""
         total = state + values[:, 0]
         mean = (total / tf.cast(time + 1, tf.float32))[:, None]
         mean = self.parts.feed_forward(mean, within(weights, "feed_forward"))
@@ -210,7 +210,7 @@ MIXERS: dict[str, Callable[[TransformerDecoderConfig, Positions], "CachedAttenti
 
 
 class TransformerDecoder:
-    """Write the target: `start` once, then `step` by step; a state is that of each layer's mixer."""
+    """A decoder: call `start` once, then `step`; the state has that of each layer's mixer."""
 
     def __init__(self, config: TransformerDecoderConfig, weights: Weights, positions: Positions) -> None:
         self.config, self.weights, self.positions = config, weights, positions
@@ -227,7 +227,7 @@ class TransformerDecoder:
         return (read, hide(~memory.mask)[:, None, None, :]), tuple(self.mixer.start(rows) for _ in self.layers)
 
     def step(self, token: Values, time: Values, states: Nest, context: Nest) -> tuple[Values, Nest]:
-        """Read one token a row [B] at position `time`; return hidden vectors [B, D] and the next state."""
+        """Read one token per row [B] at position `time`; return hidden vectors [B, D] and the next state."""
         read, bias = context
         values = embed_at(token[:, None], time[None], self.config, self.weights, self.positions)
         afters = []
