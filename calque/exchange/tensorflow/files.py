@@ -49,8 +49,8 @@ of the answers. The tokenizers are in `text/`; `.model` files are those of Sente
 
 `source_ids` [B, S] int32: ids below {source_size}, each row followed by `</s>` (3) and padded with 0; any number of
 rows of any length. calque answers a source of more than {max_length} ids in parts, the SavedModel as a whole.
-`max_length` int32: the maximum number of tokens of an answer; 0 uses the limit of the recipe ({ratio} for each source id and {extra}
-more), which always applies. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.{frame}
+`max_length` int32: the maximum number of tokens of an answer; 0 uses the limit of the recipe ({ratio} for each source
+id and {extra} more), which always applies. Special ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.{frame}
 """
 
 FRAME = """

@@ -66,7 +66,7 @@ def test_what_it_does_not_have_is_named_by_its_field(name: str, changes: dict[st
     for part, values in changes.items():
         section[part] = section.get(part, {}) | values
     config = ModelConfig.model_validate(section)
-    with pytest.raises(UsageError, match=f"^{field}.*, which export to CTranslate2 does not have"):
+    with pytest.raises(UsageError, match=f"^{field}.*, which export to CTranslate2 does not support"):
         require_expressible(config)
     reason = can_take(config)
     assert reason is not None
