@@ -169,7 +169,7 @@ def test_a_shorter_limit_ends_outputs_there(tensorflow: ModuleType) -> None:
 def test_a_source_beyond_learned_positions_is_an_error(tensorflow: ModuleType) -> None:
     _, module = built("ssru")
     source = collate_sources(plain_sources([[4] * 20]))
-    with pytest.raises(tensorflow.errors.InvalidArgumentError, match="20 tokens at most"):
+    with pytest.raises(tensorflow.errors.InvalidArgumentError, match="at most 20 tokens"):
         module.generate(ints(tensorflow, source.tokens), tensorflow.constant(0))
 
 
