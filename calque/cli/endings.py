@@ -1,6 +1,5 @@
 """The end of a command: exit codes, error messages, and streams that are closed or full."""
 
-import errno
 import os
 import sys
 import traceback
@@ -12,11 +11,6 @@ import typer
 from calque.errors import CalqueError
 
 leave: Callable[[int], NoReturn] = sys.exit
-
-
-def is_full(error: OSError) -> bool:
-    """Return whether the operating system refused to let a file grow."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def open_closed_streams() -> None:

@@ -11,11 +11,12 @@ import typer
 
 from calque.cli import options as given
 from calque.cli.early import require_files, require_folder
-from calque.cli.endings import discard_output, fault, is_full, leave, open_closed_streams, report_error
+from calque.cli.endings import discard_output, fault, leave, open_closed_streams, report_error
 from calque.cli.exchange import export_model, import_model
 from calque.cli.options import EngineName, OutputForm, Space
 from calque.cli.unknown import refuse_unknown_command, unknown_option
 from calque.errors import CalqueError, UsageError
+from calque.system.files import is_full
 from calque.system.signals import Interrupted, Interruption
 from calque.tasks.table import DEFAULT_TASK
 

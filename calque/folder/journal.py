@@ -42,7 +42,10 @@ class Journal:
 
     def mark(self) -> dict[str, Any]:
         """Wait until all lines are on the disk; return their number of bytes and SHA-256, which a checkpoint keeps."""
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self._path, error, self._num_bytes) from error
         return {"bytes": self._num_bytes, "sha256": self._hash.hexdigest()}
 
     def __enter__(self) -> "Journal":

@@ -11,6 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 from calque.errors import ResourceError
+from calque.system.files import cannot_write, is_full
+
+# The file contains a process number.
+MOST_BYTES = 32
 
 
 class RunLock:
@@ -60,6 +64,8 @@ class RunLock:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(self._path, flags, 0o644)
         except OSError as error:
+            if is_full(error):
+                raise cannot_write(self._path, error, MOST_BYTES) from error
             raise ResourceError(f"Cannot open the lock {self._path}: {error.strerror}.") from error
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -70,7 +76,7 @@ class RunLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+            holder = os.pread(descriptor, MOST_BYTES, 0).decode("ascii", errors="replace").strip()
             os.close(descriptor)
             raise self._refused(error, holder) from error
         return descriptor

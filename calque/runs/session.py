@@ -24,7 +24,7 @@ from calque.runs.finish import complete, samples, score_examples
 from calque.runs.integrity import COMPLETION, check_recorded, is_complete
 from calque.runs.prepare import Prepared, prepare
 from calque.runs.request import Request
-from calque.system.files import remove_temporaries, sha256_of
+from calque.system.files import BLOCK, cannot_write, is_full, remove_temporaries, sha256_of
 from calque.system.memory import limit_kernel_cache
 from calque.system.signals import Interrupted, Interruption
 from calque.tasks.kinds import task_metrics
@@ -61,6 +61,10 @@ def run_training(request: Request, fresh: bool, display: Display, verbose: bool 
                 return outcome
         except Interrupted as interrupted:
             return Outcome("interrupted", 0, 0, None, interrupted.number)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise cannot_write(Path(error.filename or request.out), error, BLOCK) from error
 
 
 def _finished(folder: Path, prepared: Prepared, display: Display) -> None:

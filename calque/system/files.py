@@ -3,6 +3,7 @@
 A crash at any point leaves the old content or the new one, and perhaps a temporary, which the next writer removes.
 """
 
+import errno
 import hashlib
 import itertools
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from calque.errors import ResourceError
 
+# What a new name in a folder may need.
+BLOCK = 4_096
 _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)")
 
 
@@ -69,6 +72,11 @@ def remove_temporaries(*folders: Path) -> None:
         match = _TEMPORARY.fullmatch(path.name)
         if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
             path.unlink(missing_ok=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether the operating system refused to let a file grow."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cannot_write(path: Path, error: OSError, needed: int) -> ResourceError:

@@ -1,19 +1,27 @@
 """Law 10: the number of ranks changes neither losses nor weights, and only the first rank writes files."""
 
+import io
 import multiprocessing
 import os
 import random
+import shutil
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from toy_language import BRIEF, write_pairs
 
 from calque.batch import Batch
 from calque.catalog import architecture
 from calque.data.collate import collate_pairs
 from calque.model import ModelConfig, build
+from calque.report.progress import SilentDisplay, display_for
+from calque.runs import session
+from calque.runs.request import Named, make_request
+from calque.system.signals import Interruption
 from calque.text.source import plain_sources
 from calque.training.config import TrainConfig
 from calque.training.gradients.here import GradientsHere
@@ -21,6 +29,7 @@ from calque.training.gradients.ranks import Ranks, over_ranks
 from calque.training.objectives.likelihood import Likelihood
 from calque.training.objectives.objective import Learner
 from calque.training.optimizers.adam import AdamConfig
+from calque.training.run import Run
 from calque.training.state import Position
 from calque.training.updates import updates
 
@@ -97,6 +106,70 @@ def test_the_number_of_ranks_changes_nothing(size: int, tmp_path: Path) -> None:
             torch.testing.assert_close(torch.tensor(own), other, rtol=1e-4, atol=1e-5)
         # The first rank alone says that a run is complete; a signal that any rank received counts for all.
         assert agreed == [(True, 0), (False, 15 * (size - 1))]
+
+
+class PreparedError(BaseException):
+    """The run is prepared and has not started."""
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def train_as_rank(rank: int, file: Path, parts: tuple[Any, ...], answers: Connection) -> None:
+    """Train a prepared run in a copy of its folder; answer with what was printed, and how it ended."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    from torch import distributed
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+
+    def add(value: Tensor) -> Tensor:
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value
+
+    folder, *others, _ = parts
+    output = io.StringIO()
+    own = Run(folder.with_name(f"rank-{rank}"), *others, display_for(output, quiet=False), ranks=Ranks(rank, 2, add))
+    outcome = own.train(Interruption())
+    answers.send((output.getvalue(), outcome.step))
+
+
+def test_only_the_first_rank_writes_files_and_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each rank a copy of the folder, and compare what is in it afterwards."""
+    found = []
+
+    def captured(*parts: object) -> None:
+        found.append(parts)
+        raise PreparedError
+
+    data = write_pairs(tmp_path / "pairs.tsv", 120)
+    request = make_request([str(data)], tmp_path / "run", Named("gru", "tiny", "translation", None), list(BRIEF))
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "Run", captured)
+        with pytest.raises(PreparedError):
+            session.run_training(request, False, SilentDisplay())
+    before = files_of(tmp_path / "run")
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe() for _ in range(2)]
+    processes = []
+    for rank in range(2):
+        shutil.copytree(tmp_path / "run", tmp_path / f"rank-{rank}")
+        arguments = (rank, tmp_path / "meeting", found[0], pipes[rank][1])
+        processes.append(context.Process(target=train_as_rank, args=arguments))
+        processes[-1].start()
+    answers = [pipe.recv() if pipe.poll(60) else None for pipe, _ in pipes]
+    for process in processes:
+        process.kill()
+        process.join()
+    assert answers[1] == ("", 4)
+    assert answers[0] is not None
+    assert "step" in answers[0][0]
+    assert files_of(tmp_path / "rank-1") == before
+    written = files_of(tmp_path / "rank-0").keys() - before.keys()
+    assert {"metrics.jsonl", "timing.jsonl", "model.safetensors", "latest"} <= written
 
 
 def test_one_rank_costs_nothing() -> None:

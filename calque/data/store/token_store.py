@@ -3,7 +3,6 @@
 So memory does not grow with the data, and a resumed run needs three integers to find its position.
 """
 
-import errno
 import os
 import shutil
 import zlib
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from calque.data.store.writer import PairEncoder, StoreRecord, stored_dtype, sync, write_files
 from calque.errors import DataError, ResourceError
-from calque.system.files import is_running, sync_folder
+from calque.system.files import is_full, is_running, sync_folder
 
 RECORD = "store.json"
 Number = TypeVar("Number", bound=np.generic)
@@ -140,7 +139,7 @@ def build_store(
     except BaseException as error:
         written = sum(path.stat().st_size for path in temporary.glob("*"))
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(error, OSError) and is_full(error):
             raise _no_room(folder, written) from error
         raise
     return _map_store(folder, record)
@@ -199,6 +198,7 @@ def _remove_stale(folder: Path) -> None:
 def _no_room(folder: Path, written: int) -> ResourceError:
     free = shutil.disk_usage(folder.parent).free
     return ResourceError(
-        f"{folder}: no space for the token store: {written:,} bytes were written, {free:,} are free on that disk.\n"
+        f"{folder}: no space for the token store.\n"
+        f"Needed: more than {written:,} bytes, which were written before it failed; free there: {free:,} bytes.\n"
         "Free some space, or choose another disk with --out."
     )

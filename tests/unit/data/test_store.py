@@ -196,7 +196,7 @@ def test_a_full_disk_is_said_with_the_place_and_the_free_bytes(tmp_path: Path) -
         yield from random_pairs(3_000)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(ResourceError, match=r"store: no space .* free"):
+    with pytest.raises(ResourceError, match=r"store: no space .*\nNeeded: more than [\d,]+ bytes.* free there: [\d,]+"):
         build_store(tmp_path / "store", full(), WordNumbers(), 50)
     assert names(tmp_path) == []
 

@@ -1,11 +1,14 @@
 """Atomic writing: the old content or the new one, and nothing left beside it."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
+from calque.errors import ResourceError
+from calque.folder.journal import Journal
 from calque.system.files import cannot_write, remove_temporaries, replacing, sha256_of, write_atomic
 
 
@@ -53,3 +56,18 @@ def test_a_working_folder_that_is_gone_is_named(tmp_path: Path, monkeypatch: pyt
     gone.rmdir()
     error = cannot_write(Path("runs/file"), OSError(2, "No such file or directory"), 12345)
     assert "Cannot write runs/file: No such file or directory" in str(error)
+
+
+def test_a_journal_that_cannot_reach_the_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems refuse only when a file is synced; a training then retries, as after every failed save."""
+    with Journal(tmp_path / "metrics.jsonl", 0) as journal:
+        journal.write({"step": 1})
+
+        def fail(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(ResourceError, match=r"metrics\.jsonl: No space left[^\n]*\nNeeded: .* free there"):
+                journal.mark()
+        assert journal.mark()["bytes"] == (tmp_path / "metrics.jsonl").stat().st_size

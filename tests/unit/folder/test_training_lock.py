@@ -1,5 +1,6 @@
 """One trainer per folder: the second gets an error that names the first, and no lock outlives its process."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -110,3 +111,16 @@ def test_a_folder_that_cannot_be_locked_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match="Cannot open the lock"), RunLock(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_a_full_disk_is_named_with_the_free_bytes(tmp_path, monkeypatch, call):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(
+        ResourceError, match=r"No space left[^\n]*\nNeeded: 32 bytes; free there: [\d,]+ bytes"
+    ) as error:
+        RunLock(tmp_path / "new").__enter__()
+    assert str(tmp_path / "new") in str(error.value)
