@@ -133,7 +133,7 @@ def _shared(overlap: Overlap | None) -> Iterator[Finding]:
 
 
 def _doubtful(dataset: Dataset, counted: Tally, swapped: Found, outliers: Found) -> list[Finding]:
-    skipped = "They are skipped. If there are many, the lines of one side may be shifted"
+    skipped = "Training skips such pairs. If there are many, the lines of one side may be shifted"
     mixed = counted.graphs if counted.graphs < len(counted.lines) else 0
     graphs = f"{_number(mixed, 'graph')} among the sources, the others are text"
     form = "A model reads either graphs or text: write all sources in one form"
@@ -157,7 +157,7 @@ def _doubtful(dataset: Dataset, counted: Tally, swapped: Found, outliers: Found)
 def _harmless(counted: Tally, repeated: int, conflicting: int, joined: int) -> list[Finding]:
     odd = f" with control or invisible characters: {_listed(counted.odd_characters)}"
     spaces = f" with unusual spaces: {_listed(counted.space_characters)}"
-    kept = "They are kept as text"
+    kept = "They are part of the text in training"
     several = f"{_number(conflicting, 'source')} with more than one target"
     repeats = f"{_number(repeated, 'pair')} equal to an earlier one"
     drop = f"They have more weight in training; remove them with: {_FIX}"
@@ -165,7 +165,9 @@ def _harmless(counted: Tally, repeated: int, conflicting: int, joined: int) -> l
     return [
         Finding("conflicting_sources", "note", conflicting, several, "This is fine if all targets are right answers"),
         Finding("duplicate_pairs", "note", repeated, repeats, drop),
-        _finding("blank_both", "note", counted.blank_both, "pair", " with two empty sides", "They are skipped"),
+        _finding(
+            "blank_both", "note", counted.blank_both, "pair", " with two empty sides", "Training skips such pairs"
+        ),
         _finding("odd_characters", "note", counted.odd, "line", odd, kept),
         _finding("spaces", "note", counted.spaces, "line", spaces, "A model does not read them as spaces"),
         _finding(

@@ -25,6 +25,15 @@ class Columns(Config):
     quoting: Quoting = Field("text", repr=False)
     """Meaning of quotation marks in TSV and two plain files: text, or csv (removed, as a CSV program added them)."""
 
+    @field_validator("source", "target", "tag", mode="before")
+    @classmethod
+    def _is_not_a_number(cls, name: object) -> object:
+        if isinstance(name, int | float):
+            raise ValueError(
+                f"must be the name of a column in the header line; write a name like {name} as '\"{name}\"'"
+            )
+        return name
+
     @field_validator("source")
     @classmethod
     def _one_is_a_name(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -37,6 +37,7 @@ _ZERO, _UNKNOWN = "\0", "\u2585"
 _BORDER = SPECIALS[0]
 _CHUNK = 1000
 MANY_TEXTS = 500
+_BLOCK_CHARACTERS = 1 << 18
 _MAX_SENTENCE_BYTES = 2 * len(_BORDER) * _CHUNK
 # In an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are spelled in bytes.
 _LARGE_ALPHABET, _COVERAGE = 1000, 0.9995
@@ -82,8 +83,9 @@ class SentencePieceTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text; `MANY_TEXTS` or more are encoded by `num_threads` threads."""
         threads = self.num_threads if len(texts) >= MANY_TEXTS else 1
-        inner = [_to_inner(text) for text in texts]
-        ids: list[list[int]] = self._processor.encode(inner, out_type=int, num_threads=threads)
+        ids: list[list[int]] = []
+        for block in _blocks(map(_to_inner, texts)):
+            ids += self._processor.encode(block, out_type=int, num_threads=threads)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -194,6 +196,20 @@ def _spelled_in_bytes(sentences: Iterable[str], vocab_size: int) -> list[str]:
         sums = itertools.accumulate(counts[char] for char in common)
         kept = min(kept, sum(covered < _COVERAGE * counts.total() for covered in sums) + 1)
     return common[kept:]
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the texts in blocks that take a fraction of a second: no signal is handled during a call into C++."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= _BLOCK_CHARACTERS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _to_inner(text: str) -> str:

@@ -166,6 +166,8 @@ def test_a_clean_copy_can_be_read_again(form: str, tmp_path: Path) -> None:
         ({"tag": "source"}, '"source" is named twice'),
         ({"source": ["a", ""]}, "a column needs a name"),
         ({"source": ""}, "a column needs a name"),
+        ({"source": 1}, "must be the name of a column"),
+        ({"target": 2}, "must be the name of a column"),
     ],
 )
 def test_names_that_cannot_be_are_refused(fields: dict, message: str) -> None:

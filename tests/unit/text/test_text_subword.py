@@ -13,6 +13,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import ended_within_a_second_of
 
 from calque.errors import DataError
 from calque.ids import NUM_SPECIALS, SPECIALS, UNK
@@ -159,6 +160,17 @@ def test_a_signal_ends_the_training_within_a_second() -> None:
     with Interruption() as interruption, pytest.raises(Interrupted), interruption.raising():
         train(texts)
     assert time.monotonic() - sent[0] < 1
+
+
+def test_a_signal_ends_the_encoding_of_many_texts_within_a_second(tokenizer: SentencePieceTokenizer) -> None:
+    texts = [f"The old man sees the river {number} times. " * 100 for number in range(6_000)]
+    with (
+        ended_within_a_second_of(signal.SIGTERM),
+        Interruption() as interruption,
+        pytest.raises(Interrupted),
+        interruption.raising(),
+    ):
+        tokenizer.encode_batch(texts)
 
 
 def test_a_child_process_and_this_one_learn_the_same_bytes() -> None:
