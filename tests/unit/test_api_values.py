@@ -323,5 +323,5 @@ def test_a_table_that_gives_no_columns_is_refused() -> None:
         def __getitem__(self, name: str) -> list[Any]:
             raise TypeError("not subscriptable")
 
-    with pytest.raises(UsageError, match="data of type Lazy does not give its columns: not subscriptable"):
+    with pytest.raises(UsageError, match="data of type Lazy does not return its columns: not subscriptable"):
         api.check(Lazy(source=["a"], target=["b"]))
