@@ -243,7 +243,7 @@ WRONG_PAIRS: dict[str, tuple[dict[str, Any], str]] = {
     "one": ({"vocab.json": LETTERS, "merges.txt": b"a\n"}, r"merges\.txt:1: not a pair"),
     "not UTF-8": ({"vocab.json": LETTERS, "merges.txt": b"a \xff\n"}, r"merges\.txt: not in UTF-8"),
     "no start": ({"vocab.json": {"</s>": 2, "<unk>": 3, "a": 4}, "merges.txt": b""}, "no <s>"),
-    "nothing": ({}, "It needs vocab.json and merges.txt"),
+    "nothing": ({}, "The model needs vocab.json and merges.txt"),
     "no merges": ({"tokenizer.json": BYTE_LEVEL | {"model": {"type": "BPE", "vocab": LETTERS}}}, "no list of merges"),
     "unigrams": ({"tokenizer.json": BYTE_LEVEL | {"model": {"type": "Unigram"}}}, "not byte-pair encoding"),
     "no bytes": ({"tokenizer.json": {"model": {"vocab": LETTERS, "merges": []}}}, "ByteLevel"),

@@ -1,1 +1,1 @@
-"""Hugging Face model folders, in and out."""
+"""Import and export of Hugging Face model folders."""

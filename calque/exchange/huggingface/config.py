@@ -1,6 +1,6 @@
-"""From Hugging Face's config.json to calque's model section, and back where a class of theirs fits.
+"""Convert Hugging Face's config.json to calque's model section, and back if one of their classes fits.
 
-What a class reads is taken over or refused by name; what it does not read (generation, names of labels) is let be.
+Every option that a class reads is converted or refused by name; other options (generation, labels) are ignored.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Section = dict[str, Any]
 def model_config(config: Mapping[str, Any]) -> ModelConfig:
     """Return the model section of a parsed config.json; UsageError names the option that calque does not have.
 
-    `tie_embeddings` is what the config says; `huggingface_weights.fit_tables` sets it to what weights and ids allow.
+    `tie_embeddings` is the value in the config; `weights.fit_tables` changes it to one that the weights and ids allow.
     """
     family = family_of(config)
     options = ModelOptions(config, family.defaults)
@@ -40,9 +40,9 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
 
 
 def _refuse_other_models(options: ModelOptions, family: Family) -> None:
-    """Refuse what says that the folder holds something else than an encoder-decoder as the class is."""
-    options.must_be("is_encoder_decoder", True, "only encoder-decoders can be read")
-    options.must_be("tie_encoder_decoder", False, "calque has no layers shared by encoder and decoder")
+    """Raise UsageError for options of a model that is not an ordinary encoder-decoder of its class."""
+    options.must_be("is_encoder_decoder", True, "calque reads only encoder-decoders")
+    options.must_be("tie_encoder_decoder", False, "calque cannot share layers between encoder and decoder")
     for name in ("pruned_heads", "quantization_config", "per_layer_config"):
         options.must_be_empty(name)
     for name in options.texts("architectures"):
@@ -50,12 +50,12 @@ def _refuse_other_models(options: ModelOptions, family: Family) -> None:
             raise UsageError(f"config.json: architectures has {name}; calque reads {family.architecture}")
     if family.model_type != "t5":
         for name, value in family.written_flags.items():
-            options.must_be(name, value, f"{family.architecture} is otherwise")
+            options.must_be(name, value, f"{family.architecture} has another value")
 
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """Hugging Face's ids of padding, of what starts a target and of what ends one; the defaults are calque's."""
+    """Hugging Face's ids of padding, of the start and of the end of a target; the defaults are calque's."""
 
     pad: int = PAD
     start: int = BOS
@@ -69,10 +69,10 @@ def huggingface_config(
     specials: SpecialIds = SpecialIds(),
     max_positions: int = 1024,
 ) -> Section:
-    """Return the config.json of the class that computes the same; UsageError names the field that no class has.
+    """Return the config.json of the class that computes the same; UsageError names a field that no class has.
 
     The sizes are those of Hugging Face's tables; `max_positions` rows of sinusoids are written. Options that only
-    training reads (dropouts, coverage_loss) go along where the class has them.
+    training reads (dropouts, coverage_loss) are written if the class has them.
     """
     encoder, decoder = _transformers(model)
     family = _fitting(encoder)
@@ -89,8 +89,8 @@ def huggingface_config(
         section |= {"decoder_vocab_size": target_vocab_size, **shared}
     if source_vocab_size != target_vocab_size and has_one_table({"model_type": family.model_type, **section}):
         raise UsageError(
-            f"model.tie_embeddings: {family.architecture} has one table for source and target, here of"
-            f" {source_vocab_size} and {target_vocab_size} tokens; give both sides ids of one table"
+            f"model.tie_embeddings: {family.architecture} has one table for source and target, but they have"
+            f" {source_vocab_size} and {target_vocab_size} tokens; both sides must use ids of one table"
         )
     if family.positions == "closed":
         _require_places(encoder, family, specials)
@@ -121,7 +121,7 @@ def _transformers(model: ModelConfig) -> tuple[TransformerEncoderConfig, Transfo
 
 
 def _fitting(config: TransformerConfig) -> Family:
-    """Return the class that positions and the place of the norms point to."""
+    """Return the class with these positions and this place of the norms."""
     positions = config.positions
     if isinstance(positions, RelativeConfig):
         return FAMILIES["t5"]
@@ -135,7 +135,7 @@ def _fitting(config: TransformerConfig) -> Family:
 
 
 def _check(encoder: TransformerConfig, decoder: TransformerConfig, family: Family) -> None:
-    """Refuse what the class is not, and sides that differ where it has one option for both."""
+    """Raise UsageError for settings that the class cannot have, or has only once for both sides."""
     t5 = family.model_type == "t5"
     one = ["width", "positions", "norm", "norm_position", "norm_epsilon", "norm_embeddings", "scale_embeddings", "bias"]
     for name in [*one, "activation", *(["heads", "head_width", "feed_forward"] if t5 else [])]:
@@ -170,8 +170,9 @@ def _require_places(config: TransformerConfig, family: Family, specials: Special
     assert isinstance(positions, SinusoidalConfig), positions.kind
     if positions.first != specials.pad + 1 or specials.start == specials.pad:
         raise UsageError(
-            f"model.encoder.positions.first is {positions.first}: {family.architecture} counts from pad_token_id + 1,"
-            f" which is {specials.pad + 1}, and gives no place to pad_token_id, here with {specials.start} as the start"
+            f"model.encoder.positions.first is {positions.first}: {family.architecture} counts positions from"
+            f" pad_token_id + 1, which is {specials.pad + 1}, and gives pad_token_id no position; here the start"
+            f" token is {specials.start}"
         )
 
 
@@ -212,11 +213,11 @@ def _t5_section(model: ModelConfig, encoder: TransformerConfig, decoder: Transfo
         "feed_forward_proj": (PLAIN_NAMES | GATED_NAMES)[encoder.activation],
         "layer_norm_epsilon": encoder.norm_epsilon,
         "dropout_rate": encoder.dropout,
-        # To T5 this says whether the output is divided by √width before the head.
+        # In T5 this decides whether the output is divided by √width before the head.
         "tie_word_embeddings": model.tie_embeddings != "none" and encoder.scale_embeddings,
     }
 
 
 def _no_class(name: str, found: object, wanted: str, family: Family | None = None) -> UsageError:
     who = f"{family.architecture}, the nearest class of Hugging Face," if family else "Hugging Face's classes"
-    return UsageError(f"model.{name} is {found!r}: {who} can have {wanted} there only")
+    return UsageError(f"model.{name} is {found!r}: {who} can only have {wanted}")

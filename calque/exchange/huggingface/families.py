@@ -1,4 +1,4 @@
-"""The classes of Hugging Face whose models calque has too: what each always is, and what it calls activations."""
+"""The Hugging Face classes that calque can express: their fixed settings, and their names of activations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from calque.errors import UsageError, did_you_mean
 
-# What their names of activations are in calque; those that differ in rounding alone are one.
+# Their names of activations, and calque's; activations that differ only by rounding have one name.
 ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
@@ -21,13 +21,13 @@ ACTIVATIONS = {
 }
 GATED = {"gelu": "geglu", "gelu_tanh": "geglu_tanh", "silu": "swiglu"}
 PLAIN_NAMES = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu"}
-# T5 reads "gated-gelu" as the approximation; the exact function has another name with it.
+# In T5 "gated-gelu" is the approximation; the exact function has another name.
 GATED_NAMES = {"geglu": "gated-gelu_python", "geglu_tanh": "gated-gelu", "swiglu": "gated-silu"}
 
 
 @dataclass(frozen=True)
 class Family:
-    """Return what a class of theirs always is; `defaults` are its own where they differ from BART's."""
+    """Return the fixed settings of a class; `defaults` are those that differ from BART's."""
 
     model_type: str
     architecture: str
@@ -35,12 +35,12 @@ class Family:
     positions: Literal["sinusoidal", "closed", "learned", "relative"]
     norm_embeddings: bool = False
     has_bias: bool = True
-    """Whether the head has `final_logits_bias`."""
+    """Return whether the head has `final_logits_bias`."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def written_flags(self) -> dict[str, Any]:
-        """Return what older configs say of the class, though nothing reads it: a contradiction is another model."""
+        """Return options of older configs that nothing reads any more; another value means another model."""
         flags: dict[str, Any] = {
             "normalize_before": self.norm_position == "pre",
             "add_final_layer_norm": self.norm_position == "pre",
@@ -82,11 +82,11 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
 
 def has_one_table(config: Mapping[str, Any]) -> bool:
-    """Return whether source and target share a table: always, but of Marian, which may have one for each."""
+    """Return whether source and target share a table, which is always so except in Marian."""
     return config["model_type"] != "marian" or config.get("share_encoder_decoder_embeddings") is not False
 
 
 def scales_output(config: Mapping[str, Any]) -> bool:
-    """Return whether T5's decoder output is divided by √width before the head, as 1.0 does and 1.1 does not."""
+    """Return whether T5's decoder output is divided by √width before the head: so in version 1.0, not in 1.1."""
     scales = config.get("scale_decoder_outputs")
     return config.get("tie_word_embeddings") is not False if scales is None else bool(scales)

@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face folder, in one file or in shards, as safetensors or of the older kind; none can run."""
+"""Read the weights of a Hugging Face folder: one file or shards, safetensors or pickled; no code in them is run."""
 
 import pickle
 from pathlib import Path
@@ -31,7 +31,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for name in sorted(set(names.values())):
         if Path(name).name != name or name in ("", ".", ".."):
-            raise UsageError(f"{index} names {name[:80]!r}, which is not in this folder; such a file is not read.")
+            raise UsageError(
+                f"{index} names {name[:80]!r}, which is not in this folder. Only files in the folder are read."
+            )
         weights |= _read(index.parent / name)
     return weights
 
@@ -42,10 +44,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file of weights; download the whole folder.") from None
+        raise UsageError(f"{path}: the file of weights is missing; download the whole folder.") from None
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UsageError(f"{path}: damaged, or it holds more than tensors ({reason}).") from None
+        raise UsageError(f"{path}: damaged, or it contains more than tensors ({reason}).") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UsageError(f"{path} holds something else than named tensors.")
+        raise UsageError(f"{path} contains something other than named tensors.")
     return found

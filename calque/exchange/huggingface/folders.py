@@ -1,6 +1,6 @@
-"""A Hugging Face folder becomes a model folder of calque, and back where one of their classes computes the same.
+"""Convert a Hugging Face folder to a model folder, and back if one of their classes computes the same.
 
-Marian (OPUS-MT), Pegasus, BART, mBART, T5 and M2M-100, with their tokenizers.
+The classes are Marian (OPUS-MT), Pegasus, BART, mBART, T5 and M2M-100, with their tokenizers.
 """
 
 import json
@@ -29,7 +29,7 @@ from calque.tasks.kinds import TaskConfig
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 
 Languages = tuple[str, str]
-# What a model reads at most where its config does not say.
+# Longest source of a model whose config does not contain it.
 USUAL_LENGTH = 512
 # Names of the longest source in the configs of the classes.
 LENGTHS = ("max_position_embeddings", "n_positions")
@@ -50,13 +50,13 @@ print(tokenizer.batch_decode(answers, skip_special_tokens=True))
 
 
 def import_huggingface(folder: Path, out: Path, languages: Languages | None, report: Callable[[str], None]) -> None:
-    """Make a model folder `out` of a local Hugging Face folder; `languages` are needed where a model has many.
+    """Convert a local Hugging Face folder to a model folder `out`; a model of many languages needs `languages`.
 
-    UsageError names the file or the option of its config that calque cannot take over.
+    Raises UsageError that names the file or the option of its config that calque cannot convert.
     """
     require_new(out)
     if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} has no config.json: it is no folder of a Hugging Face model")
+        raise UsageError(f"{folder} has no config.json, so it is not the folder of a Hugging Face model")
     config = read_json(folder / "config.json", MAX_CONFIG_BYTES)
     model = model_config(config)
     text = read_text(folder, _tokenized_as(folder, config), languages)
@@ -72,7 +72,7 @@ def import_huggingface(folder: Path, out: Path, languages: Languages | None, rep
 def export_huggingface(folder: Path, out: Path) -> str:
     """Write a model folder as a folder that transformers reads; return the class that reads it.
 
-    UsageError names the field of the recipe, or the tokenizer, that no class has.
+    Raises UsageError that names a field of the recipe, or a tokenizer, that no class has.
     """
     require_new(out)
     predictor = load(folder, device="cpu")
@@ -98,18 +98,18 @@ def export_huggingface(folder: Path, out: Path) -> str:
 
 
 def _tokenized_as(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config with the model type whose tokenizer the folder has: what calque writes has Marian's."""
+    """Return the config with the model type of the folder's tokenizer; exports of calque have Marian's."""
     is_marian = read_settings(folder).get("tokenizer_class") == "MarianTokenizer"
     return {**config, "model_type": "marian"} if is_marian else dict(config)
 
 
 def _require_one_table(predictor: Predictor, config: Mapping[str, Any]) -> None:
-    """Refuse two vocabularies that calque learned for a class with one: Marian alone has two."""
+    """Raise UsageError for two vocabularies that calque learned, unless the class is Marian."""
     text = predictor.text
     if config["model_type"] != "marian" and not text.joint and isinstance(text.source, SentencePieceTokenizer):
         raise UsageError(
-            f"text.joint is false, and {config['architectures'][0]}, which has the parts of this model, has one table"
-            " for both sides. Train with --set text.joint=true, or with norm_position = post (Marian has two tables)"
+            f"text.joint is false, and {config['architectures'][0]}, the class of these parts, has one"
+            " table for both sides. Train with --set text.joint=true, or with norm_position = post (Marian has two tables)"
         )
 
 
@@ -130,7 +130,7 @@ def _sections(
 
 
 def _search(folder: Path, config: Mapping[str, Any]) -> SearchConfig:
-    """Return how the model's makers search: generation_config.json, or config.json where that is older."""
+    """Return the search settings of the model's authors: generation_config.json, or config.json in older folders."""
     path = folder / "generation_config.json"
     said = dict(config) | (read_json(path, MAX_CONFIG_BYTES) if path.is_file() else {})
     values: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def _search(folder: Path, config: Mapping[str, Any]) -> SearchConfig:
             values[ours] = said[theirs]
     if isinstance(said.get("length_penalty"), int | float):
         values["length_penalty"] = float(said["length_penalty"])
-    # Theirs counts what an answer starts with, and an end that is forced.
+    # Their length includes the start of an answer, and an end that is forced.
     if isinstance(said.get("max_length"), int) and said["max_length"] > 2:
         around = 1 if said.get("forced_eos_token_id") is None else 2
         values |= {"max_length_ratio": 0.0, "max_length_extra": said["max_length"] - around}
@@ -149,10 +149,10 @@ def _search(folder: Path, config: Mapping[str, Any]) -> SearchConfig:
 
 
 def _generation(config: Mapping[str, Any], predictor: Predictor) -> dict[str, Any]:
-    """Return generation_config.json: the search of calque as far as theirs has it."""
+    """Return generation_config.json with the search settings that their library has."""
     options = predictor.options
     special = ("pad", "bos", "eos", "decoder_start", "forced_bos", "forced_eos")
-    # Theirs counts what an answer starts with, and its end.
+    # Their length includes the start and the end of an answer.
     longest = options.max_length_ratio * predictor.max_length + options.max_length_extra + 2
     return {
         "num_beams": options.beam,
@@ -164,12 +164,12 @@ def _generation(config: Mapping[str, Any], predictor: Predictor) -> dict[str, An
 
 
 def _known(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the text side says beyond what the config has by itself."""
+    """Return the fields of the config that the text side decides."""
     return {name: value for name, value in about.items() if name.endswith("_token_id") and value is not None}
 
 
 def _once(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return each tensor under its first name: the classes tie the others to it."""
+    """Return each tensor under its first name; the classes tie the other names to it."""
     seen: set[int] = set()
     kept = {}
     for name, value in weights.items():

@@ -1,6 +1,6 @@
-"""What the weights of Hugging Face's encoder-decoders are called, beside calque's names for them: one list, both ways.
+"""Names of weights in Hugging Face's encoder-decoders and in calque: one list for both directions.
 
-All but the tables of embeddings, which ids order. T5 has a layout of its own; the other classes share BART's.
+It leaves out the tables of embeddings, whose rows are in the order of ids. T5 has its own layout, all others BART's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from calque.nn.transformer.encoder_decoder import TransformerDecoderConfig, Tran
 
 @dataclass(frozen=True)
 class WeightMap:
-    """Say that the tensor `ours` is `scale` × those called `theirs`, laid below each other from row `skip` on."""
+    """The tensor `ours` is `scale` × the tensors `theirs`, one below the other, without the first `skip` rows."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -22,9 +22,9 @@ class WeightMap:
 
 @dataclass(frozen=True)
 class WeightNames:
-    """A class's names: of a side's layers and, in each, of what calque calls so; `kinds` a dense layer has.
+    """The names of a class: of the layers of a side, of the parts of each, and of the `kinds` of a dense layer.
 
-    `positions` is the name of a learned table of a side, of whose rows the first `skip` stand before position 0.
+    `positions` is the name of the learned table of a side; its first `skip` rows are before position 0.
     """
 
     layers: str
@@ -68,7 +68,7 @@ def _t5_feed_forward(place: str, gated: bool) -> dict[str, str]:
 
 
 def t5_names(gated: bool) -> WeightNames:
-    """Return T5's names, of version 1.1 where the feed-forward network is gated."""
+    """Return T5's names, those of version 1.1 if the feed-forward network is gated."""
     return WeightNames(
         layers="block",
         parts={
@@ -88,18 +88,18 @@ def t5_names(gated: bool) -> WeightNames:
         attention={"query": ("q",), "key_value": ("k", "v"), "output": ("o",)},
         kinds=("weight",),
         norm="final_layer_norm",
-        # One table a side, kept by its first layer.
+        # Each side has one table, in its first layer.
         positions="block.0.layer.0.SelfAttention.relative_attention_bias",
     )
 
 
 def weight_maps(model: ModelConfig) -> Iterator[WeightMap]:
-    """Yield every tensor of a model that a class fits, but for tables of embeddings and the head."""
+    """Yield every tensor of a model that a class can express, except the tables of embeddings and the head."""
     for side, config in (("encoder", model.encoder), ("decoder", model.decoder)):
         assert isinstance(config, TransformerEncoderConfig | TransformerDecoderConfig), config.kind
         t5 = config.positions.kind == "relative"
         layout = t5_names("glu" in config.activation) if t5 else BART
-        # T5 does not divide scores by √d: our queries are √d times as large as its.
+        # T5 does not divide scores by √d, so our queries are √d times as large.
         scale = (config.head_width or config.width // config.heads) ** 0.5 if t5 else 1.0
         for index in range(config.layers):
             yield from _layer_maps(side, index, layout, scale)

@@ -1,4 +1,4 @@
-"""The options of a config.json, which may hold anything: each read as what it must be, or refused by its name."""
+"""Read the options of a config.json, which may contain anything: each has the right type, or is refused by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,31 +6,33 @@ from typing import Any
 
 from calque.errors import UsageError
 
-# Far beyond any model: a number above it is damage, and would be memory.
+# Larger than in any model: a number above it is damage, and would need huge memory.
 LARGEST = 2**24
 MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Read options; null is as good as absent, and then `defaults` come before the default of the call."""
+    """Read options; null counts as absent, and then `defaults` have precedence over the default of the call."""
 
     config: Mapping[str, Any]
     defaults: Mapping[str, Any]
 
     def whole(self, name: str, default: int, least: int = 1, most: int = LARGEST, alias: str | None = None) -> int:
-        """Return a whole number; `alias` is another name for it, which must not contradict."""
+        """Return a whole number; `alias` is another name of the option, whose value must be equal."""
         value = self._get(name, None)
         other = self._get(alias, None) if alias else None
         if value is not None and other is not None and value != other:
-            raise UsageError(f"config.json: {name} is {value!r} and {alias}, which means the same, is {other!r}")
+            raise UsageError(
+                f"config.json: {name} is {value!r} and {alias}, another name of the same option, is {other!r}"
+            )
         value = next((given for given in (value, other) if given is not None), default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise self._wrong(name, f"a whole number from {least} to {most}", value)
         return value
 
     def share(self, name: str, default: float) -> float:
-        """Return a number from 0 to 0.99, as dropouts are."""
+        """Return a number from 0 to 0.99, such as a dropout."""
         value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 0.99:
             raise self._wrong(name, "a number from 0 to 0.99", value)
@@ -65,19 +67,19 @@ class ModelOptions:
         return value
 
     def must_be(self, name: str, wanted: Any, reason: str) -> None:
-        """Refuse another value than `wanted`."""
+        """Raise UsageError for a value other than `wanted`."""
         value = self._get(name, wanted)
         if value != wanted:
             raise UsageError(f"config.json: {name} is {value!r}; it must be {wanted!r}: {reason}")
 
     def must_be_empty(self, name: str) -> None:
-        """Refuse an option that calque does not have, unless it asks for nothing."""
+        """Raise UsageError for an option that calque does not have, unless its value switches nothing on."""
         if value := self._get(name, None):
-            raise UsageError(f"config.json: {name} is {value!r}; calque does not have it")
+            raise UsageError(f"config.json: {name} is {value!r}; calque does not have this option")
 
     def _get(self, name: str, default: Any) -> Any:
         value = self.config.get(name)
         return self.defaults.get(name, default) if value is None else value
 
     def _wrong(self, name: str, wanted: str, value: Any) -> UsageError:
-        return UsageError(f"config.json: {name} must be {wanted}, it is {value!r}")
+        return UsageError(f"config.json: {name} must be {wanted}, but is {value!r}")

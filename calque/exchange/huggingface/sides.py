@@ -1,4 +1,4 @@
-"""Encoder and decoder of a config.json of Hugging Face, as sections of calque's recipe."""
+"""Convert encoder and decoder of a Hugging Face config.json to sections of calque's recipe."""
 
 from typing import Any
 
@@ -51,13 +51,13 @@ def _bart_positions(options: ModelOptions, family: Family) -> Section:
     if options.whole("decoder_start_token_id", 2, least=0) == pad:
         raise UsageError(
             f"config.json: decoder_start_token_id and pad_token_id are both {pad}: {family.architecture} gives padding"
-            " no position, calque gives one to the first token of every target"
+            " no position, but calque gives one to the first token of every target"
         )
     return {"kind": "sinusoidal", "closed": True, "first": pad + 1}
 
 
 def t5_sides(options: ModelOptions, family: Family) -> tuple[Section, Section]:
-    """Return both sides of T5; its one rate of dropout falls on the decoder's output too, where calque has none."""
+    """Return both sides of T5; its dropout also applies to the decoder's output, where calque has none."""
     width = options.whole("d_model", 512, alias="hidden_size")
     heads = options.whole("num_heads", 8, alias="num_attention_heads")
     head_width, dropout = options.whole("d_kv", 64, alias="head_dim"), options.share("dropout_rate", 0.1)
@@ -65,7 +65,7 @@ def t5_sides(options: ModelOptions, family: Family) -> tuple[Section, Section]:
     wanted = options.text("feed_forward_proj", "relu")
     *gate, function = wanted.split("-")
     if gate not in ([], ["gated"]):
-        raise UsageError(f"config.json: feed_forward_proj must be a function or gated-FUNCTION, it is {wanted!r}")
+        raise UsageError(f"config.json: feed_forward_proj must be a function or gated-FUNCTION, but is {wanted!r}")
     function = options.text("dense_act_fn", "gelu_new" if wanted == "gated-gelu" else function)
     positions: Section = {
         "kind": "relative",

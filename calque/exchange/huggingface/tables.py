@@ -1,4 +1,4 @@
-"""Rows of tables between Hugging Face's order of ids and calque's, where one of theirs may be several of calque's."""
+"""Reorder rows of tables between Hugging Face's ids and calque's; one of their ids may be several of calque's."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from calque.ids import BOS, PAD
 
 Ids = Sequence[int]
 
-# Added to a score: e to this power is 0 beside any other. A larger one would swamp what label smoothing averages.
+# Added to a score, it makes the probability 0. A larger number would dominate the mean that label smoothing takes.
 SILENCED = -1e4
 
 
 def is_silenced(ids: Ids) -> list[bool]:
-    """Say of each of calque's ids whether it must not count: it has no id of theirs, or another has the same.
+    """Return for each of calque's ids whether it must not count: it has no id of theirs, or shares it with another.
 
-    Of several the first counts, but <s> only where it is alone: it is never produced.
+    The first of several counts, except <s>, which is never produced and counts only if it is the only one.
     """
     seen: set[int] = {-1}
     silenced = [False] * len(ids)
@@ -38,12 +38,12 @@ def fetched(table: Tensor, ids: Ids, name: str) -> Tensor:
 
 
 def placed(rows: Tensor, ids: Ids, size: int) -> Tensor:
-    """Return a table [size, D] with `rows` at `ids`; UsageError where one place would hold two unlike rows."""
+    """Return a table [size, D] with `rows` at `ids`; UsageError if two different rows have the same id."""
     return _put(rows.new_zeros(size, rows.shape[1]), rows, ids)
 
 
 def placed_on_both(source: Tensor, source_ids: Ids, target: Tensor, target_ids: Ids, size: int) -> Tensor:
-    """Return one table for both sides; what the source never reads of its own gives way to the target's."""
+    """Return one table for both sides; rows that the source never reads are those of the target."""
     taken = set(target_ids)
     read = [-1 if place in (PAD, BOS) and number in taken else number for place, number in enumerate(source_ids)]
     table = _put(placed(target, target_ids, size), source, read)
@@ -52,9 +52,9 @@ def placed_on_both(source: Tensor, source_ids: Ids, target: Tensor, target_ids: 
 
 
 def without_padding(rows: Tensor, ids: Ids) -> Ids:
-    """Return ids in which padding gives way to <s>, where they share a row and training has drawn them apart.
+    """Return ids without one for padding, if it shares a row with <s> and training has made the two different.
 
-    Nothing reads the row of padding; in a class with a bias it is silenced instead, so that it is not produced either.
+    Nothing reads the row of padding; in a class with a bias, the bias also prevents that it is produced.
     """
     if ids[PAD] != ids[BOS] or torch.equal(rows[PAD], rows[BOS]):
         return ids
@@ -71,17 +71,18 @@ def have_conflict(source: Tensor, source_ids: Ids, target: Tensor, target_ids: I
 
 
 def placed_bias(bias: Tensor, ids: Ids, size: int, architecture: str, has_bias: bool) -> Tensor | None:
-    """Return `final_logits_bias` [1, size], silenced where no id is; None for a class without, which must need none."""
+    """Return `final_logits_bias` [1, size], very low at rows without an id; None for a class that has none.
+    Raises UsageError if such a class would need one."""
     counted = [number if not silent else -1 for number, silent in zip(ids, is_silenced(ids), strict=True)]
-    # One column, so that −1 and conflicts are dealt with as in a table.
+    # One column, so that −1 and conflicts are treated as in a table.
     result = bias.new_full((size, 1), SILENCED)
     result = _put(result, bias.unsqueeze(1), counted).transpose(0, 1).contiguous()
     if has_bias:
         return result
     if bool(result.any()):
         raise UsageError(
-            f"model.head.learned_bias: {architecture} has no bias in its head, neither one that was learned nor one"
-            f" that would silence ids; {int(result.count_nonzero())} of {size} would need it"
+            f"model.head.learned_bias: {architecture} has no bias in its head: neither a learned one, nor one"
+            f" that prevents ids; {int(result.count_nonzero())} of {size} would need it"
         )
     return None
 
@@ -100,6 +101,6 @@ def _require_kept(table: Tensor, rows: Tensor, ids: Ids) -> None:
     if len(differ):
         place = int(places[differ[0]])
         raise UsageError(
-            f"calque's id {place} shares the row {int(index[place])} of Hugging Face's table with another, and they"
-            " differ, as after training on; such a model has no place there"
+            f"calque's id {place} shares the row {int(index[place])} of Hugging Face's table with another id, but their"
+            " weights differ, for example after more training; such a model cannot be exported"
         )

@@ -1,7 +1,7 @@
-"""The text side of a Hugging Face folder as calque has it: tokenizers, what frames a source, and which id is which.
+"""Read the text side of a Hugging Face folder: tokenizers, the frame of a source, and the mapping of ids.
 
-Calque's ids 0 to 3 are padding, unknown, the token that an answer starts with and the end; every other row of the
-model's table has an id from 4 on, also rows without a token, so that probabilities spread over the same rows.
+Calque's ids 0 to 3 are padding, unknown, the token that an answer starts with, and the end. Every other row of the
+model's table has an id from 4 on, even without a token, so that probabilities are spread over the same rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,17 +31,17 @@ READERS: dict[str, Callable[[Path, Mapping[str, Any], Languages], FolderText]] =
     "m2m_100": families.read_m2m_100,
     "bart": families.read_bart,
 }
-"""By the model_type of config.json."""
+"""The readers by the model_type of config.json."""
 _STARTS_WITH_PADDING = ("marian", "t5", "mt5", "pegasus")
 _MAX_SETTINGS_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class ImportedText:
-    """What `read_text` gives: `source_ids[i]` is Hugging Face's id of calque's id i (−1 where it has none).
+    """The result of `read_text`: `source_ids[i]` is Hugging Face's id of calque's id i, or −1 if there is none.
 
-    Both lists are one object where one table serves both sides. The id at BOS often stands elsewhere too: Marian, T5
-    and Pegasus start with padding, BART, mBART-50 and M2M-100 with </s>.
+    Both lists are one object if both sides share one table. The id at BOS often has another place too: Marian, T5
+    and Pegasus start with padding; BART, mBART-50 and M2M-100 start with </s>.
     """
 
     text: TextPair
@@ -51,14 +51,15 @@ class ImportedText:
 
 
 def read_text(folder: Path, config: Mapping[str, Any], languages: tuple[str, str] | None) -> ImportedText:
-    """Read the tokenizers of a folder whose config.json is `config`; UsageError naming the file and the mend.
+    """Read the tokenizers of a folder with the config.json `config`; UsageError names the file and the fix.
 
-    `languages` of source and target are needed for mBART and M2M-100, and for them only.
+    Only mBART and M2M-100 need `languages`, those of source and target.
     """
     kind = config.get("model_type")
     if kind not in READERS:
         raise UsageError(
-            f"{folder / 'config.json'}: calque has no model of type {str(kind)[:40]!r}; it has {', '.join(READERS)}."
+            f"{folder / 'config.json'}: calque does not read models of type {str(kind)[:40]!r}; it reads"
+            f" {', '.join(READERS)}."
         )
     sizes = _sizes(config, folder)
     read = READERS[kind](folder, config, languages)
@@ -75,7 +76,7 @@ def read_text(folder: Path, config: Mapping[str, Any], languages: tuple[str, str
 
 
 def _is_one(read: FolderText) -> bool:
-    """Return whether both sides cut text alike: they are one, or of the same model."""
+    """Return whether both sides have the same tokenizer, as one object or from the same model."""
     first, second = read.source.make, read.target.make
     return read.source is read.target or getattr(first, "args", 1) == getattr(second, "args", 2)
 
@@ -83,7 +84,7 @@ def _is_one(read: FolderText) -> bool:
 def _tables(
     folder: Path, config: Mapping[str, Any], read: FolderText, sizes: tuple[int, int]
 ) -> tuple[TokenTable, TokenTable]:
-    """Return the tokens of both sides by calque's ids."""
+    """Return the tokens of both sides in the order of calque's ids."""
     made = []
     for side, size, is_source in ((read.source, sizes[0], True), (read.target, sizes[1], False)):
         pad = _special(side, config, "pad_token_id", families.PAD, folder)
@@ -94,7 +95,7 @@ def _tables(
         if is_source and read.closing is not None:
             end = read.closing
         if is_source and read.apart:
-            # What answers start with is no token of this vocabulary.
+            # The start of answers is not a token of this vocabulary.
             start = next((number for number, (form, _) in side.tokens.items() if form == families.START), -1)
         made.append(_table(folder, read.origin, side, size, [pad, side.unknown, start, end]))
     return made[0], made[1]
@@ -105,10 +106,10 @@ def _table(folder: Path, origin: Origin, side: FolderTokens, size: int, first: l
     if beyond is not None or any(number >= size for number in first):
         raise UsageError(
             f"{folder / 'config.json'}: the tokenizer has more tokens than the {size:,} of vocab_size"
-            f" ({beyond!r} is beyond). Its files do not belong to this model; copy or download the folder whole."
+            f" (such as {beyond!r}). Its files do not belong to this model; copy or download the whole folder."
         )
     if len({first[0], first[1], first[3]}) < NUM_SPECIALS - 1:
-        raise UsageError(f"{folder / 'config.json'}: padding, unknown and end must be three tokens, not one.")
+        raise UsageError(f"{folder / 'config.json'}: padding, unknown and end must be three different tokens.")
     taken = set(first)
     order = first + [number for number in range(size) if number not in taken]
     unnamed = ("", False)
@@ -130,7 +131,9 @@ def _frame(
             number = _setting(folder, config, "bos_token_id")
         forced = () if number is None else (number,)
     if any(number not in targets.numbers for number in forced):
-        raise UsageError(f"{folder / 'config.json'}: forced_bos_token_id is {forced[0]}, beyond the vocabulary.")
+        raise UsageError(
+            f"{folder / 'config.json'}: forced_bos_token_id is {forced[0]}, which is not in the vocabulary."
+        )
     return Frame(
         before=tuple(sources.numbers[number] for number in read.before),
         after=tuple(sources.numbers[number] for number in read.after),
@@ -144,24 +147,24 @@ def _sizes(config: Mapping[str, Any], folder: Path) -> tuple[int, int]:
     for size in sizes:
         if type(size) is not int or not BOS < size < MAX_ENTRIES:
             raise UsageError(
-                f"{folder / 'config.json'}: vocab_size must be a number up to {MAX_ENTRIES:,} (it is {size!r})."
+                f"{folder / 'config.json'}: vocab_size must be a number up to {MAX_ENTRIES:,}, but is {size!r}."
             )
     return int(sizes[0] or 0), int(sizes[1] or 0)
 
 
 def _special(side: FolderTokens, config: Mapping[str, Any], key: str, form: str, folder: Path) -> int:
-    """Return an id by the config, or by how its token is written."""
+    """Return an id from the config, or that of the token with the usual text."""
     number = _whole(config, key, folder / "config.json")
     if number is not None:
         return number
     found = next((number for number, (each, _) in side.tokens.items() if each == form), None)
     if found is None:
-        raise UsageError(f"{folder / 'config.json'}: no {key}, and no token {form} in the vocabulary.")
+        raise UsageError(f"{folder / 'config.json'}: there is no {key}, and no token {form} in the vocabulary.")
     return found
 
 
 def _setting(folder: Path, config: Mapping[str, Any], key: str) -> int | None:
-    """Return an id by generation_config.json, which the library follows where there is one, or by config.json."""
+    """Return an id from generation_config.json, which the library prefers, or from config.json."""
     path = folder / "generation_config.json"
     number = _whole(read_json(path, _MAX_SETTINGS_BYTES), key, path) if path.is_file() else None
     return _whole(config, key, folder / "config.json") if number is None else number
@@ -171,5 +174,5 @@ def _whole(values: Mapping[str, Any], key: str, path: Path) -> int | None:
     number = values.get(key)
     number = number[0] if isinstance(number, list) and number else number
     if number is not None and (type(number) is not int or not 0 <= number < MAX_ENTRIES):
-        raise UsageError(f"{path}: {key} must be an id (it is {str(number)[:40]}).")
+        raise UsageError(f"{path}: {key} must be an id, but is {str(number)[:40]}.")
     return number

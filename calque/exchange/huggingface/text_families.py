@@ -1,8 +1,8 @@
-"""How each class of Hugging Face's models numbers its tokens and frames a source, read from the files of a folder.
+"""Read how each Hugging Face class numbers its tokens and frames a source.
 
-Where a folder has both, the SentencePiece model is read rather than `tokenizer.json`: it is what the model saw in
-training. Version 5 of transformers cuts by a library of its own, which differs in blanks at the ends of a text (Pegasus
-and mBART-50 keep one) and does not apply mBART's normalisation table; calque keeps to the SentencePiece model.
+If a folder has both a SentencePiece model and `tokenizer.json`, the first is read, since the model was trained with it.
+Version 5 of transformers uses another library, which differs in spaces at the ends of a text (Pegasus and mBART-50 keep
+one) and does not apply mBART's normalisation table; calque follows the SentencePiece model.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from calque.text.tokenizers.tokenizer import Tokenizer, read_limited
 PAD, UNKNOWN_TOKEN, START, END, MASK = "<pad>", "<unk>", "<s>", "</s>", "<mask>"
 SPECIAL = (PAD, UNKNOWN_TOKEN, START, END)
 _FAIRSEQ = (START, PAD, END, UNKNOWN_TOKEN)
-# Of a SentencePiece model that such a list precedes: unknown, start and end, which the list has by itself.
+# The first pieces of a SentencePiece model that are already in such a list: unknown, start and end.
 _REPLACED = 3
 PEGASUS_OFFSET = 103
 T5_EXTRA_IDS = 100
@@ -46,8 +46,8 @@ Forms = list[tuple[str, bool]]
 
 @dataclass(frozen=True)
 class FolderTokens:
-    """A tokenizer as a folder has it: how each id is written and whether it is text, the id of the unknown, and
-    what makes the tokenizer from a table.
+    """A tokenizer of a folder: the text of each id and whether it is ordinary text, the id of the unknown token, and
+    the function that makes the tokenizer from a table.
     """
 
     tokens: Mapping[int, tuple[str, bool]]
@@ -57,10 +57,10 @@ class FolderTokens:
 
 @dataclass(frozen=True)
 class FolderText:
-    """Both sides of a folder (one object where they are one) and, in Hugging Face's ids, the frame of a source.
+    """Both sides of a folder, one object if they are equal, and the frame of a source in Hugging Face's ids.
 
-    `closing`: what ends a source in place of </s>; `start`: what an answer starts with, where the languages say that;
-    `apart`: each side has a table of its own.
+    `closing`: the id that ends a source instead of </s>; `start`: the id that an answer starts with, if the languages
+    decide it; `apart`: whether each side has its own table.
     """
 
     origin: Origin
@@ -77,7 +77,7 @@ class FolderText:
 
 def read_marian(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
     """Read `source.spm`, `target.spm`, `vocab.json` and, for two vocabularies, `target_vocab.json`."""
-    _no_languages(languages, "Its target language, if it has several, is a code before the text, such as >>deu<<.")
+    _no_languages(languages, "If the model has several target languages, put a code before the text, such as >>deu<<.")
     own = read_vocabulary(folder / "vocab.json")
     apart = folder / "target_vocab.json"
     separate = read_settings(folder).get("separate_vocabs", apart.is_file()) is True
@@ -90,7 +90,7 @@ def read_marian(folder: Path, config: Mapping[str, Any], languages: Languages) -
 
 def _marian_side(model: ForeignModel, vocabulary: dict[str, int], path: Path) -> FolderTokens:
     if UNKNOWN_TOKEN not in vocabulary:
-        raise UsageError(f"{path}: it has no {UNKNOWN_TOKEN}. Copy or download the file again.")
+        raise UsageError(f"{path}: there is no {UNKNOWN_TOKEN}. Copy or download the file again.")
     tokens = {number: (form, form not in SPECIAL and not _is_code(form)) for form, number in vocabulary.items()}
     return FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
 
@@ -100,8 +100,8 @@ def _is_code(form: str) -> bool:
 
 
 def read_t5(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
-    """Read `spiece.model`; ids for gaps stand behind its pieces, the last first."""
-    _no_languages(languages, "A task is named in the text, as the model was trained.")
+    """Read `spiece.model`; the ids for gaps follow its pieces, in reverse order."""
+    _no_languages(languages, "The text names the task, as in the model's training.")
     settings = read_settings(folder)
     extra = _count(settings, "extra_ids", T5_EXTRA_IDS if config.get("model_type") == "t5" else 0)
     model = _spm_or_fast(folder, "spiece.model", lambda pieces: [each for each in pieces if not _is_gap(each.text)])
@@ -116,7 +116,7 @@ def _is_gap(form: str) -> bool:
 
 
 def read_pegasus(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
-    """Read `spiece.model`, whose pieces but the first two come behind masks and reserved tokens."""
+    """Read `spiece.model`; masks and reserved tokens come after its first two pieces."""
     _no_languages(languages, "Leave the languages out.")
     offset = _count(read_settings(folder), "offset", PEGASUS_OFFSET)
     named: Forms = [(form, False) for form in (PAD, END, "<mask_1>", "<mask_2>")]
@@ -129,7 +129,7 @@ def read_pegasus(folder: Path, config: Mapping[str, Any], languages: Languages) 
 
 
 def read_mbart(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
-    """Read `sentencepiece.bpe.model`, languages and a mask behind its pieces; mBART of 25 languages or of 50."""
+    """Read `sentencepiece.bpe.model`, then languages and a mask, for mBART of 25 or 50 languages."""
     settings = read_settings(folder)
     family: Family = "mbart50" if _has_50_languages(folder, config, settings) else "mbart"
     codes = LANGUAGES[family]
@@ -149,12 +149,12 @@ def read_mbart(folder: Path, config: Mapping[str, Any], languages: Languages) ->
     source_id, target_id = (first + codes.index(code) for code in (source, target))
     if family == "mbart50":
         return FolderText(origin, both, both, before=(source_id,), forced=(target_id,))
-    # Its sources end with </s> and the language, so that this one stands where others have </s>.
+    # Its sources end with </s> and the language, so the language has the place of </s> in other classes.
     return FolderText(origin, both, both, after=(_FAIRSEQ.index(END),), closing=source_id, start=target_id)
 
 
 def _has_50_languages(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell the two by the name of the tokenizer's class, by the number of ids behind the pieces, or by a token."""
+    """Return which of the two it is: by the name of the tokenizer's class, the ids after the pieces, or a token."""
     named = str(settings.get("tokenizer_class"))
     if named.startswith("MBart"):
         return named.startswith("MBart50")
@@ -165,7 +165,7 @@ def _has_50_languages(folder: Path, config: Mapping[str, Any], settings: Mapping
 
 
 def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
-    """Read `sentencepiece.bpe.model` and `vocab.json`, behind whose tokens the languages are numbered."""
+    """Read `sentencepiece.bpe.model` and `vocab.json`; the languages are numbered after its tokens."""
     settings = read_settings(folder)
     vocabulary = read_vocabulary(folder / "vocab.json")
     if UNKNOWN_TOKEN not in vocabulary:
@@ -175,7 +175,7 @@ def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) 
     source, target = chosen_languages(languages, settings, codes)
     model = read_spm(folder / "sentencepiece.bpe.model")
     tokens = {number: (form, form not in SPECIAL) for form, number in vocabulary.items()}
-    # Numbered as the library does it: by the count of the tokens, not by the highest id.
+    # As in the library: numbered from the number of tokens, not from the highest id.
     first = len(vocabulary)
     tokens |= {first + place: (f"__{code}__", False) for place, code in enumerate(codes)}
     both = FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(ImportedSentencePieceTokenizer, model.to_bytes()))
@@ -185,7 +185,7 @@ def read_m2m_100(folder: Path, config: Mapping[str, Any], languages: Languages) 
 
 
 def read_bart(folder: Path, config: Mapping[str, Any], languages: Languages) -> FolderText:
-    """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; <s> stands before a source."""
+    """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; a source begins with <s>."""
     _no_languages(languages, "Leave the languages out.")
     settings = read_settings(folder)
     path = folder / "merges.txt"
@@ -200,12 +200,12 @@ def read_bart(folder: Path, config: Mapping[str, Any], languages: Languages) -> 
         lines = "\n".join(" ".join(map(str, each)) if isinstance(each, list) else str(each) for each in written)
         merges = parse_merges(lines.encode(errors="replace"), path)
     else:
-        raise UsageError(f"{folder}: no tokenizer. It needs vocab.json and merges.txt, or {FAST}.")
+        raise UsageError(f"{folder}: there is no tokenizer. The model needs vocab.json and merges.txt, or {FAST}.")
     space = settings.get("add_prefix_space", space) is True
     special = {*SPECIAL, MASK, *(form for form in vocabulary if form.startswith("madeupword"))}
     tokens = {number: (form, form not in special) for form, number in vocabulary.items()}
     if not {START, UNKNOWN_TOKEN} <= vocabulary.keys():
-        raise UsageError(f"{path}: the vocabulary has no {START} or no {UNKNOWN_TOKEN}, which BART has.")
+        raise UsageError(f"{path}: the vocabulary has no {START} or no {UNKNOWN_TOKEN}, which BART needs.")
     both = FolderTokens(tokens, vocabulary[UNKNOWN_TOKEN], partial(_byte_pairs, merges, path))
     return FolderText(Origin(family="bart", prefix_space=space), both, both, before=(vocabulary[START],))
 
@@ -215,11 +215,13 @@ def _byte_pairs(merges: list[Merge], path: Path, table: TokenTable) -> Tokenizer
 
 
 def _spm_or_fast(folder: Path, name: str, unframed: Callable[[list[Piece]], list[Piece]]) -> ForeignModel:
-    """Return the SentencePiece model, or what `unframed` leaves of the pieces of tokenizer.json as one."""
+    """Return the SentencePiece model, or one made of the pieces of tokenizer.json that `unframed` keeps."""
     if (folder / name).is_file():
         return read_spm(folder / name)
     if not (folder / FAST).is_file():
-        raise UsageError(f"{folder}: no tokenizer. It needs {name}, or {FAST}; copy or download the folder whole.")
+        raise UsageError(
+            f"{folder}: there is no tokenizer. The model needs {name}, or {FAST}; copy or download the whole folder."
+        )
     pieces, settings = read_unigrams(folder / FAST)
     return as_model(unframed(pieces), settings, folder / FAST)
 
@@ -235,7 +237,7 @@ def _forms(pieces: list[Piece]) -> Forms:
 def _count(settings: Mapping[str, Any], key: str, default: int) -> int:
     value = settings.get(key, default)
     if type(value) is not int or not 0 <= value <= 100_000:
-        raise UsageError(f"tokenizer_config.json: {key} must be a number up to 100,000 (it is {value!r}).")
+        raise UsageError(f"tokenizer_config.json: {key} must be a number up to 100,000, but is {value!r}.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The languages of Hugging Face's multilingual models, in the order of their ids, and how people name them."""
+"""The languages of Hugging Face's multilingual models, in the order of their ids, and their short names."""
 
 from collections.abc import Sequence
 
@@ -23,13 +23,13 @@ LANGUAGES = {
     "m2m100": tuple(_M2M_100.split()),
     "wmt21": ("en", "ha", "is", "ja", "cs", "ru", "zh", "de"),
 }
-"""Codes by the name of their list."""
+"""The codes by the name of their list."""
 
 
 def chosen_languages(given: tuple[str, str] | None, settings: dict[str, object], codes: Sequence[str]) -> list[str]:
-    """Return the codes of source and target; a part before the `_` will do where one code has it.
+    """Return the codes of source and target; the part before the `_` is enough if only one code has it.
 
-    Where none are given, those that tokenizer_config.json names hold.
+    If none are given, the codes are those in tokenizer_config.json.
     """
     found = given or (settings.get("src_lang"), settings.get("tgt_lang"))
     names = [name for name in found if isinstance(name, str) and name]
@@ -46,8 +46,8 @@ def _code(name: str, codes: Sequence[str]) -> str:
         return name
     stem = name.partition("_")[0].casefold()
     alike = [code for code in codes if code.partition("_")[0].casefold() == stem]
-    # Of two full names, such as zh_TW and zh_CN, the one is not the other.
+    # Two full names such as zh_TW and zh_CN are different languages.
     if len(alike) == 1 and ("_" not in name or "_" not in alike[0]):
         return alike[0]
-    near = f" Near it: {', '.join(alike)}." if alike else did_you_mean(name, codes)
-    raise UsageError(f"this model has no language {name[:40]!r}.{near} It knows {', '.join(codes)}.")
+    near = f" Similar: {', '.join(alike)}." if alike else did_you_mean(name, codes)
+    raise UsageError(f"this model has no language {name[:40]!r}.{near} The languages are {', '.join(codes)}.")

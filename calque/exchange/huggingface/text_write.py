@@ -1,8 +1,8 @@
-"""Tokenizers as the files of a Hugging Face folder: calque's own SentencePiece as Marian's, imported ones as they came.
+"""Write tokenizers as files of a Hugging Face folder: calque's SentencePiece as Marian's, imported ones unchanged.
 
-Marian's tokenizer gives calque's ids for every text but these: one that holds ▁, which calque tells from a blank; one
-that names a special token or begins with `>>` and holds `<<`; and one that is not in the form of `text.normalise`,
-which Marian's does not bring about.
+Marian's tokenizer returns calque's ids for all texts except: a text with ▁, which calque distinguishes from a space; a
+text with a special token, or with `>>` at the start and `<<` later; and a text that is not in the Unicode form of
+`text.normalise`, which Marian's tokenizer does not apply.
 """
 
 import json
@@ -32,10 +32,10 @@ _MODELS = {"t5": "spiece.model", "pegasus": "spiece.model"}
 
 
 def write_text(text: TextPair, folder: Path) -> dict[str, Any]:
-    """Write the files from which Hugging Face's tokenizer gives the same ids by `written_ids`.
+    """Write the files of a Hugging Face tokenizer that returns the same ids, up to `written_ids`.
 
-    Return what config.json needs: ids of padding, start, end, what an answer starts with and what it is forced to begin
-    with, and the sizes of the vocabularies. UsageError for what such a tokenizer cannot do.
+    Returns the fields of config.json: the ids of padding, start and end, those that an answer starts with and is forced
+    to begin with, and the sizes of the vocabularies. Raises UsageError for a text side that it cannot have.
     """
     _require_plain(text)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def write_text(text: TextPair, folder: Path) -> dict[str, Any]:
 
 
 def written_ids(text: TextPair) -> tuple[list[int], list[int]]:
-    """Return which id each of calque's ids has in what `write_text` writes, of the source and of the target."""
+    """Return the id that `write_text` writes for each of calque's ids, of the source and of the target."""
     sides = [
         side.table.ids if isinstance(side, _Imported) else list(range(side.vocab_size))
         for side in (text.source, text.target)
@@ -71,12 +71,12 @@ def written_ids(text: TextPair) -> tuple[list[int], list[int]]:
 
 
 def _require_plain(text: TextPair) -> None:
-    """Raise UsageError for what Hugging Face's tokenizers do not do."""
+    """Raise UsageError for a text side that Hugging Face's tokenizers do not support."""
     if not text.layout.is_line:
-        raise UsageError("text.layout: Hugging Face has no tokenizer of graphs; only models of lines can be exported.")
+        raise UsageError("text.layout: Hugging Face has no tokenizer for graphs; only models of lines can be exported.")
     if not text.inputs.is_one_text:
         raise UsageError(
-            "data.columns: Hugging Face has no tokenizer of several sources or of tags that calque has; only a model of"
+            "data.columns: Hugging Face has no tokenizer for several sources or for calque's tags; only a model with"
             " one source without a tag can be exported."
         )
     if text.copying:
@@ -87,7 +87,7 @@ def _require_plain(text: TextPair) -> None:
     if not all(isinstance(side, SentencePieceTokenizer) for side in sides):
         raise UsageError(
             f"text.source.kind and text.target.kind are {text.source.kind} and {text.target.kind}; of calque's"
-            " tokenizers Hugging Face has sentencepiece only. Train with text.kind = sentencepiece to export the model."
+            " tokenizers, Hugging Face has only sentencepiece. Train with text.kind = sentencepiece to export models."
         )
 
 
@@ -136,7 +136,7 @@ def _imported_ids(text: TextPair, source: TokenTable, target: TokenTable) -> dic
 
 
 def _numbered(table: TokenTable) -> dict[str, int]:
-    """Return ids by token, in the order of the ids; rows without a token are left out."""
+    """Return the ids of tokens, in the order of the ids; rows without a token are left out."""
     named = [token for token in table.tokens if token.form and token.id >= 0]
     return {token.form: token.id for token in sorted(named, key=lambda token: token.id)}
 
@@ -156,5 +156,5 @@ def _write_settings(folder: Path, family: str, settings: dict[str, Any]) -> None
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    # In ASCII: the library reads by the encoding of the place.
+    # In ASCII, because the library reads the file in the encoding of the system.
     write_atomic(path, json.dumps(value, indent=1) + "\n")

@@ -1,6 +1,6 @@
-"""Weights of Hugging Face's encoder-decoders as calque's, and back; ids say which row of a table is whose.
+"""Convert weights of Hugging Face's encoder-decoders to calque's, and back.
 
-`source_ids[i]` and `target_ids[i]` are Hugging Face's ids of calque's id i, −1 where it has none.
+`source_ids[i]` and `target_ids[i]` are Hugging Face's ids of calque's id i, or −1 if there is none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ Ids = Sequence[int]
 
 SOURCE, TARGET, SHARED = "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight"
 HEAD, BIAS = "lm_head.weight", "final_logits_bias"
-# What is in some files and no class reads: T5's first table of distances to the memory, M2M-100's computed positions.
+# Tensors in some files that no class reads: T5's first table of distances to the memory, M2M-100's computed positions.
 UNREAD = (
     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
     "encoder.embed_positions.weights",
@@ -40,7 +40,7 @@ UNREAD = (
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables [V, D] of Hugging Face's ids: of source embeddings, target embeddings and the head."""
+    """The tables [V, D] in the order of Hugging Face's ids: source embeddings, target embeddings and the head."""
 
     source: Tensor
     target: Tensor
@@ -50,7 +50,7 @@ class Tables:
 def fit_tables(
     model: ModelConfig, weights: Weights, config: Mapping[str, object], source_ids: Ids, target_ids: Ids
 ) -> ModelConfig:
-    """Return the model with the `tie_embeddings` that its weights and ids allow, whatever the config says of it."""
+    """Return the model with the `tie_embeddings` that its weights and ids allow, instead of the config's."""
     tables = _tables(_unprefixed(weights), config)
     tie = "none"
     if _same(tables.head, tables.target):
@@ -62,10 +62,10 @@ def fit_tables(
 def to_calque(
     weights: Weights, config: Mapping[str, object], model: ModelConfig, source_ids: Ids, target_ids: Ids
 ) -> dict[str, Tensor]:
-    """Return the named weights, fp32, of `model`; UsageError names a tensor that is missing, superfluous or misshapen.
+    """Return the named weights of `model` in fp32; UsageError names a missing, unknown or misshapen tensor.
 
-    Rows without an id of theirs are 0 and silenced; of ids that stand for one of theirs, one is counted: never <s>
-    beside another.
+    Rows without one of their ids are 0 and are never produced; of several ids for one of theirs only one is produced,
+    and never <s>.
     """
     theirs = _unprefixed(weights)
     tables = _tables(theirs, config)
@@ -82,7 +82,7 @@ def to_calque(
         if name in shapes:
             rows = fetched(table, ids, name) * scale
             if rows.shape != shapes[name]:
-                raise UsageError(f"the embeddings are {table.shape[1]} wide, config.json says {shapes[name][1]}")
+                raise UsageError(f"the embeddings are {table.shape[1]} wide, but config.json gives {shapes[name][1]}")
             state[name] = rows
     state["head.projection.bias"] = _bias(theirs, config, target_ids, len(tables.head))
     _refuse_the_rest(theirs, config, model)
@@ -93,9 +93,9 @@ def to_calque(
 def to_huggingface(
     state: Weights, model: ModelConfig, config: Mapping[str, object], source_ids: Ids, target_ids: Ids
 ) -> dict[str, Tensor]:
-    """Return the weights of `config`'s class, the reverse of `to_calque`; names that it ties have one tensor.
+    """Return the weights of the class of `config`, the inverse of `to_calque`; tied names share one tensor.
 
-    UsageError where ids that share a row of theirs differ in calque, and where a class without biases needs one.
+    Raises UsageError if ids that share a row of theirs differ in calque, or if a class without a bias needs one.
     """
     family = family_of(config)
     result: dict[str, Tensor] = {}
@@ -126,7 +126,7 @@ def to_huggingface(
     if model.tie_embeddings == "none":
         counted = [-1 if silent else number for number, silent in zip(target_ids, is_silenced(target_ids), strict=True)]
         result[HEAD] = placed(state["head.projection.weight"] / head_scale, counted, size)
-    # What the class does not tie must be a tensor of its own, lest a file that names each once lacks it.
+    # Names that the class does not tie need their own tensors: the file contains each shared tensor only once.
     tied = config.get("tie_word_embeddings") is not False
     return result if tied else {name: tensor.clone() for name, tensor in result.items()}
 
@@ -134,11 +134,11 @@ def to_huggingface(
 def _placed_tables(
     rows: Tables, model: ModelConfig, config: Mapping[str, object], source_ids: Ids, target_ids: Ids
 ) -> dict[str, Tensor]:
-    """Return the tables of both sides, each in the order of their ids: one wherever it can be one."""
+    """Return the tables of both sides in the order of their ids, as one table if possible."""
     source, target = rows.source, rows.target
     apart = not has_one_table(config)
     size = _whole(config, "vocab_size")
-    # The classes that have an untied head leave the other tables untied as well, since version 5.
+    # Since version 5, classes with an untied head leave the other tables untied too.
     may_differ = model.tie_embeddings == "none" and config["model_type"] != "t5"
     if model.tie_embeddings == "all":
         table = placed(target, target_ids, size)
@@ -152,20 +152,20 @@ def _placed_tables(
 
 
 def _unprefixed(weights: Weights) -> dict[str, Tensor]:
-    """Return the weights by the names that they have in a class without a head."""
+    """Return the weights under the names of the class without a head."""
     result: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         short = name.removeprefix("model.").removeprefix("transformer.")
         if not tensor.is_floating_point():
-            raise UsageError(f"{name} holds {tensor.dtype}; calque reads weights in plain floating point only")
+            raise UsageError(f"{name} has type {tensor.dtype}; calque reads only floating-point weights")
         if short in result and not _same(result[short], tensor):
-            raise UsageError(f"{name} stands there with and without its prefix, and the two differ")
+            raise UsageError(f"{name} occurs with and without its prefix, and the two differ")
         result[short] = tensor
     return result
 
 
 def _tables(theirs: Weights, config: Mapping[str, object]) -> Tables:
-    """Find the tables, of which a file may have any copy."""
+    """Return the tables, of which a file may contain any of the copies."""
     tied = config.get("tie_word_embeddings") is not False or config["model_type"] == "t5"
     shares = has_one_table(config)
     head = (HEAD,) if tied else ()
@@ -178,18 +178,18 @@ def _first(theirs: Weights, names: Sequence[str]) -> Tensor:
     for name in names:
         if name in theirs:
             if theirs[name].dim() != 2:
-                raise UsageError(f"{name} has {theirs[name].dim()} axes; a table of embeddings has 2")
+                raise UsageError(f"{name} has {theirs[name].dim()} dimensions; a table of embeddings has 2")
             return theirs[name]
     raise UsageError(f"the weights have no {names[0]}")
 
 
 def _require_tied(model: ModelConfig, tables: Tables, source_ids: Ids, target_ids: Ids) -> None:
     if model.tie_embeddings != "none" and not _same(tables.head, tables.target):
-        raise UsageError(f"model.tie_embeddings is {model.tie_embeddings}, but {HEAD} is a table of its own: set none")
+        raise UsageError(f"model.tie_embeddings is {model.tie_embeddings}, but {HEAD} is another table: set none")
     if model.tie_embeddings == "all" and not (
         list(source_ids) == list(target_ids) and _same(tables.source, tables.target)
     ):
-        raise UsageError("model.tie_embeddings is all, but source and target embeddings are not one table: set target")
+        raise UsageError("model.tie_embeddings is all, but source and target embeddings differ: set target")
 
 
 def _joined(theirs: Weights, entry: WeightMap, shape: torch.Size) -> Tensor:
@@ -200,45 +200,45 @@ def _joined(theirs: Weights, entry: WeightMap, shape: torch.Size) -> Tensor:
             raise UsageError(f"the weights have no {name}")
         if theirs[name].shape != wanted:
             raise UsageError(
-                f"{name} is of {_sizes(theirs[name].shape)}, by config.json it must be of {_sizes(wanted)}"
+                f"{name} has the shape {_sizes(theirs[name].shape)}; by config.json it must be {_sizes(wanted)}"
             )
     return torch.cat([theirs[name][entry.skip :].float() for name in entry.theirs]) * entry.scale
 
 
 def _bias(theirs: Weights, config: Mapping[str, object], target_ids: Ids, size: int) -> Tensor:
-    """Return calque's bias of each token: theirs, and so low that nothing is left where a token must not count."""
+    """Return calque's bias of each token: theirs, or a very low one for tokens that must not be produced."""
     bias = torch.zeros(size)
     if BIAS in theirs and family_of(config).has_bias:
         if theirs[BIAS].numel() != size:
-            raise UsageError(f"{BIAS} is of {_sizes(theirs[BIAS].shape)}, the vocabulary of {size}")
+            raise UsageError(f"{BIAS} has the shape {_sizes(theirs[BIAS].shape)}, but the vocabulary has {size} tokens")
         bias = theirs[BIAS].float().flatten()
-        # No weight of calque is infinite.
+        # Weights of calque are never infinite.
         bias = bias.masked_fill(bias == float("-inf"), SILENCED)
     silenced = torch.tensor(is_silenced(target_ids))
     return fetched(bias, target_ids, BIAS).masked_fill(silenced, SILENCED)
 
 
 def _refuse_the_rest(theirs: Weights, config: Mapping[str, object], model: ModelConfig) -> None:
-    """Refuse tensors that nothing has read, and positions that are no sinusoids."""
+    """Raise UsageError for tensors that nothing has read, and for positions that are not sinusoids."""
     family = family_of(config)
     known = {SOURCE, TARGET, SHARED, HEAD, *UNREAD, *(name for entry in weight_maps(model) for name in entry.theirs)}
     known |= {BIAS} if family.has_bias else set()
     for name, tensor in theirs.items():
         if family.positions == "sinusoidal" and name.endswith(".embed_positions.weight"):
             width = model.encoder.width
-            # Wide enough for what half precision keeps of a sine.
+            # Large enough for sines in half precision.
             if (
                 tensor.dim() != 2
                 or tensor.shape[1] != width
                 or not torch.allclose(tensor.float(), sinusoids(torch.arange(len(tensor)), width), atol=2e-2)
             ):
-                raise UsageError(f"{name} holds no sinusoids; calque's {family.model_type} positions are nothing else")
+                raise UsageError(f"{name} does not contain sinusoids, which calque's {family.model_type} needs")
         elif name not in known:
-            raise UsageError(f"nothing in {family.architecture} as calque knows it is called {name}")
+            raise UsageError(f"{family.architecture} has no tensor {name} in calque")
 
 
 def _scales(model: ModelConfig, config: Mapping[str, object]) -> tuple[float, float]:
-    """Return how large our tables of embeddings and head are beside theirs: T5 multiplies neither by √width."""
+    """Return the scale of our embeddings and head relative to theirs: T5 does not multiply by √width."""
     if config["model_type"] != "t5":
         return 1.0, 1.0
     assert hasattr(model.encoder, "scale_embeddings"), model.encoder.kind
@@ -247,7 +247,7 @@ def _scales(model: ModelConfig, config: Mapping[str, object]) -> tuple[float, fl
 
 
 def _shapes(model: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> dict[str, torch.Size]:
-    """Return the shapes of calque's weights, for which no memory is taken."""
+    """Return the shapes of calque's weights, without allocating them."""
     with torch.device("meta"):
         built = build(model, source_vocab_size, target_vocab_size)
     return {name: parameter.shape for name, parameter in built.named_parameters()}

@@ -1,1 +1,1 @@
-"""Keras weights and programs, in and out."""
+"""Import and export of Keras weights and programs."""

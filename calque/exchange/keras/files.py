@@ -1,7 +1,7 @@
-"""A model folder as files for Keras, and weights that were trained there back into a model folder.
+"""Export a model folder to Keras, and import weights that were trained there into a model folder.
 
-The weights are an .npz of named layers' arrays, not a .weights.h5: that one numbers layers by the order in which a
-program makes them and its paths differ between versions of Keras; and these need neither Keras nor h5py to be written.
+The weights are an .npz with the arrays of named layers. A .weights.h5 numbers layers in the order in which a program
+makes them, its paths differ between versions of Keras, and writing it needs h5py.
 """
 
 import io
@@ -30,41 +30,41 @@ from calque.text.tokenizers.tokenizer import write_files
 
 Array = NDArray[Any]
 Layers = Mapping[str, Sequence[Array]]
-"""Each layer's arrays by its name."""
+"""The arrays of each layer, by its name."""
 
 WEIGHTS = "weights.npz"
 ATTENTIONS = ("general", "additive", "dot", "scaled_dot", "none")
 LIBRARY = "Keras"
 TABLES = ("encoder.embedding", "decoder.embedding", "head.projection")
-# What the header of an array may take beside its numbers, which are of 8 bytes at most.
+# Size of an array's header; its numbers have at most 8 bytes each.
 HEADER_BYTES = 4096
 
 README = """# {name} for Keras
 
 Written by calque from a trained model: {encoder} encoder, {decoder} decoder.
 
-- `weights.npz`: each layer's arrays as `layer/0`, `layer/1` and so on, in the order of `layer.get_weights()`
-- `model.py`: the model of these layers; needs Keras and NumPy alone
-- `text/`: the files of its tokenizers, {source_size} source ids and {target_size} target ids
+- `weights.npz`: the arrays of each layer as `layer/0`, `layer/1` and so on, in the order of `layer.get_weights()`
+- `model.py`: the model with these layers; it needs only Keras and NumPy
+- `text/`: the files of the tokenizers, {source_size} source ids and {target_size} target ids
 
 ```python
 from model import build, load_weights, save_weights
 
 model = build()
 load_weights(model)
-# logits = model([source_ids, target_inputs]); train it as any other
+# logits = model([source_ids, target_inputs]); train it like any other model
 save_weights(model, "trained.npz")
 ```
 
-Then `calque import keras trained.npz OUT --like MODEL` makes a model folder OUT of the new weights and the rest of
-MODEL. Source rows are closed by `</s>` (3) and padded with `<pad>` (0), target inputs begin with `<s>` (2).
+Then `calque import keras trained.npz OUT --like MODEL` writes a model folder OUT with the new weights and the other
+files of MODEL. Source rows end with `</s>` (3) and are padded with `<pad>` (0); target inputs begin with `<s>` (2).
 """
 
 
 def export_keras(folder: Path, out: Path) -> None:
     """Write the recurrent model in `folder` to the new folder `out`: weights.npz, model.py, README.md and text/.
 
-    UsageError naming the field of the recipe that Keras's layers cannot express, and for an `out` that is there.
+    Raises UsageError for a field of the recipe that Keras's layers cannot express, and if `out` exists.
     """
     require_new(out)
     predictor, config = _load(folder)
@@ -89,10 +89,11 @@ def export_keras(folder: Path, out: Path) -> None:
 
 
 def import_keras(path: Path, folder: Path, out: Path) -> list[str]:
-    """Write the new model folder `out`: weights of `path`, an .npz (or the folder of an export), all else of `folder`.
+    """Write a new model folder `out` with the weights of `path` (an .npz or an exported folder).
 
-    Layers that are as export writes them keep calque's own numbers, so that an untouched round trip is exact. Return
-    what a user should know: whether tables that were one have become several. UsageError for what does not fit.
+    Everything else comes from `folder`. Layers that have not changed since the export keep calque's own numbers, so
+    that a round trip is exact. Returns notices, such as one about tied tables that have become different. Raises
+    UsageError for weights that do not fit.
     """
     require_new(out)
     predictor, config = _load(folder)
@@ -104,14 +105,14 @@ def import_keras(path: Path, folder: Path, out: Path) -> list[str]:
     tie = _tie(config.tie_embeddings, state)
     sections = read_sections(folder)
     sections["model"] = sections["model"] | {"tie_embeddings": tie}
-    # A table of several parts has several names in a state dict, in a file of weights the first of them.
+    # A table that several parts share has several names in a state dict; a file of weights has the first of them.
     sizes = predictor.text.source.vocab_size, predictor.text.target.vocab_size
     names = dict(build(ModelConfig.model_validate(sections["model"]), *sizes).named_parameters())
     weights = {name: torch.from_numpy(np.array(state[name], dtype=np.float32)) for name in names}
     write_model_folder(out, sections, weights, predictor.text)
     if tie == config.tie_embeddings:
         return []
-    return [f"model.tie_embeddings was {config.tie_embeddings} and is {tie}: Keras trained the tables apart"]
+    return [f"model.tie_embeddings was {config.tie_embeddings} and is {tie}: Keras trained the tables separately"]
 
 
 def require_expressible(config: ModelConfig) -> None:
@@ -119,14 +120,15 @@ def require_expressible(config: ModelConfig) -> None:
     require("model.encoder.kind", config.encoder.kind, CELLS, LIBRARY)
     require("model.decoder.kind", config.decoder.kind, CELLS, LIBRARY)
     require_recurrent(config, ATTENTIONS, LIBRARY)
-    # Keras's layers read all target positions at once; here each would wait for the one before.
+    # Keras's layers read all target positions at once; here each position needs the one before.
     require("model.decoder.input_feeding", getattr(config.decoder, "input_feeding", False), (False,), LIBRARY)
 
 
 def read_layers(file: Path, expected: Layers, folder: Path) -> dict[str, list[Array]]:
-    """Return each layer's arrays of an .npz, fp32; never trusted, nor read beyond what `expected` needs.
+    """Return the arrays of each layer of an .npz, in fp32.
 
-    UsageError naming the file, and the layer where one is unknown, or lacks an array, or has one of another shape.
+    The file is not trusted, and only what `expected` needs is read. Raises UsageError that names the file,
+    and a layer that is unknown, lacks an array, or has one of another shape.
     """
     known = {f"{name}/{number}.npy" for name, listed in expected.items() for number in range(len(listed))}
     try:
@@ -134,7 +136,9 @@ def read_layers(file: Path, expected: Layers, folder: Path) -> dict[str, list[Ar
             members = {info.filename: info for info in archive.infolist()}
             if unknown := sorted(members.keys() - known):
                 layers = ", ".join(expected)
-                raise UsageError(f"{file}: the model in {folder} has no {unknown[0][:80]!r}; its layers are {layers}")
+                raise UsageError(
+                    f"{file}: the model in {folder} has no layer {unknown[0][:80]!r}; its layers are {layers}"
+                )
             found: dict[str, list[Array]] = {}
             for name, listed in expected.items():
                 for number, array in enumerate(listed):
@@ -143,37 +147,39 @@ def read_layers(file: Path, expected: Layers, folder: Path) -> dict[str, list[Ar
                     found.setdefault(name, []).append(read)
             return found
     except FileNotFoundError:
-        raise UsageError(f"{file}: no such file; save_weights of an export's model.py writes one") from None
+        raise UsageError(
+            f"{file}: there is no such file; save_weights in the model.py of an export writes it"
+        ) from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{file}: damaged, or no .npz of layers' arrays ({first_line(error)})") from None
+        raise UsageError(f"{file}: damaged, or not an .npz with arrays of layers ({first_line(error)})") from None
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None, wanted: Array, what: str) -> Array:
-    """Return an array of the shape that is wanted, once its header is seen to say so."""
+    """Return an array, after its header has been checked for the wanted shape."""
     if info is None:
-        raise UsageError(f"{what} is missing; write all layers with save_weights of the export's model.py")
+        raise UsageError(f"{what} is missing; write all layers with save_weights in the model.py of the export")
     if info.file_size > HEADER_BYTES + 8 * wanted.size:
-        raise UsageError(f"{what} is too large: the model has {_shape(wanted.shape)} there")
+        raise UsageError(f"{what} is too large: the model needs the shape {_shape(wanted.shape)}")
     data = io.BytesIO(archive.read(info))
     shape, dtype = _header(data)
     if shape != wanted.shape:
-        raise UsageError(f"{what} is of shape {_shape(shape)}, the model has {_shape(wanted.shape)} there")
+        raise UsageError(f"{what} has the shape {_shape(shape)}, but the model needs {_shape(wanted.shape)}")
     if dtype.kind != "f":
-        raise UsageError(f"{what} holds {dtype}, not floating point numbers")
+        raise UsageError(f"{what} has the type {dtype}; floating-point numbers are needed")
     data.seek(0)
     array: Array = npy.read_array(data, allow_pickle=False).astype(np.float32)
     if not np.isfinite(array).all():
-        raise UsageError(f"{what} holds a NaN or an infinity: its training has diverged")
+        raise UsageError(f"{what} contains a NaN or an infinity: its training has diverged")
     return array
 
 
 def _header(data: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return what an array's header says; ValueError for one that says nothing."""
+    """Return type and shape from the header of an array; ValueError if it cannot be read."""
     try:
         version = npy.read_magic(data)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, _, dtype = read(data)
-    except Exception as error:  # the library parses it as Python, which can fail anywhere
+    except Exception as error:  # the library parses it as Python, which can fail in many ways
         raise ValueError(f"a header cannot be read: {first_line(error)}") from None
     return shape, dtype
 

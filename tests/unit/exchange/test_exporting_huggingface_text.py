@@ -65,8 +65,8 @@ def test_ids_come_from_the_config_that_the_library_follows(tmp_path: Path) -> No
 LANGUAGES: dict[str, tuple[tuple[str, str] | None, str]] = {
     "none": (None, "needs the languages"),
     "unknown": (("en", "xx"), "no language 'xx'"),
-    "near": (("en_XX", "de_DD"), "Near it: de_DE"),
-    "mistyped": (("en_XX", "zh_CM"), "Near it: zh_CN"),
+    "near": (("en_XX", "de_DD"), "Similar: de_DE"),
+    "mistyped": (("en_XX", "zh_CM"), "Similar: zh_CN"),
     "empty": (("en_XX", ""), "needs the languages"),
 }
 

@@ -204,7 +204,10 @@ def test_each_missing_or_misshapen_tensor_is_named(options: dict[str, Any]) -> N
     [
         ({"lm_head.bias": torch.zeros(SIZE)}, "lm_head.bias"),
         ({"final_logits_bias": torch.zeros(1, SIZE + 1)}, "final_logits_bias"),
-        ({"model.encoder.embed_positions.weight": torch.zeros(5, 8)}, "embed_positions.weight holds no sinusoids"),
+        (
+            {"model.encoder.embed_positions.weight": torch.zeros(5, 8)},
+            "embed_positions.weight does not contain sinusoids",
+        ),
         ({"model.shared.weight": torch.zeros(SIZE), "model.encoder.embed_tokens.weight": torch.zeros(3)}, "axes"),
         ({"encoder.layer_norm.weight": torch.zeros(8)}, "with and without its prefix"),
         ({"model.encoder.layer_norm.weight": torch.zeros(8, dtype=torch.int8)}, "torch.int8"),

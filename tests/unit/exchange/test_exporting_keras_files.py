@@ -113,13 +113,13 @@ def changed(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Arrays]
         (changed("bridge_0/0", lambda array: array.T), "array 0 of layer bridge_0 is of shape 24 × 12, .* 12 × 24"),
         (
             changed("combine/1", lambda array: array[:, None]),
-            "layer combine is of shape 12 × 1, the model has 12 there",
+            "layer combine has the shape 12 × 1, but the model needs 12",
         ),
         (changed("combine/1", lambda array: np.resize(array, 100_000)), "layer combine is too large"),
         (changed("projection/1", lambda array: array.astype(int)), "layer projection holds int64, not floating"),
         (changed("projection/1", lambda array: array * np.nan), "layer projection holds a NaN"),
         (changed("combine/0", lambda array: np.array(None, dtype=object)), "layer combine is of shape a single number"),
-        (lambda arrays: arrays | {"lstm_3/0": np.zeros(3)}, "has no 'lstm_3/0.npy'; its layers are .*encoder_0"),
+        (lambda arrays: arrays | {"lstm_3/0": np.zeros(3)}, "has no layer 'lstm_3/0.npy'; its layers are .*encoder_0"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(
@@ -172,7 +172,7 @@ def garbled(out: Path) -> bytes:
         (lambda out: (out / "weights.npz").read_bytes()[:-40], "damaged, or no .npz"),
         (lambda out: (out / "weights.npz").read_bytes().replace(b"NUMPY", b"NOMPY"), "damaged, or no .npz"),
         (pickled, "layer combine holds object"),
-        (swollen, "layer combine is of shape 1000000000000, the model has 12 there"),
+        (swollen, "layer combine has the shape 1000000000000, but the model needs 12"),
         (garbled, "damaged, or no .npz"),
     ],
     ids=["empty", "text", "cut", "flipped", "pickled", "swollen", "garbled"],
