@@ -109,7 +109,7 @@ def _require_one_table(predictor: Predictor, config: Mapping[str, Any]) -> None:
     if config["model_type"] != "marian" and not text.joint and isinstance(text.source, SentencePieceTokenizer):
         raise UsageError(
             f"text.joint is false, and {config['architectures'][0]}, the class of these parts, has one"
-            " table for both sides. Train with --set text.joint=true, or with norm_position = post, for Marian's two tables"
+            " table for both sides. Train with --set text.joint=true, or norm_position = post for two tables"
         )
 
 
