@@ -37,7 +37,7 @@ _ZERO, _UNKNOWN = "\0", "\u2585"
 _BORDER = SPECIALS[0]
 _CHUNK = 1000
 MANY_TEXTS = 500
-_BLOCK_CHARACTERS = 1 << 18
+_BLOCK_CHARACTERS = 1 << 16
 _MAX_SENTENCE_BYTES = 2 * len(_BORDER) * _CHUNK
 # In an alphabet larger than this (Chinese, Japanese) the rarest 0.05 % of all characters are spelled in bytes.
 _LARGE_ALPHABET, _COVERAGE = 1000, 0.9995

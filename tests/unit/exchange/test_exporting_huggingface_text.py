@@ -24,7 +24,7 @@ def refused(folder: Path, config: Config, match: str, languages: tuple[str, str]
 
 
 WRONG_CONFIGS: dict[str, tuple[Config, str]] = {
-    "no type": ({"model_type": None}, "no model of type 'None'; it has marian, t5"),
+    "no type": ({"model_type": None}, "calque does not read models of type 'None'; it reads marian, t5"),
     "another type": ({"model_type": "gpt2"}, "'gpt2'"),
     "a type that is no name": ({"model_type": 5}, "'5'"),
     "no size": ({"vocab_size": None}, "vocab_size must be a number"),
@@ -35,7 +35,7 @@ WRONG_CONFIGS: dict[str, tuple[Config, str]] = {
     "padding in words": ({"pad_token_id": "0"}, "pad_token_id must be an id"),
     "padding negative": ({"pad_token_id": -1}, "pad_token_id must be an id"),
     "padding beyond": ({"pad_token_id": 5_000}, "more tokens than"),
-    "end is padding": ({"eos_token_id": 0}, "must be three tokens"),
+    "end is padding": ({"eos_token_id": 0}, "must be three different tokens"),
     "forced beyond": ({"forced_bos_token_id": 5_000}, "forced_bos_token_id is 5000"),
     "start of a kind": ({"decoder_start_token_id": {"a": 1}}, "decoder_start_token_id must be an id"),
 }
@@ -161,7 +161,7 @@ def test_a_wrong_vocabulary_is_refused(vocabulary: Any, tmp_path: Path) -> None:
 def test_more_entries_than_memory_are_refused_unread(tmp_path: Path) -> None:
     config = folders.marian(tmp_path)
     folders.write(tmp_path, {"vocab.json": b"[" + b"[]," * 2_000_000 + b"[]]"})
-    refused(tmp_path, config, r"vocab\.json: more entries")
+    refused(tmp_path, config, r"vocab\.json: the file has more entries")
 
 
 def fast(config: Config, folder: Path, **changes: Any) -> Config:

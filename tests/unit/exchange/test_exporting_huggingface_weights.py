@@ -195,7 +195,7 @@ def test_each_missing_or_misshapen_tensor_is_named(options: dict[str, Any]) -> N
         short = name.removeprefix("model.")
         with pytest.raises(UsageError, match=f"no {short}"):
             to_calque({key: tensor for key, tensor in weights.items() if key != name}, config, model, IDS, IDS)
-        with pytest.raises(UsageError, match=f"{short} is of "):
+        with pytest.raises(UsageError, match=f"{short} has the shape "):
             to_calque(weights | {name: weights[name][:-1]}, config, model, IDS, IDS)
 
 
@@ -208,7 +208,7 @@ def test_each_missing_or_misshapen_tensor_is_named(options: dict[str, Any]) -> N
             {"model.encoder.embed_positions.weight": torch.zeros(5, 8)},
             "embed_positions.weight does not contain sinusoids",
         ),
-        ({"model.shared.weight": torch.zeros(SIZE), "model.encoder.embed_tokens.weight": torch.zeros(3)}, "axes"),
+        ({"model.shared.weight": torch.zeros(SIZE), "model.encoder.embed_tokens.weight": torch.zeros(3)}, "dimensions"),
         ({"encoder.layer_norm.weight": torch.zeros(8)}, "with and without its prefix"),
         ({"model.encoder.layer_norm.weight": torch.zeros(8, dtype=torch.int8)}, "torch.int8"),
         ({"lm_head.weight": torch.zeros(SIZE, 8)}, "model.tie_embeddings is all.*lm_head.weight"),

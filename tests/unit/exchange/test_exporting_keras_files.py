@@ -110,15 +110,15 @@ def changed(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Arrays]
     ("change", "complaint"),
     [
         (without("encoder_0/4"), "array 4 of layer encoder_0 is missing"),
-        (changed("bridge_0/0", lambda array: array.T), "array 0 of layer bridge_0 is of shape 24 × 12, .* 12 × 24"),
+        (changed("bridge_0/0", lambda array: array.T), "array 0 of layer bridge_0 has the shape 24 × 12, .* 12 × 24"),
         (
             changed("combine/1", lambda array: array[:, None]),
             "layer combine has the shape 12 × 1, but the model needs 12",
         ),
         (changed("combine/1", lambda array: np.resize(array, 100_000)), "layer combine is too large"),
-        (changed("projection/1", lambda array: array.astype(int)), "layer projection holds int64, not floating"),
-        (changed("projection/1", lambda array: array * np.nan), "layer projection holds a NaN"),
-        (changed("combine/0", lambda array: np.array(None, dtype=object)), "layer combine is of shape a single number"),
+        (changed("projection/1", lambda array: array.astype(int)), "layer projection has the type int64; floating"),
+        (changed("projection/1", lambda array: array * np.nan), "layer projection contains a NaN"),
+        (changed("combine/0", lambda array: np.array(None, dtype=object)), "layer combine has the shape a single number"),
         (lambda arrays: arrays | {"lstm_3/0": np.zeros(3)}, "has no layer 'lstm_3/0.npy'; its layers are .*encoder_0"),
     ],
 )
@@ -167,13 +167,13 @@ def garbled(out: Path) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda out: b"", "damaged, or no .npz"),
-        (lambda out: b"no archive", "damaged, or no .npz"),
-        (lambda out: (out / "weights.npz").read_bytes()[:-40], "damaged, or no .npz"),
-        (lambda out: (out / "weights.npz").read_bytes().replace(b"NUMPY", b"NOMPY"), "damaged, or no .npz"),
-        (pickled, "layer combine holds object"),
+        (lambda out: b"", "damaged, or not an .npz"),
+        (lambda out: b"no archive", "damaged, or not an .npz"),
+        (lambda out: (out / "weights.npz").read_bytes()[:-40], "damaged, or not an .npz"),
+        (lambda out: (out / "weights.npz").read_bytes().replace(b"NUMPY", b"NOMPY"), "damaged, or not an .npz"),
+        (pickled, "layer combine has the type object"),
         (swollen, "layer combine has the shape 1000000000000, but the model needs 12"),
-        (garbled, "damaged, or no .npz"),
+        (garbled, "damaged, or not an .npz"),
     ],
     ids=["empty", "text", "cut", "flipped", "pickled", "swollen", "garbled"],
 )
