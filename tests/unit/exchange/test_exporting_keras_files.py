@@ -118,7 +118,10 @@ def changed(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Arrays]
         (changed("combine/1", lambda array: np.resize(array, 100_000)), "layer combine is too large"),
         (changed("projection/1", lambda array: array.astype(int)), "layer projection has the type int64; floating"),
         (changed("projection/1", lambda array: array * np.nan), "layer projection contains a NaN"),
-        (changed("combine/0", lambda array: np.array(None, dtype=object)), "layer combine has the shape a single number"),
+        (
+            changed("combine/0", lambda array: np.array(None, dtype=object)),
+            "layer combine has the shape a single number",
+        ),
         (lambda arrays: arrays | {"lstm_3/0": np.zeros(3)}, "has no layer 'lstm_3/0.npy'; its layers are .*encoder_0"),
     ],
 )

@@ -1,15 +1,17 @@
 """A call in a child process: a signal ends it at once, and its result and its errors arrive as from a direct call."""
 
 import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from processes import ended_within_a_second_of
 
 from calque.errors import ResourceError
 from calque.system.forks import call_in_child
@@ -30,6 +32,17 @@ def handlers() -> Iterator[None]:
     yield
     assert [signal.getsignal(number) for number in numbers] == before
     assert not set(numbers) & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@contextmanager
+def ended_within_a_second_of(number: signal.Signals) -> Iterator[None]:
+    """Send this process a signal from another one after a while; check that the block ends within a second."""
+    began = time.monotonic()
+    with subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -{number.value} {os.getpid()}"]):
+        yield
+        seconds = time.monotonic() - began
+    assert 0.2 <= seconds < 1.2
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.usefixtures("handlers")
