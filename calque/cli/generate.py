@@ -20,6 +20,7 @@ from calque.predict.writer import EMPTY, Answer, one_line
 from calque.report.counter import counter_for
 from calque.text.graph.layout import SourceError
 from calque.text.inputs import InputLine
+from calque.text.too_long import ANSWERED
 
 CHUNK_LINES = 4 * MOST_LINES
 
@@ -171,5 +172,7 @@ def _warn(text: str) -> None:
 
 def _warn_long(count: int, predictor: Predictor) -> None:
     if count:
-        limit = predictor.max_length
-        _warn(f"{count:,} lines were answered in parts: they have more than {limit} tokens, the maximum in training")
+        reader = predictor.reader
+        what = f"{count:,} line was" if count == 1 else f"{count:,} lines were"
+        why = f"more than {reader.max_length} tokens, the maximum in training"
+        _warn(f"{what} {ANSWERED[reader.too_long]}: {why}")

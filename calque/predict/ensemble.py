@@ -23,6 +23,7 @@ from calque.system.machine import Device
 from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
 from calque.text.sharing import SharedSource, read_shared, require_one_target
+from calque.text.too_long import TooLong
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,18 @@ class SharedReader:
         """Return the longest source, in tokens with </s>, that every member can read."""
         return min(self.longest) + 1
 
+    @property
+    def too_long(self) -> TooLong:
+        """Return what happens to longer lines: they are split, as the members count tokens differently."""
+        return "split"
+
     def read(self, lines: Sequence[InputLine]) -> list[list[SharedSource]]:
         """Return each line in parts that every member can read."""
         return [self._cut(line, source) for line, source in zip(lines, read_shared(self.texts, lines), strict=True)]
+
+    def is_whole(self, sources: Sequence[SharedSource]) -> bool:
+        """Return whether the sources of a line are the whole line, in one source."""
+        return len(sources) == 1
 
     def collate(self, sources: Sequence[SharedSource], device: torch.device) -> SearchBatch:
         """Return sources as one batch, a record for each member."""

@@ -27,7 +27,7 @@ from calque.model import ModelConfig, Seq2Seq
 from calque.predict.reader import Reader, TextReader, batches_of
 from calque.predict.texts import Line, checked_lines, parse_lines
 from calque.predict.workers import WORTH_SECONDS, in_main_thread, search_in_processes
-from calque.predict.writer import EMPTY, Answer, AttentionTable, Writer, joined
+from calque.predict.writer import EMPTY, Answer, AttentionTable, Writer, combined
 from calque.search.lengths import too_long_a_search
 from calque.search.options import SearchConfig
 from calque.system.forks import can_fork
@@ -37,11 +37,12 @@ from calque.tasks.kinds import TaskConfig
 from calque.text.graph.layout import SourceError
 from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
+from calque.text.too_long import TooLong, checked_too_long
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The n-best `answers` to each of some `lines`; `long_lines` counts the lines that were answered in parts."""
+    """The n-best `answers` to each of some `lines`; `long_lines` counts the lines that are too long."""
 
     lines: list[InputLine]
     answers: list[list[Answer]]
@@ -157,8 +158,8 @@ class Predictor:
                     break
         results, ready = [[EMPTY] for _ in lines], iter(found)
         for number, own in zip(asked, read, strict=True):
-            results[number] = joined([next(ready) for _ in own])
-        return Answered(lines, results, sum(len(own) > 1 for own in read))
+            results[number] = combined([next(ready) for _ in own], self.reader.too_long)
+        return Answered(lines, results, sum(not self.reader.is_whole(own) for own in read))
 
     def attention(self, text: Line, tag: str = "", *, beam: int | None = None) -> AttentionTable | None:
         """Answer one text and return the decoder's attention; None for a model without attention."""
@@ -238,13 +239,11 @@ def _evaluation(network: nn.Module) -> Iterator[None]:
             network.train()
 
 
-def single(model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int) -> Predictor:
-    """Return the Predictor of one model with the eager engine.
-
-    `max_length` is the longest source, in tokens with </s>, that the model was trained on; a longer line is answered in
-    parts.
-    """
-    return Predictor(TextReader(text, max_length), Eager(model), Writer(text), options, task, model)
+def single(
+    model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int, too_long: TooLong = "split"
+) -> Predictor:
+    """Return the Predictor of one model with the eager engine; the other arguments are those of `TextReader`."""
+    return Predictor(TextReader(text, max_length, too_long), Eager(model), Writer(text), options, task, model)
 
 
 def searching(own: SearchConfig, beam: int | None, n_best: int | None) -> SearchConfig:
@@ -279,6 +278,7 @@ def load(
         task = TaskConfig.model_validate(sections["task"])
         stored = SearchConfig.model_validate(sections["search"])
         max_length = int(sections["data"]["max_length"])
+        too_long = checked_too_long(sections["data"].get("too_long", "split"))
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / 'recipe.json'} is not a recipe of this version: {first_line(error)}") from error
     # The caller may ask for any search, but the folder may come from anybody.
@@ -294,6 +294,6 @@ def load(
         raise UsageError(f"{folder}: text and recipe do not belong together, the kinds of edges differ")
     model = open_model(folder, config, text.source.vocab_size, text.target.vocab_size)
     model = model.eval().to(device or default_device())
-    return single(model, text, options, task, max_length).with_engine(
+    return single(model, text, options, task, max_length, too_long).with_engine(
         *choose_engine(engine, Opened(model, config, folder))
     )

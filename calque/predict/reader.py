@@ -9,13 +9,15 @@ from torch import Tensor
 
 from calque import rows
 from calque.data.collate import collate_sources
-from calque.errors import UsageError
+from calque.errors import DataError, UsageError
 from calque.ids import PAD
 from calque.search.lengths import longest_output
 from calque.search.options import SearchConfig
+from calque.text.graph.layout import SourceError
 from calque.text.inputs import InputLine
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
+from calque.text.too_long import TooLong, fitted
 
 # Source cells of one batch with padding: enough rows for fast products, few enough to stay in the cache.
 BATCH_CELLS = 2048
@@ -51,8 +53,15 @@ class Reader(Protocol[T]):
     def max_length(self) -> int:
         """Return the longest source, in tokens with </s>, that is answered as a whole."""
 
+    @property
+    def too_long(self) -> TooLong:
+        """Return what happens to longer lines."""
+
     def read(self, lines: Sequence[InputLine]) -> list[list[T]]:
-        """Return each line in one part, or in several if it is too long; SourceError for one that cannot be read."""
+        """Return the sources of each line, several or none if it is too long; SourceError if it cannot be read."""
+
+    def is_whole(self, sources: Sequence[T]) -> bool:
+        """Return whether the sources of a line are the whole line, in one source."""
 
     def collate(self, sources: Sequence[T], device: torch.device) -> SearchBatch:
         """Return sources as one batch on `device`."""
@@ -60,14 +69,28 @@ class Reader(Protocol[T]):
 
 @dataclass(frozen=True)
 class TextReader:
-    """Read lines for one model, which was trained on sources of at most `max_length` tokens with </s>."""
+    """Read lines for one model, which was trained on sources of at most `max_length` tokens with </s>.
+
+    `too_long`: what happens to longer lines.
+    """
 
     text: TextPair
     max_length: int
+    too_long: TooLong = "split"
 
     def read(self, lines: Sequence[InputLine]) -> list[list[SourceIds]]:
-        """Return each line in equal parts if it is too long; graphs and several sources are never split."""
-        return [in_parts(source, self.max_length - 1) for source in self.text.read_lines(lines)]
+        """Return the sources of each line: one, several parts or windows, or none if a long line is not answered."""
+        found = []
+        for number, source in enumerate(self.text.read_lines(lines)):
+            try:
+                found.append(fitted(source, self.max_length - 1, self.too_long))
+            except DataError as error:
+                raise SourceError(error.message, number) from None
+        return found
+
+    def is_whole(self, sources: Sequence[SourceIds]) -> bool:
+        """Return whether the sources of a line are the whole line, in one source."""
+        return len(sources) == 1 and not sources[0].is_part
 
     def collate(self, sources: Sequence[SourceIds], device: torch.device) -> SearchBatch:
         """Return sources as one batch on `device`."""
@@ -82,15 +105,6 @@ def on_device(record: Any, sources: Sequence[SourceIds], device: torch.device) -
     prefixes = [[*source.prefix, *[PAD] * (longest - len(source.prefix))] for source in sources]
     moved = rows.to((record, lengths, torch.tensor(prefixes, dtype=torch.int64)), device)
     return SearchBatch(*moved, sources)
-
-
-def in_parts(source: SourceIds, longest: int) -> list[SourceIds]:
-    """Return a source in equal parts of at most `longest` tokens; a source that cannot be split stays whole."""
-    if len(source) <= longest or not source.is_cuttable:
-        return [source]
-    total, most = len(source) - source.kept, max(1, longest - source.kept)
-    size = -(-total // -(-total // most))
-    return [source.part(start, start + size) for start in range(0, total, size)]
 
 
 def batches_of(lengths: Sequence[int], batch_size: int, options: SearchConfig) -> Iterator[list[int]]:

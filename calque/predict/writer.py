@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from calque.search.hypotheses import Hypotheses
 from calque.text.pair import TextPair
 from calque.text.source import SourceIds
+from calque.text.too_long import TooLong
 
 # The result of decoding bytes that are not UTF-8.
 REPLACEMENT = "\ufffd"
@@ -61,10 +62,25 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines()).replace("\t", " ")
 
 
-def joined(parts: Sequence[Sequence[Answer]]) -> list[Answer]:
-    """Return the answers to a line: those to its only part, or one answer joined from the best answers to its parts."""
+def combined(parts: Sequence[Sequence[Answer]], too_long: TooLong) -> list[Answer]:
+    """Return the answers to a line from those to its parts: an empty one if there is no part.
+
+    The best answers to parts of a split line are joined into one; of windows, all answers are ranked together.
+    """
+    if not parts:
+        return [EMPTY]
     if len(parts) == 1:
         return list(parts[0])
+    if too_long == "windows":
+        return _best_first(parts)
     best = [answers[0] for answers in parts]
     total = sum(answer.log_prob for answer in best)
     return [Answer(" ".join(answer.text for answer in best), sum(answer.score for answer in best) / len(best), total)]
+
+
+def _best_first(windows: Sequence[Sequence[Answer]]) -> list[Answer]:
+    """Return the different answers to all windows, best first, as many as one window has."""
+    ranked: dict[str, Answer] = {}
+    for answer in sorted((answer for own in windows for answer in own), key=lambda answer: -answer.score):
+        ranked.setdefault(answer.text, answer)
+    return list(ranked.values())[: max(map(len, windows))]

@@ -102,7 +102,8 @@ def _run(folder: Path, prepared: Prepared, display: Display) -> Run:
     display.note(f"{recipe.model.encoder.kind} → {recipe.model.decoder.kind}, {count:,} parameters")
     dev = development(prepared.dev, text, task_metrics(recipe.task), recipe.data.max_length)
     options = recipe.search.model_copy(update={"beam": recipe.train.validation_beam, "n_best": 1})
-    predictor = single(model, text, options, recipe.task, recipe.data.max_length)
+    data = recipe.data
+    predictor = single(model, text, options, recipe.task, data.max_length, data.too_long)
 
     def make_engine() -> tuple[Engine, str]:
         return choose_engine("auto", Opened(model, recipe.model, folder))

@@ -15,6 +15,7 @@ from calque.recipe.tree import Recipe
 from calque.report.progress import Display
 from calque.text.identity import Identity
 from calque.text.pair import TextPair
+from calque.text.too_long import TRAINED, TooLong
 
 
 def open_store(
@@ -32,27 +33,39 @@ def open_store(
     parts: tuple[Any, ...] = (digests["training"], text.fingerprint, recipe.data.max_length, split, columns)
     if identity.form != "raw":
         parts += (identity.form, columns.quoting)
+    too_long = recipe.data.too_long
+    if too_long != "split":
+        parts += (too_long,)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def build(place: Path) -> TokenStore:
         pairs = training_pairs(sets["training"], split, identity)
-        return build_store(place, pairs, text, recipe.data.max_length, _counted(display))
+        return build_store(place, pairs, text, recipe.data.max_length, _counted(display), too_long)
 
     store = open_or_build(folder / "data", key, build, display.note)
     record = store.record
+    if record.num_shortened:
+        display.note(
+            f"{record.num_shortened:,} of {record.num_read:,} sources have more than {recipe.data.max_length} tokens:"
+            f" {TRAINED[too_long]} (data.too_long = {too_long})"
+        )
     if record.num_too_long:
         places = ", ".join(map(str, record.first_too_long))
         others = record.num_too_long - len(record.first_too_long)
         places += f" and {others:,} more" if others else ""
         display.note(
             f"{record.num_too_long:,} of {record.num_read:,} pairs have more than {recipe.data.max_length} tokens on a"
-            f" side and are left out (training pairs {places}); data.max_length raises the limit"
+            f" side{_no_window(too_long)} and are left out (training pairs {places}); data.max_length raises the limit"
         )
     if not len(store):
         if record.num_too_long:
             raise none_fits(sets["training"].name, recipe)
         raise DataError("no pair is left to train on", sets["training"].name)
     return store
+
+
+def _no_window(too_long: TooLong) -> str:
+    return ", with no window that contains the target," if too_long == "windows" else ""
 
 
 def none_fits(name: str, recipe: Recipe) -> DataError:

@@ -83,7 +83,8 @@ class NoRepeat:
         """Forbid the tokens that followed an earlier occurrence of the last `length` − 1 tokens."""
         num_tokens = history.shape[1]
         longest = min(state.longest, num_tokens)
-        if not longest:
+        # Comparing takes time in proportion to `longest` × t, so it starts when a sequence can be complete.
+        if not longest or int(state.lengths.min()) > num_tokens:
             return log_probs
         lengths, offsets = state.lengths[:, None], torch.arange(longest - 1, device=history.device)
         # Each token with those before it, where -1 stands for no token: [R, t] -> [R, t, longest]

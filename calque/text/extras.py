@@ -31,7 +31,7 @@ class PaddedTokens:
 class Extra(Generic[Item]):
     """Base of the extras; `name` is that of its field in `SourceIds` and of its files in a token store.
 
-    `is_cuttable`: whether a source with this extra can be cut into parts.
+    `is_cuttable`: whether tokens of a source with this extra can be left out.
     """
 
     name: str
@@ -149,7 +149,7 @@ ExtraFields: TypeAlias = dict[str, Any]
 EXTRAS: tuple[AnyExtra, ...] = (
     CopyIds("copy_ids", field="copy_ids"),
     Edges("edges", is_cuttable=False),
-    Segments("segments", is_cuttable=False, field="segment"),
+    Segments("segments", field="segment"),
 )
 
 

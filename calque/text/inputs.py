@@ -196,7 +196,10 @@ def with_tags(tokenizer: Tokenizer, inputs: Inputs) -> Tokenizer:
 
 
 def join_sources(parts: Sequence[SourceIds], vocab_size: int) -> SourceIds:
-    """Return several sources as one; copied forms are numbered from `vocab_size`, that of the target."""
+    """Return several sources as one; copied forms are numbered from `vocab_size`, that of the target.
+
+    Every part of it has all sources but the last one.
+    """
     if len(parts) == 1:
         return parts[0]
     table = numbered_forms(parts)
@@ -211,7 +214,7 @@ def join_sources(parts: Sequence[SourceIds], vocab_size: int) -> SourceIds:
     extras: ExtraFields = {
         extra.name: extra.joined([own.get(extra, []) for own in members], bounds) for extra in members[0]
     }
-    return SourceIds(tokens, forms=tuple(table), **(extras | {"segments": segments}))
+    return SourceIds(tokens, forms=tuple(table), lead=bounds[-2], **(extras | {"segments": segments}))
 
 
 def found_tags(tags: Iterable[str], name: str) -> tuple[str, ...]:

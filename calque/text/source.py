@@ -16,7 +16,8 @@ class SourceIds:
     `copy_ids`: for each token the target id that copying it gives; V + i for `forms[i]`, which is not in the target
     vocabulary, and PAD for a token that cannot be copied. `edges`: start, end and kind, from 1, of each edge.
     `segments`: for each token the number of its source. `lead` and `tail`: number of tokens at the start and the end
-    that every part has too (a tag, a language). `prefix`: the target ids at the start of every output.
+    that every part has too (a tag, a language). `prefix`: the target ids at the start of every output. `is_part`:
+    whether tokens were left out.
     """
 
     tokens: list[int]
@@ -27,6 +28,7 @@ class SourceIds:
     lead: int = 0
     prefix: tuple[int, ...] = ()
     tail: int = 0
+    is_part: bool = False
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -43,10 +45,23 @@ class SourceIds:
 
     def part(self: S, start: int, stop: int) -> S:
         """Return the tokens from `start` to before `stop`, counted after the lead, with the lead and the tail."""
-        assert self.is_cuttable, "a graph or several sources have no parts"
+        assert self.is_shortenable, "a graph has no parts"
         kept = slice(start, stop)
         extras: ExtraFields = {extra.name: extra.cut(items, kept, self.lead, self.tail) for extra, items in self.extras}
-        return replace(self, tokens=cut(self.tokens, kept, self.lead, self.tail), **extras)
+        return replace(self, tokens=cut(self.tokens, kept, self.lead, self.tail), is_part=True, **extras)
+
+    def ends(self: S, head: int, tail: int) -> S:
+        """Return the first `head` and the last `tail` tokens, counted between the lead and the tail of every part."""
+        total = len(self) - self.kept
+        first, last = self.part(0, head), self.part(total - tail, total)
+
+        def both(name: str) -> Items:
+            start: Items = getattr(first, name)
+            end: Items = getattr(last, name)
+            return start[: len(start) - self.tail] + end[self.lead :]
+
+        fields: ExtraFields = {name: both(name) for name in ("tokens", *(extra.name for extra, _ in self.extras))}
+        return replace(self, is_part=True, **fields)
 
     @property
     def kept(self) -> int:
@@ -74,7 +89,12 @@ class SourceIds:
 
     @property
     def is_cuttable(self) -> bool:
-        """Return whether it can be cut into parts: a graph and several sources cannot."""
+        """Return whether it can be split into parts that are answered one by one: not a graph or several sources."""
+        return self.segments is None and self.is_shortenable
+
+    @property
+    def is_shortenable(self) -> bool:
+        """Return whether tokens can be left out: not those of a graph."""
         return all(extra.is_cuttable for extra, _ in self.extras)
 
 

@@ -31,6 +31,7 @@ from calque.data.files.quoting import QuoteCount, advice, unquoted
 from calque.errors import DataError, UsageError
 from calque.text.graph.layout import SourceError
 from calque.text.identity import is_blank
+from calque.text.too_long import TooLong
 
 __all__ = ["Columns", "DataConfig", "Dataset", "Example", "lines_named", "open_dataset", "pairs"]
 
@@ -52,6 +53,9 @@ class DataConfig(Config):
     """File of pairs to score after training; none: data in memory, if any."""
     max_length: int = Field(default=0, ge=0, le=100_000)
     """Maximum length in tokens of sources and targets in training; 0: chosen from the data."""
+    too_long: TooLong = "split"
+    """Sources with more tokens: split (answered in parts; left out in training), head, tail or head_tail (shortened),
+    windows (overlapping; the best answer is kept), drop (left out, answered with an empty line) or refuse."""
     columns: Columns = Columns()
     """Names of the columns or keys, and how cells are quoted."""
 

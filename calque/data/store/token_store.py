@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calque.data.store.writer import PairEncoder, StoreRecord, stored_dtype, sync, write_files
 from calque.errors import DataError, ResourceError
 from calque.system.files import is_full, is_running, sync_folder
+from calque.text.too_long import TooLong
 
 RECORD = "store.json"
 Number = TypeVar("Number", bound=np.generic)
@@ -115,19 +116,20 @@ def build_store(
     text: PairEncoder,
     max_length: int,
     progress: Callable[[int], None] | None = None,
+    too_long: TooLong = "split",
 ) -> TokenStore:
     """Encode `pairs` into a store in `folder`, which is replaced.
 
-    A pair with more than `max_length` tokens on a side, </s> included, or none, is left out and counted; none is
-    truncated. `progress` is called with the number of pairs read. Raises ResourceError if the disk is full; then, as
-    after any other error, `folder` is unchanged.
+    A pair without tokens on a side, or with more than `max_length` tokens, </s> included, is left out and counted, but
+    a source that is too long may be shortened, as `too_long` says. `progress` is called with the number of pairs read.
+    Raises ResourceError if the disk is full; then, as after any other error, `folder` is unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
     temporary = _temporary(folder)
     try:
         temporary.mkdir()
-        record = write_files(temporary, pairs, text, max_length, progress)
+        record = write_files(temporary, pairs, text, max_length, progress, too_long)
         with (temporary / RECORD).open("xb") as file:
             file.write(record.model_dump_json(indent=1).encode())
             sync(file)

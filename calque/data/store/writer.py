@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calque.config import Config
+from calque.errors import DataError
 from calque.text.source import SourceIds
+from calque.text.too_long import TooLong, fitted_pair
 
 BLOCK_PAIRS = 2_048
 # Long lines make a block end early, so that the lists of ids of one block stay small.
@@ -69,6 +71,8 @@ class StoreRecord(Config):
     """Pairs read."""
     num_too_long: int
     """Pairs left out because a side, with its </s>, has more than max_length tokens."""
+    num_shortened: int = 0
+    """Pairs kept with a part of their source, which has more than max_length tokens."""
     first_too_long: tuple[int, ...]
     """The positions of the first of these in the input, from 1."""
     num_empty: int
@@ -112,12 +116,13 @@ def write_files(
     text: PairEncoder,
     max_length: int,
     progress: Callable[[int], None] | None,
+    too_long: TooLong = "split",
 ) -> StoreRecord:
     """Write and fsync the files of a store, two per side, into `folder`; return a description (see `build_store`)."""
     # A copied form has an id beyond the vocabulary; a position or a kind of edge is at most the length of a sentence.
     largest = max(text.source.vocab_size, text.target.vocab_size) + (max_length if text.extras else 0)
     dtype: Literal["uint16", "uint32"] = "uint16" if largest <= np.iinfo(np.uint16).max else "uint32"
-    num_read = num_kept = num_too_long = num_empty = 0
+    num_read = num_kept = num_too_long = num_shortened = num_empty = 0
     first_too_long: list[int] = []
     with contextlib.ExitStack() as files:
         sides = [_SideWriter(folder, side, stored_dtype(dtype), files) for side in ("source", "target")]
@@ -128,11 +133,14 @@ def write_files(
             for number, (source, target) in enumerate(read, num_read + 1):
                 if not len(source) or not target:
                     num_empty += 1
-                elif max(len(source), len(target)) + 1 > max_length:
+                    continue
+                pair = _fitted(source, target, max_length, too_long, text.target.vocab_size, number)
+                if pair is None:
                     num_too_long += 1
                     first_too_long += [number] if num_too_long <= NUM_NAMED else []
                 else:
-                    kept.append((source, target))
+                    num_shortened += pair[0] is not source
+                    kept.append(pair)
             sides[0].write([source.tokens for source, _ in kept])
             sides[1].write([target for _, target in kept])
             for name, writer in extras.items():
@@ -150,10 +158,25 @@ def write_files(
         num_target_tokens=sides[1].num_tokens,
         num_read=num_read,
         num_too_long=num_too_long,
+        num_shortened=num_shortened,
         first_too_long=tuple(first_too_long),
         num_empty=num_empty,
         checksums=checksums,
     )
+
+
+def _fitted(
+    source: SourceIds, target: list[int], max_length: int, too_long: TooLong, vocab_size: int, number: int
+) -> tuple[SourceIds, list[int]] | None:
+    """Return the pair as it is stored, or None; DataError with the number of a pair that is refused."""
+    if len(target) + 1 > max_length and too_long == "refuse":
+        raise DataError(f"the target of training pair {number:,} has more than {max_length} tokens; set data.too_long")
+    if len(target) + 1 > max_length:
+        return None
+    try:
+        return fitted_pair(source, target, max_length - 1, too_long, vocab_size)
+    except DataError as error:
+        raise DataError(f"the source of training pair {number:,}: {error.message}, or set data.too_long") from None
 
 
 def _blocks(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -17,11 +17,12 @@ from calque.folder.model_file import fill
 from calque.folder.weights import load_weights
 from calque.model import Seq2Seq
 from calque.predict.predictor import Predictor
-from calque.predict.reader import batches_of, in_parts
+from calque.predict.reader import batches_of
 from calque.predict.writer import one_line
 from calque.search.hypotheses import Hypotheses
 from calque.search.options import SearchConfig
 from calque.text.source import SourceIds
+from calque.text.too_long import fitted
 
 LINES = ["one", "", "two three four", "  ", "five six", "seven"]
 
@@ -93,7 +94,7 @@ def test_attention_covers_the_source(predictor: Predictor) -> None:
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 99])
 def test_parts_are_even_and_whole(length: int) -> None:
     """Cut nothing away, exceed the limit nowhere, and differ by little."""
-    parts = [part.tokens for part in in_parts(SourceIds(list(range(length))), 10)]
+    parts = [part.tokens for part in fitted(SourceIds(list(range(length))), 10, "split")]
     assert [token for part in parts for token in part] == list(range(length))
     assert all(len(part) <= 10 for part in parts)
     assert len(parts) == max(1, -(-length // 10))

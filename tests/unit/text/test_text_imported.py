@@ -14,7 +14,6 @@ from calque.data.collate import collate_sources
 from calque.errors import UsageError
 from calque.exchange.huggingface.text import ImportedText, read_text, write_text
 from calque.ids import BOS, EOS, PAD, UNK
-from calque.predict.reader import in_parts
 from calque.recipe.tree import Recipe
 from calque.text.inputs import Inputs
 from calque.text.pair import TextConfig, TextPair, train_text
@@ -22,6 +21,7 @@ from calque.text.source import SourceIds
 from calque.text.tokenizers.frame import NO_FRAME, Frame
 from calque.text.tokenizers.imported import ImportedSentencePieceTokenizer
 from calque.text.tokenizers.token_table import Origin, Token, TokenTable
+from calque.text.too_long import fitted
 
 Maker = Callable[[Path], dict[str, Any]]
 MAKERS: dict[str, tuple[Maker, tuple[str, str] | None]] = {
@@ -148,7 +148,7 @@ def test_every_part_keeps_what_stands_around() -> None:
     assert whole.tokens == [4, 5, *range(10, 20), 6]
     assert whole.copy_ids == [PAD, PAD, *range(30, 40), PAD]
     for longest in (4, 5, 7, 9):
-        parts = in_parts(whole, longest)
+        parts = fitted(whole, longest, "split")
         assert all(len(part) <= longest and part.tokens[:2] == [4, 5] and part.tokens[-1] == 6 for part in parts)
         assert [number for part in parts for number in part.tokens[2:-1]] == list(range(10, 20))
         assert [number for part in parts for number in part.copy_ids or []].count(PAD) == 3 * len(parts)

@@ -89,7 +89,8 @@ def test_edges_move_with_their_source() -> None:
     first = SourceIds([5, 6], edges=[(0, 1, 1)])
     second = SourceIds([7, 8, 9], edges=[(0, 2, 3), (2, 0, 1)])
     joined = join_sources([first, second], 20)
-    assert joined == SourceIds([5, 6, EOS, 7, 8, 9], None, (), [(0, 1, 1), (3, 5, 3), (5, 3, 1)], [0, 0, 0, 1, 1, 1])
+    edges = [(0, 1, 1), (3, 5, 3), (5, 3, 1)]
+    assert joined == SourceIds([5, 6, EOS, 7, 8, 9], None, (), edges, [0, 0, 0, 1, 1, 1], lead=3)
 
 
 @pytest.mark.parametrize("row", ["only one", "a\tb\tc", '{"question": "q"', "[1]"])
