@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from calque import rows
-from calque.config import reasons
 from calque.data.collate import collate_pairs
 from calque.engines.choice import Opened, check_engine, choose_engine
 from calque.engines.eager import Eager
@@ -179,7 +178,7 @@ class Predictor:
 
     def with_search(self, beam: int | None = None, n_best: int | None = None) -> "Predictor":
         """Return the Predictor with another beam or number of outputs; without `beam` the beam grows to `n_best`."""
-        return self if beam is None and n_best is None else replace(self, options=searching(self.options, beam, n_best))
+        return self if beam is None and n_best is None else replace(self, options=self.options.widened(beam, n_best))
 
     def with_engine(self, engine: Engine, said: str) -> "Predictor":
         """Return the Predictor with another engine over the same weights; `said` describes it."""
@@ -240,21 +239,15 @@ def _evaluation(network: nn.Module) -> Iterator[None]:
 
 
 def single(
-    model: Seq2Seq, text: TextPair, options: SearchConfig, task: TaskConfig, max_length: int, too_long: TooLong = "split"
+    model: Seq2Seq,
+    text: TextPair,
+    options: SearchConfig,
+    task: TaskConfig,
+    max_length: int,
+    too_long: TooLong = "split",
 ) -> Predictor:
     """Return the Predictor of one model with the eager engine; the other arguments are those of `TextReader`."""
     return Predictor(TextReader(text, max_length, too_long), Eager(model), Writer(text), options, task, model)
-
-
-def searching(own: SearchConfig, beam: int | None, n_best: int | None) -> SearchConfig:
-    """Return search settings with another beam or number of outputs; UsageError for impossible values."""
-    ranked = own.n_best if n_best is None else n_best
-    wide = own.beam if n_best is None or not isinstance(n_best, int) else max(own.beam, n_best)
-    values = own.model_dump() | {"n_best": ranked, "beam": wide if beam is None else beam}
-    try:
-        return SearchConfig.model_validate(values, strict=True)
-    except ValidationError as error:
-        raise UsageError("\n".join(reasons(error, SearchConfig, values))) from None
 
 
 def load(
@@ -287,7 +280,7 @@ def load(
         raise UsageError(f"{folder / 'recipe.json'}: {problem}")
     if not (folder / "model.safetensors").is_file():
         raise UsageError(f"{folder} has no model.safetensors yet: its training stopped before the first validation")
-    options = searching(options or stored, beam, n_best)
+    options = (options or stored).widened(beam, n_best)
     text = TextPair.load(folder / "text")
     kinds = text.layout.num_edge_kinds
     if getattr(config.encoder, "edge_kinds", kinds) != kinds:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calque.catalog import architecture
+from calque.data.files.columns import Columns
 from calque.data.survey import SideFacts, Survey
 from calque.model import ModelConfig
 from calque.recipe.graphs import form_of_sources, layout_kind
@@ -36,6 +37,7 @@ ENOUGH_FOR_TRANSFORMER = 10_000
 ENOUGH_FOR_SMALL = 200_000
 VALIDATIONS = 25
 MOST_PROCESSES = 4
+DEFAULT_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,16 @@ def check_names(choice: Choice) -> None:
     architecture(model, choice.size if choice.size != "auto" else "tiny")
 
 
-def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | None = None) -> Preset:
-    """Return defaults for a data set on a machine, with reasons for those that `settings` do not override."""
+def preset(
+    choice: Choice, survey: Survey, machine: Machine, settings: Layer | None = None, columns: Columns = DEFAULT_COLUMNS
+) -> Preset:
+    """Return defaults for a data set on a machine, with reasons for those that `settings` do not override.
+
+    `columns` are those in which the data were found.
+    """
     check_names(choice)
     made = Preset(settings or {})
+    made.layer["data"] = _data(made, choice, columns)
     made.layer["task"] = _task(made, choice, survey)
     made.layer["text"] = text = _text(made, choice, survey)
     joint = bool(made.with_settings("text", text).get("joint"))
@@ -104,10 +112,20 @@ def preset(choice: Choice, survey: Survey, machine: Machine, settings: Layer | N
             "the head is a pointer",
             "text.copying",
         )
-    made.layer["train"] = _train(made, survey, machine, model)
+    made.layer["train"] = merge(_train(made, survey, machine, model), dict(choice.task.train), TrainConfig)
     if choice.task.search:
         made.layer["search"] = dict(choice.task.search)
     return made
+
+
+def _data(made: Preset, choice: Choice, columns: Columns) -> dict[str, Any]:
+    data = dict(choice.task.data)
+    if data:
+        made.say(choice.task.data_reason, f"the task is {choice.task.name}", *(f"data.{name}" for name in data))
+    if columns.are_named and not made.settings.get("data", {}).get("columns"):
+        made.say(f"columns {', '.join(columns.inputs)} → {columns.target}", "their names in the file")
+        data["columns"] = {"source": columns.source, "target": columns.target}
+    return data
 
 
 def _task(made: Preset, choice: Choice, survey: Survey) -> dict[str, Any]:

@@ -3,7 +3,6 @@ run that continues.
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
 from calque.folder.record import read_record, versions, write_record
 from calque.recipe.graphs import fit_edges
-from calque.recipe.layers import Layer, flatten, merge, spread_text, validate, with_types
-from calque.recipe.lengths import default_max_length
+from calque.recipe.layers import flatten, merge, spread_text, validate, with_types
 from calque.recipe.origin import with_origin
 from calque.recipe.presets import preset
 from calque.recipe.renamed import renamed, renamed_keys
@@ -31,9 +29,9 @@ from calque.runs.integrity import (
     stored_recipe,
     text_hashes,
 )
+from calque.runs.lengths import fit_lengths
 from calque.runs.request import Request, describe
-from calque.runs.store import none_fits, open_store
-from calque.search.options import FIXED_LENGTH, FIXED_RATIO, MAX_DEFAULT_RATIO
+from calque.runs.store import open_store
 from calque.system.files import remove_temporaries, write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
@@ -42,9 +40,6 @@ from calque.text.pair import TextPair, train_text
 from calque.text.tokenizers.subword import SentencePieceTokenizer
 from calque.text.tokenizers.tags import TaggedTokenizer
 from calque.training.starts.vectors import open_vectors
-
-# Enough for a quantile of 99.9 %.
-SAMPLE_LINES = 5_000
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,7 @@ def open_sets(request: Request) -> dict[str, Dataset]:
     spool = request.out / "data" / "spool"
     read = request.choice.task.read
     sets = {"training": read(request.data, columns, spool)}
+    columns = sets["training"].columns
     for role, name in (("validation", "valid"), ("test", "test")):
         if path := request.file_of(name):
             sets[role] = read([path], columns, spool)
@@ -136,13 +132,13 @@ def _settle(request: Request, sets: dict[str, Dataset], identity: Identity, disp
         for notice in dataset.notices():
             display.note(f"{role} data: {notice}")
     machine = probe()
-    recipe = _recipe(request, facts, machine, display)
+    recipe = _recipe(request, sets["training"].columns, facts, machine, display)
     # A file of vectors that cannot be used is reported before hours of work, not after.
     open_vectors(recipe.text, recipe.model)
     text = _text(recipe, sets["training"], facts, display)
     _use_threads(text, recipe.train.threads)
     recipe = fit_edges(recipe, text, request.settings)
-    recipe = _fit_lengths(recipe, text, facts, sets["training"].name, request.settings, display)
+    recipe = fit_lengths(recipe, text, facts, sets["training"].name, request.settings, display)
     check_machine(recipe, text.source.vocab_size, text.target.vocab_size)
     pairs = {"training": facts.num_pairs, "held out": facts.num_held_out, "validation": len(dev)}
     return Settled(recipe, text, dev, pairs, machine)
@@ -218,13 +214,13 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
     write_atomic(folder / "recipe.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def _recipe(request: Request, facts: Survey, machine: Machine, display: Display) -> Recipe:
+def _recipe(request: Request, columns: Columns, facts: Survey, machine: Machine, display: Display) -> Recipe:
     settings = spread_text(with_origin(request.settings, request.choice.languages))
     base = Recipe().model_dump()
     # Invalid settings are refused here, before other defaults are derived from them.
-    checked = validate(merge(merge(base, preset(request.choice, facts, machine).layer), settings))
+    checked = validate(merge(merge(base, preset(request.choice, facts, machine, columns=columns).layer), settings))
     settings = with_types(settings, checked.model_dump())
-    made = preset(request.choice, facts, machine, settings)
+    made = preset(request.choice, facts, machine, settings, columns)
     recipe = validate(merge(merge(base, made.layer), settings))
     check_rules(recipe)
     for reason in made.reasons:
@@ -264,29 +260,6 @@ def _use_threads(text: TextPair, threads: int) -> None:
         tokenizer = side.inner if isinstance(side, TaggedTokenizer) else side
         if isinstance(tokenizer, SentencePieceTokenizer):
             tokenizer.num_threads = threads
-
-
-def _fit_lengths(recipe: Recipe, text: TextPair, facts: Survey, name: str, settings: Layer, display: Display) -> Recipe:
-    """Set the limits that depend on the number of tokens in the texts."""
-    source = sorted(map(len, text.encode_source(facts.source.sample[:SAMPLE_LINES])))
-    target = sorted(map(len, text.encode_target(facts.target.sample[:SAMPLE_LINES])))
-    layer: Layer = recipe.model_dump()
-    if not recipe.data.max_length:
-        usual = max(side[math.ceil(0.999 * len(side)) - 1] for side in (source, target))
-        layer["data"]["max_length"] = default_max_length(recipe.model, math.ceil(2 * usual / 8) * 8)
-        display.note(f"at most {layer['data']['max_length']} tokens per side: 99.9 % of the texts have up to {usual}")
-    fitted = validate(layer)
-    if len(source) == facts.num_pairs and max(source[0], target[0]) >= fitted.data.max_length:
-        # A dry run encodes only this sample, and must refuse the data that the token store would refuse.
-        raise none_fits(name, fitted)
-    if "max_length_ratio" not in settings.get("search", {}):
-        ratio = math.ceil(2 * max(1.0, 1.5 * sum(target) / max(1, sum(source))))
-        layer["search"]["max_length_ratio"] = float(ratio if ratio <= MAX_DEFAULT_RATIO else FIXED_RATIO)
-        if ratio > MAX_DEFAULT_RATIO and "max_length_extra" not in settings.get("search", {}):
-            layer["search"]["max_length_extra"] = min(FIXED_LENGTH, fitted.data.max_length)
-    fitted = validate(layer)
-    check_rules(fitted)
-    return fitted
 
 
 def _say_counts(dataset: Dataset, facts: Survey, split: bool, num_dev: int, display: Display) -> None:

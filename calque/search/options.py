@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from calque.config import Config, NumHypotheses
+from calque.config import Config, NumHypotheses, reasons
+from calque.errors import UsageError
 
 # The largest ratio that is derived from data. Beyond it outputs get a length that does not depend on the source, since
 # the usual beam would be refused as too slow.
@@ -49,3 +50,13 @@ class SearchConfig(Config):
                 f"set beam to {self.n_best} or more, or n_best to {self.beam} or less"
             )
         return self
+
+    def widened(self, beam: int | None, n_best: int | None) -> "SearchConfig":
+        """Return the settings with another beam or number of outputs; UsageError for impossible values."""
+        ranked = self.n_best if n_best is None else n_best
+        wide = self.beam if n_best is None or not isinstance(n_best, int) else max(self.beam, n_best)
+        values = self.model_dump() | {"n_best": ranked, "beam": wide if beam is None else beam}
+        try:
+            return SearchConfig.model_validate(values, strict=True)
+        except ValidationError as error:
+            raise UsageError("\n".join(reasons(error, SearchConfig, values))) from None

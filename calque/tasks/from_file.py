@@ -16,7 +16,7 @@ from calque.tasks.task import Labels, Task
 
 ENDING = ".py"
 MAX_BYTES = 2**20
-_SECTIONS = ("text", "model", "search")
+_SECTIONS = ("data", "text", "model", "train", "search")
 
 
 def find_task(name: str | Path) -> Task:

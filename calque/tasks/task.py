@@ -25,6 +25,19 @@ def read_pairs(paths: Sequence[str], columns: Columns, spool: Path | None = None
     return open_dataset(paths, columns, spool)
 
 
+def reading(*usual: tuple[str | tuple[str, ...], str]) -> ReadData:
+    """Return a reader that also knows the usual names of columns in a field: pairs of the sources and the target."""
+
+    def read(paths: Sequence[str], columns: Columns, spool: Path | None = None) -> Dataset:
+        from calque.data.files.columns import Columns
+        from calque.data.files.readers import open_dataset
+
+        named = [Columns(source=source, target=target) for source, target in usual]
+        return open_dataset(paths, columns, spool, usual=named)
+
+    return read
+
+
 @dataclass(frozen=True)
 class Labels:
     """Names for pages and cards: `source`, `reference` and `output` head the columns of examples."""
@@ -39,20 +52,23 @@ class Task:
     """Describe a task.
 
     `name`: the value of `--task`. `metrics`: names of metrics (see `calque.metrics.named`); the first one decides which
-    checkpoint is best. `text`, `model` and `search`: settings of these sections, which override defaults from the data;
-    `reason` describes those of `text` when defaults are printed. `labels`: names for pages and cards.
-    `has_languages`: whether the sides have languages that a user would name. `line_is_word`: whether each target is
-    one word, written as symbols with spaces between them, so that WER is the share of wrong lines. `read`: opens
-    data files as a data set.
+    checkpoint is best. `data`, `text`, `model`, `train` and `search`: settings of these sections, which override the
+    defaults from the data; `data_reason` and `reason` describe those of `data` and `text` when they are printed.
+    `labels`: names for pages and cards. `has_languages`: whether the sides have languages that a user would name.
+    `line_is_word`: whether each target is one word, written as symbols with spaces between them, so that WER is the
+    share of wrong lines. `read`: opens data files as a data set.
     `file` and `sha256`: name and hash of the file of a user's own task; empty for a task of calque.
     """
 
     name: str
     metrics: tuple[str, ...]
+    data: Settings = field(default_factory=dict)
     text: Settings = field(default_factory=dict)
     model: Settings = field(default_factory=dict)
+    train: Settings = field(default_factory=dict)
     search: Settings = field(default_factory=dict)
     reason: str = "text settings of the task"
+    data_reason: str = "data settings of the task"
     labels: Labels = Labels()
     has_languages: bool = False
     line_is_word: bool = False

@@ -12,11 +12,6 @@ from calque.errors import DataError, did_you_mean
 from calque.text.graph.graph import graph_from, json_type, write_graph
 from calque.text.identity import is_blank
 
-_SQUAD_TO_LINES = (
-    "jq -c '.data[].paragraphs[] | .context as $c | .qas[] | {question, context: $c, target:"
-    """ ([.answers[]?.text] | if . == [] then [""] else . end)}' FILE > OUT"""
-)
-
 
 class _TwiceError(ValueError):
     """A key that one object has twice."""
@@ -57,6 +52,11 @@ def _json_example(line: str, columns: Columns, name: str, number: int) -> Exampl
         return DataError(f"not JSON ({error.msg}); {advice}", name, number, len(line[: error.pos].encode()))
     except (ValueError, RecursionError):
         return DataError(f"JSON with a number that is too long, or nested too deeply; shorten it{DROP}", name, number)
+    return example_of_record(record, columns, name, number)
+
+
+def example_of_record(record: Json, columns: Columns, name: str, number: int) -> Example | DataError:
+    """Return the example of a JSON object, whose line or number is `number`."""
     if not isinstance(record, dict):
         advice = "put " + " and ".join(f'"{key}"' for key in columns.names) + " in an object"
         return DataError(f"{json_type(record)} instead of an object; {advice}", name, number)
@@ -95,8 +95,6 @@ def _example(record: JsonObject, columns: Columns, name: str, number: int) -> Ex
 
 def _nested(record: JsonObject) -> str:
     """Return how to flatten records whose texts are in a nested object, or nothing."""
-    if isinstance(record.get("data"), list):
-        return f"If the file is in SQuAD's form, convert it with: {_SQUAD_TO_LINES}"
     for key, value in record.items():
         if not isinstance(value, dict):
             continue

@@ -79,6 +79,21 @@ class TextFile:
         if number == 2 and num_returns > 1:
             raise self._old_mac()
 
+    def start(self, most: int = _HEAD_BYTES) -> str:
+        """Return the first `most` bytes as text; bytes that are not UTF-8 are replaced."""
+        with self._open() as stream, self._damage_named(lambda: None):
+            return stream.read(most).decode("utf-8", errors="replace").removeprefix("\ufeff")
+
+    def whole(self) -> str:
+        """Return the whole text of a file that is one document; DataError if it is not UTF-8."""
+        self._refuse_change()
+        with self._open() as stream, self._damage_named(lambda: None):
+            raw = stream.read()
+        text = decode_line(raw, self.name, 1, len(raw))
+        if isinstance(text, DataError):
+            raise without_drop(text)
+        return text
+
     def _old_mac(self) -> DataError:
         advice = "convert the file with: tr '\\r' '\\n' < FILE > OUT"
         return DataError(f"the lines end in a carriage return without a newline (old Mac); {advice}", self.name)

@@ -4,7 +4,6 @@ The content decides the format. Every pass streams from the file, and no text co
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,18 +15,14 @@ from pydantic import Field
 from calque.config import Config
 from calque.data.files.alignment import refuse_unequal
 from calque.data.files.columns import Columns
-from calque.data.files.foreign import foreign_form, lexicon_form, separated_form
+from calque.data.files.detect import HEAD_LINES, detect, names_in, refuse_foreign
 from calque.data.files.formats import (
     Example,
     Parsed,
-    read_csv,
     read_parallel,
-    read_tsv,
-    tsv_header,
 )
-from calque.data.files.json_lines import read_jsonl
 from calque.data.files.lines import LIMIT, STANDARD_INPUT, TextFile, open_lines, without_drop
-from calque.data.files.quoting import QuoteCount, advice, unquoted
+from calque.data.files.quoting import QuoteCount, advice
 from calque.errors import DataError, UsageError
 from calque.text.graph.layout import SourceError
 from calque.text.identity import is_blank
@@ -39,7 +34,6 @@ _BREAK = re.compile(r"\r\n|[\r\n\t]")
 # Between the columns of the source side a tab stays.
 _LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _SUFFIXES = {".gz", ".tsv", ".csv", ".jsonl", ".json", ".txt"}
-_HEAD = 20
 # Number of lines among which a good one is looked for if the first is bad.
 _LOOK_AHEAD = 1_000
 
@@ -171,11 +165,18 @@ def lines_named(examples: Sequence[Example]) -> Iterator[None]:
         raise DataError(f"line {examples[error.number].line:,} of the data: {error.message}") from None
 
 
-def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = None, line_limit: int = LIMIT) -> Dataset:
+def open_dataset(
+    paths: Sequence[str],
+    columns: Columns,
+    spool: Path | None = None,
+    line_limit: int = LIMIT,
+    usual: Sequence[Columns] = (),
+) -> Dataset:
     """Open one file of pairs, or two plain files of which line N of one belongs to line N of the other.
 
-    `-` is standard input; a pipe is copied into the folder `spool`, or into a temporary file. Raises UsageError for
-    paths that cannot be read, and DataError for a file in another format or for files with different numbers of lines.
+    The first of the `usual` columns that the file has are used if `columns` are the default ones. `-` is standard
+    input; a pipe is copied into the folder `spool`, or into a temporary file. Raises UsageError for paths that cannot
+    be read, and DataError for a file in another format or for files with different numbers of lines.
     """
     if len(paths) not in (1, 2) or list(paths) == ["-", "-"]:
         raise UsageError(f"{len(paths)} data files were given; give one file of pairs, or a source and a target file.")
@@ -195,81 +196,21 @@ def open_dataset(paths: Sequence[str], columns: Columns, spool: Path | None = No
             _name(files), description, files, lambda: read_parallel(source, target, columns, line_limit), columns
         )
     (file,) = files
-    form, read = _detect(file, columns, line_limit)
+    if not columns.are_named:
+        names = names_in(file, line_limit)
+        columns = next((known for known in usual if set(known.names) <= names), columns)
+    form, read = detect(file, columns, line_limit)
     return Dataset(_name(files), ", ".join([form, *endings]), files, lambda: read(file, columns, line_limit), columns)
-
-
-def _detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[[TextFile, Columns, int], Parsed]]:
-    """Return the format of the file and its reader; the first lines have precedence over the name."""
-    head = _head(file, limit)
-    first = head[0]
-    suffixes = Path(file.name).suffixes
-    if _is_object(first):
-        return "JSONL", read_jsonl
-    _refuse_foreign(file, head)
-    if set(columns.names) <= {cell.strip('"') for cell in first.split(",")}:
-        return "CSV", read_csv
-    if "\t" in first or (".csv" not in suffixes and any("\t" in line for line in head)):
-        cells = first.split("\t")
-        header = tsv_header(list(map(unquoted, cells)) if columns.quoting == "csv" else cells, columns, file.name, 1)
-        return "TSV" + " with a header" * bool(header) + ", quoted" * (columns.quoting == "csv"), read_tsv
-    if first.startswith("["):
-        raise DataError("a JSON list; write one object per line with: jq -c '.[]' FILE > OUT", file.name, 1)
-    if first.startswith("{"):
-        return "JSONL", read_jsonl
-    separated = separated_form(head, columns.names)
-    if ".csv" in suffixes and (separated is None or "," in first):
-        return "CSV", read_csv
-    other = lexicon_form(head) or separated
-    if other:
-        raise DataError(f"the file is {other}", file.name, 1)
-    raise DataError("there is only one column; give two files, or put a tab between source and target", file.name, 1)
-
-
-def _refuse_foreign(file: TextFile, head: Sequence[str]) -> None:
-    form = foreign_form(head)
-    if form:
-        raise DataError(f"the file is {form}", file.name, 1)
-
-
-def _head(file: TextFile, limit: int) -> list[str]:
-    """Return the first lines that are neither empty nor bad; at least one."""
-    first_bad: DataError | None = None
-    head = []
-    for line in file.lines(limit):
-        if isinstance(line, DataError):
-            first_bad = first_bad or line
-        elif not is_blank(line):
-            head.append(line)
-        if len(head) == _HEAD:
-            break
-    if not head:
-        raise (
-            without_drop(first_bad)
-            if first_bad
-            else DataError("the file has only empty lines; one pair per line is needed", file.name)
-        )
-    return head
-
-
-def _is_object(line: str) -> bool:
-    if not line.lstrip().startswith("{"):
-        return False
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        # Broken JSON is still JSON, unless a tab shows that it is text in braces.
-        return line.lstrip().startswith('{"') and "\t" not in line
 
 
 def _refuse_two_sets(source: TextFile, target: TextFile, columns: Columns) -> None:
     """Refuse files in other formats, and two files of pairs, which are most likely for training and for validation."""
     heads = []
     for file in (source, target):
-        head = [line for line in islice(file.lines(), _HEAD) if isinstance(line, str)]
+        head = [line for line in islice(file.lines(), HEAD_LINES) if isinstance(line, str)]
         visible = [line for line in head if not is_blank(line)]
         if visible:
-            _refuse_foreign(file, visible)
+            refuse_foreign(file, visible)
         heads.append(head)
     if all(_are_pairs(head, columns) for head in heads):
         advice = f"give one and name the other with --valid {target.name}"
