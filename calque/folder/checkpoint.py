@@ -57,7 +57,7 @@ def save_checkpoint(run: Path, step: int, snapshot: Snapshot, keep: int = 2, pro
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_strays(run)
+        remove_strays(run)
         _write(temporary, step, snapshot, state)
         os.rename(temporary, final)  # noqa: PTH104 - the call that the crash tests count
         sync_folder(folder)
@@ -200,7 +200,8 @@ def _free_name(folder: Path, step: int) -> str:
     return f"step-{step:06d}-{max(taken) + 1}" if taken else f"step-{step:06d}"
 
 
-def _remove_strays(run: Path) -> None:
+def remove_strays(run: Path) -> None:
+    """Remove what killed writers left in the run's folder: temporary files, and checkpoints half written or removed."""
     remove_temporaries(run, run / "checkpoints")
     for path in (run / "checkpoints").glob("step-*.tmp-*"):
         shutil.rmtree(path)

@@ -11,6 +11,7 @@ from calque.data.files.columns import learn_inputs
 from calque.data.files.readers import Columns, Dataset, Example
 from calque.data.store.token_store import TokenStore
 from calque.data.survey import Survey, development_sample, refuse_too_few, survey
+from calque.folder.checkpoint import remove_strays
 from calque.folder.record import read_record, versions, write_record
 from calque.recipe.graphs import fit_edges
 from calque.recipe.layers import flatten, merge, spread_text, validate, with_types
@@ -32,7 +33,7 @@ from calque.runs.integrity import (
 from calque.runs.lengths import fit_lengths
 from calque.runs.request import Request, describe
 from calque.runs.store import open_store
-from calque.system.files import remove_temporaries, write_atomic
+from calque.system.files import write_atomic
 from calque.system.machine import Machine, probe
 from calque.text.identity import Identity
 from calque.text.inputs import Inputs
@@ -182,7 +183,7 @@ def _go_on(
 ) -> tuple[Recipe, TextPair, list[Example]]:
     asked, before = describe(request), renamed_keys(record["request"])
     require_same(request.out, describe(request), digests, record)
-    remove_temporaries(request.out, request.out / "checkpoints")
+    remove_strays(request.out)
     saved, _ = renamed(stored_recipe(request.out, record, display.note))
     check_text(request.out, record)
     changed = changes(before, asked)

@@ -9,6 +9,7 @@ from calque.data.survey import EVERYTHING, development_sample
 from calque.engines.choice import Opened, choose_engine
 from calque.engines.engine import Engine
 from calque.folder.best import WEIGHTS
+from calque.folder.checkpoint import remove_strays
 from calque.folder.lock import RunLock
 from calque.folder.model_file import check_weights
 from calque.folder.record import read_record, write_record
@@ -24,7 +25,7 @@ from calque.runs.finish import complete, samples, score_examples
 from calque.runs.integrity import COMPLETION, check_recorded, is_complete
 from calque.runs.prepare import Prepared, prepare
 from calque.runs.request import Request
-from calque.system.files import BLOCK, cannot_write, is_full, remove_temporaries, sha256_of
+from calque.system.files import BLOCK, cannot_write, is_full, sha256_of
 from calque.system.memory import limit_kernel_cache
 from calque.system.signals import Interrupted, Interruption
 from calque.tasks.kinds import task_metrics
@@ -136,7 +137,7 @@ def _complete(folder: Path, prepared: Prepared, display: Display) -> None:
         display.note(f"{data}: " + ", ".join(_score_line(score) for score in part))
     seconds = (read_record(folder) or {}).get("seconds", 0.0)
     complete(folder, recipe, predictor, scores, samples(prepared.dev, outputs), seconds)
-    remove_temporaries(folder, folder / "checkpoints")
+    remove_strays(folder)
     write_record(
         folder,
         {

@@ -168,6 +168,13 @@ def test_a_run_that_cannot_continue_is_refused_and_stays_as_it_is(
     assert content(run).get("metrics.jsonl") == before.get("metrics.jsonl")
 
 
+def half_removed(run: Path, name: str) -> None:
+    """Leave what a process leaves that is killed while it saves or removes a checkpoint."""
+    folder = run / "checkpoints" / f"{name}.tmp-{2**22 + 1}"
+    folder.mkdir()
+    (folder / "state.json").write_text("{")
+
+
 COMPLETED = {
     "report deleted": remove("report.html"),
     "card deleted": remove("README.md"),
@@ -178,6 +185,8 @@ COMPLETED = {
     "stray temporary": lambda run: (run / f".report.html.tmp-{2**22 + 1}").write_text("half"),
     "stray hashes": lambda run: (run / f"checkpoints/.best.json.tmp-{2**22 + 1}").write_text("half"),
     "killed before the completion": interrupt,
+    "checkpoint half removed": lambda run: half_removed(run, "step-000002"),
+    "killed while a checkpoint was removed": after(interrupt, lambda run: half_removed(run, "step-000002")),
 }
 
 
@@ -194,7 +203,7 @@ def test_the_same_command_completes_what_is_missing(copied: tuple[Path, Path], c
     assert after["metrics.jsonl"] == before["metrics.jsonl"]
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
     assert all((run / name).is_file() for name in COMPLETION)
-    assert not list(run.rglob(".*"))
+    assert not list(run.rglob("*.tmp-*"))
 
 
 def test_a_damaged_model_is_not_confirmed_by_a_new_manifest(copied: tuple[Path, Path], command: Command) -> None:
