@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calque.data.files.columns import Columns
-from calque.data.files.foreign import foreign_form, lexicon_form, separated_form
+from calque.data.files.foreign import foreign_form, separated_form
 from calque.data.files.formats import Parsed, read_csv, read_tsv, tsv_header
 from calque.data.files.json_lines import read_jsonl
+from calque.data.files.lexicon import is_lexicon, read_lexicon
 from calque.data.files.lines import TextFile, without_drop
 from calque.data.files.questions import KEYS, is_babi, is_squad, read_babi, read_squad
 from calque.data.files.quoting import unquoted
@@ -40,12 +41,13 @@ def detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[
         raise DataError("a JSON list; write one object per line with: jq -c '.[]' FILE > OUT", file.name, 1)
     if first.startswith("{"):
         return "JSONL", read_jsonl
+    if is_lexicon(head):
+        return "a pronunciation dictionary", read_lexicon
     separated = separated_form(head, columns.names)
     if ".csv" in suffixes and (separated is None or "," in first):
         return "CSV", read_csv
-    other = lexicon_form(head) or separated
-    if other:
-        raise DataError(f"the file is {other}", file.name, 1)
+    if separated:
+        raise DataError(f"the file is {separated}", file.name, 1)
     raise DataError("there is only one column; give two files, or put a tab between source and target", file.name, 1)
 
 

@@ -15,9 +15,6 @@ _CORPUS = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"(\d+:)?\d\d:\d\d[,.]\d{3} --> ")
-_PHONE = r"[A-Z]{1,3}[0-2]?"
-_CMU = re.compile(rf"\S+ {{1,2}}{_PHONE}( {_PHONE})*( #.*)?")
-_CMU_TO_TSV = r"""grep -v '^;;;' FILE | sed -E 's/(\([0-9]+\))? +/\t/' > OUT"""
 _DELIMITERS = {";": "semicolons", "|||": "|||", "|": "vertical bars", ",": "commas"}
 
 
@@ -40,16 +37,6 @@ def foreign_form(head: Sequence[str]) -> str | None:
     if first.strip() in ("{", "["):
         return (
             "one JSON document over several lines; write one object per line, for example with: jq -c '.[]' FILE > OUT"
-        )
-    return None
-
-
-def lexicon_form(head: Sequence[str]) -> str | None:
-    """Return the advice for a pronunciation dictionary like CMU's, or None."""
-    entries = [line for line in head if not line.startswith(";;;")]
-    if len(entries) < len(head) or (len(entries) > 2 and all(_CMU.fullmatch(line) for line in entries)):
-        return (
-            f"a pronunciation dictionary like CMU's; convert it with: {_CMU_TO_TSV}, and train with --task transduction"
         )
     return None
 

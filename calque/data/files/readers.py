@@ -174,9 +174,9 @@ def open_dataset(
 ) -> Dataset:
     """Open one file of pairs, or two plain files of which line N of one belongs to line N of the other.
 
-    The first of the `usual` columns that the file has are used if `columns` are the default ones. `-` is standard
-    input; a pipe is copied into the folder `spool`, or into a temporary file. Raises UsageError for paths that cannot
-    be read, and DataError for a file in another format or for files with different numbers of lines.
+    If `columns` are the default ones and the file lacks them, the first of the `usual` ones that it has are used.
+    `-` is standard input; a pipe is copied into the folder `spool`, or into a temporary file. Raises UsageError for
+    paths that cannot be read, and DataError for a file in another format or for files with different numbers of lines.
     """
     if len(paths) not in (1, 2) or list(paths) == ["-", "-"]:
         raise UsageError(f"{len(paths)} data files were given; give one file of pairs, or a source and a target file.")
@@ -198,7 +198,7 @@ def open_dataset(
     (file,) = files
     if not columns.are_named:
         names = names_in(file, line_limit)
-        columns = next((known for known in usual if set(known.names) <= names), columns)
+        columns = next((known for known in (columns, *usual) if set(known.names) <= names), columns)
     form, read = detect(file, columns, line_limit)
     return Dataset(_name(files), ", ".join([form, *endings]), files, lambda: read(file, columns, line_limit), columns)
 

@@ -45,6 +45,8 @@ READ = [
     Case("escape character", b"a\x1b[1mx\tb\n", [("a\x1b[1mx", "b")]),
     Case("plus signs", b"1+two\tC++ +3\na+b\tx\n", [("1+two", "C++ +3"), ("a+b", "x")]),
     Case("names of magic numbers", b"ORC and PAR1\tb\nRar!\tBZh\n", [("ORC and PAR1", "b"), ("Rar!", "BZh")]),
+    Case("lexicon with spaces", b"A AH0\nB B IY1\nC S IY1\n", [("A", "AH0"), ("B", "B IY1"), ("C", "S IY1")], ".txt",
+         "a pronunciation dictionary"),
     Case("tags are text", b"<b>a</b>\t<p>\n<doc>\td\n", [("<b>a</b>", "<p>"), ("<doc>", "d")]),
     Case("marked up sentences", (b"<g>a</g> x\n<b>c</b>\n", b"b\nd\n"), [("<g>a</g> x", "b"), ("<b>c</b>", "d")], "",
          "two plain files"),
@@ -133,8 +135,6 @@ REFUSED = [
     Bad("subtitles, two files", (SRT, SRT), 1, None, "a subtitle file"),
     Bad("WEBVTT, two files", (b"WEBVTT\n\na\n", b"WEBVTT\n\nb\n"), 1, None, "a subtitle file"),
     Bad("gettext", b'# note\nmsgid "a"\nmsgstr "b"\n', 1, None, "PO"),
-    Bad("CMU dictionary", b";;; note\nBANON  B AE1 N\nBES  B EH1 S\n", 1, None, "--task transduction"),
-    Bad("lexicon with spaces", b"BANON B AE1 N\nBES B EH1 S\nBEL B EH1 L\n", 1, None, "--task transduction"),
     Bad("four columns", b"1\ta\t2\tb\n3\tc\t4\td\n", 1, None, "cut -f"),
 ]  # fmt: skip
 
