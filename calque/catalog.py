@@ -92,6 +92,12 @@ def graph(size: Size) -> Section:
     return {**section, "encoder": {**section["encoder"], "kind": "graph_transformer"}}
 
 
+def memory(size: Size) -> Section:
+    """Return a memory network (Sukhbaatar et al. 2015) with a recurrent decoder, for questions about sentences."""
+    encoder = {"kind": "memory", "hops": 3, "width": size.basic}
+    return {"encoder": encoder, "decoder": {"kind": "gru", "layers": 1, "width": size.basic, "bridge": "dense"}}
+
+
 ARCHITECTURES: dict[str, Callable[[Size], Section]] = {
     "basic-lstm": basic_lstm,
     "rnn": recurrent("rnn"),
@@ -102,6 +108,7 @@ ARCHITECTURES: dict[str, Callable[[Size], Section]] = {
     "hybrid": hybrid,
     "pointer": pointer,
     "graph": graph,
+    "memory": memory,
 }
 
 

@@ -19,6 +19,7 @@ from calque.nn.graph.gated import GatedGraphEncoderConfig
 from calque.nn.graph.transformer import GraphTransformerEncoderConfig
 from calque.nn.heads.pointer import PointerHeadConfig
 from calque.nn.heads.softmax import SoftmaxHeadConfig
+from calque.nn.memory_network import MemoryEncoderConfig
 from calque.nn.parts import Decoder, Encoder, Head, Output
 from calque.nn.recurrent.encoder_decoder import RecurrentDecoderConfig, RecurrentEncoderConfig
 from calque.nn.several import SeveralEncoderConfig
@@ -29,6 +30,7 @@ EncoderConfig = Annotated[
     RecurrentEncoderConfig
     | TransformerEncoderConfig
     | SeveralEncoderConfig
+    | MemoryEncoderConfig
     | GatedGraphEncoderConfig
     | GraphAttentionEncoderConfig
     | GraphTransformerEncoderConfig,

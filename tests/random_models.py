@@ -60,10 +60,10 @@ def step_log_probs(model: Seq2Seq, batch: Batch) -> Tensor:
 def narrow(name: str, width: int = 12) -> dict[str, Any]:
     """Return a named architecture at the smallest size, and narrower."""
     section = architecture(name, "tiny")
-    small = {"width": width, "layers": 2}
     wide = {"heads": 3, "feed_forward": 20}
     for side in ("encoder", "decoder"):
         part = section[side]
+        small = {"width": width, "hops" if part["kind"] == "memory" else "layers": 2}
         section[side] = part | small | (wide if part["kind"] == "transformer" else {})
     return section
 

@@ -13,6 +13,8 @@ from calque.text.pair import TextPair
 
 SAMPLE_LINES = 1_000
 GRAPH_ENCODERS = ("ggnn", "gat", "graph_transformer")
+SENTENCE_ENCODER = "memory"
+LAYOUTS_WITHOUT_EDGES = ("line", "linearised", "sentences")
 
 
 def form_of_sources(sample: Sequence[str]) -> tuple[Form, str]:
@@ -32,6 +34,8 @@ def layout_kind(form: Form, encoder: str) -> str:
     """Return the kind of layout by which an encoder reads sources of a form."""
     if encoder in GRAPH_ENCODERS:
         return "neighbours" if form == "line" else form
+    if encoder == SENTENCE_ENCODER and form == "line":
+        return "sentences"
     return "line" if form == "line" else "linearised"
 
 

@@ -7,7 +7,7 @@ from calque.catalog import architecture
 from calque.data.files.columns import Columns
 from calque.data.survey import SideFacts, Survey
 from calque.model import ModelConfig
-from calque.recipe.graphs import form_of_sources, layout_kind
+from calque.recipe.graphs import SENTENCE_ENCODER, form_of_sources, layout_kind
 from calque.recipe.layers import Layer, flatten, merge, spread_text, validate_section, with_kinds
 from calque.recipe.tree import Recipe
 from calque.system.forks import can_fork
@@ -25,6 +25,9 @@ VOCAB_SIZES = ((1_000, 500), (5_000, 2_000), (20_000, 4_000), (50_000, 5_000), (
 DROPOUTS = ((100_000, 0.3), (500_000, 0.2))
 NARROW, NARROW_DROPOUT = 128, 0.2
 TRANSFORMERS = ("transformer", "gat", "graph_transformer")
+MEMORY_DROPOUT = 0.1
+# A memory network needs many updates.
+MEMORY_BATCHES = ((10_000, 512), (50_000, 1_024), (500_000, 4_096))
 BATCHES = ((10_000, 1_024), (50_000, 2_048), (500_000, 4_096))
 # Tokens of both sides in an update, per target token: twice those of a translation, fewer than those of a summary.
 TOTAL_RATIO = 4.0
@@ -184,6 +187,10 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
     if name == "auto" and form != "line":
         name = "graph"
         made.say("model graph", what, "model.encoder.kind")
+    chosen = choice.task.choose_model(survey) if name == "auto" and choice.task.choose_model else None
+    if chosen:
+        name, why = chosen
+        made.say(f"model {name}", why, "model.encoder.kind", "model.decoder.kind")
     if name == "auto":
         name = "transformer" if survey.num_pairs >= ENOUGH_FOR_TRANSFORMER else "lstm"
         kinds = ("model.encoder.kind", "model.decoder.kind")
@@ -200,6 +207,8 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
     encoder, decoder = as_set.encoder, as_set.decoder
     if encoder.kind in TRANSFORMERS and encoder.width <= NARROW:
         dropout = min(dropout, NARROW_DROPOUT)
+    if encoder.kind == SENTENCE_ENCODER:
+        dropout = min(dropout, MEMORY_DROPOUT)
     of = made.left("model", ("encoder", "decoder"), ("dropout",))
     if of is not None:
         made.say(f"dropout {dropout}{of}", f"{survey.num_pairs:,} pairs, {encoder.kind} {encoder.width} wide")
@@ -211,17 +220,19 @@ def _model(made: Preset, choice: Choice, survey: Survey, machine: Machine, joint
 
 
 def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]) -> dict[str, Any]:
-    batch_tokens = _first(BATCHES, survey.num_pairs, 8_192)
+    batches = MEMORY_BATCHES if model["encoder"]["kind"] == SENTENCE_ENCODER else BATCHES
+    batch_tokens = _first(batches, survey.num_pairs, 8_192)
     epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, round(PAIRS_SEEN / max(1, survey.num_pairs))))
     updates = _updates(made, survey, batch_tokens, epochs)
     every = max(50, min(2_000, updates // VALIDATIONS))
     model = made.with_settings("model", model)
     width = model["decoder"]["width"]
     is_transformer = model["encoder"]["kind"] in TRANSFORMERS
-    rate = min(0.005, 0.64 / width) if is_transformer else min(0.002, 0.512 / width)
+    has_memory = model["encoder"]["kind"] == SENTENCE_ENCODER
+    rate = min(0.005, 0.64 / width) if is_transformer or has_memory else min(0.002, 0.512 / width)
     made.say(f"{epochs} epochs", f"{survey.num_pairs:,} pairs", "train.max_epochs")
     made.say(f"{batch_tokens:,} target tokens per update", f"{survey.num_pairs:,} pairs", "train.batch_tokens")
-    wide = f"{'Transformer' if is_transformer else 'recurrent'} {width} wide"
+    wide = f"{'Transformer' if is_transformer else 'memory network' if has_memory else 'recurrent'} {width} wide"
     if made.settings.get("train", {}).get("start_from"):
         rate, wide = rate * GENTLER, f"{wide}, and a fifth of that for a model that is already trained"
     made.say(f"learning rate {rate:.2g}", wide, "train.lr")
@@ -247,6 +258,7 @@ def _train(made: Preset, survey: Survey, machine: Machine, model: dict[str, Any]
         "micro_batch_tokens": 8_192 if machine.gpu else 1_024,
         "max_epochs": epochs,
         "lr": rate,
+        "label_smoothing": 0.0 if has_memory else 0.1,
         "warmup": max(20, min(1_000, updates // 10)),
         "validate_every": every,
         "save_every": every,

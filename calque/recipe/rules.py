@@ -11,7 +11,7 @@ from calque.folder.budget import Budget, TooLargeError
 from calque.model import build
 from calque.nn.attention.hierarchical import HierarchicalAttentionConfig
 from calque.nn.several import SeveralEncoderConfig
-from calque.recipe.graphs import GRAPH_ENCODERS
+from calque.recipe.graphs import GRAPH_ENCODERS, LAYOUTS_WITHOUT_EDGES
 from calque.recipe.lengths import position_limits
 from calque.recipe.tree import Recipe
 from calque.search.lengths import too_long_a_search
@@ -71,7 +71,7 @@ def pointer_has_copying(recipe: Recipe) -> str | None:
 def graph_encoder_has_edges(recipe: Recipe) -> str | None:
     """Require a layout with edges for an encoder of graphs."""
     encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
-    if encoder not in GRAPH_ENCODERS or layout not in ("line", "linearised"):
+    if encoder not in GRAPH_ENCODERS or layout not in LAYOUTS_WITHOUT_EDGES:
         return None
     return (
         f"model.encoder.kind is {encoder}, which reads graphs, but text.layout.kind is {layout}; set text.layout.kind ="
@@ -82,7 +82,7 @@ def graph_encoder_has_edges(recipe: Recipe) -> str | None:
 def edges_have_graph_encoder(recipe: Recipe) -> str | None:
     """Refuse edges that no encoder reads."""
     encoder, layout = recipe.model.encoder.kind, recipe.text.layout.kind
-    if encoder in GRAPH_ENCODERS or layout in ("line", "linearised"):
+    if encoder in GRAPH_ENCODERS or layout in LAYOUTS_WITHOUT_EDGES:
         return None
     return (
         f"text.layout.kind is {layout}, which makes edges, but model.encoder.kind is {encoder}, which reads none; set"

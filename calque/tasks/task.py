@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from calque.data.files.columns import Columns
     from calque.data.files.readers import Dataset
+    from calque.data.survey import Survey
 
 ReadData: TypeAlias = "Callable[[Sequence[str], Columns, Path | None], Dataset]"
+ChooseModel: TypeAlias = "Callable[[Survey], tuple[str, str] | None]"
 Settings: TypeAlias = Mapping[str, object]
 
 
@@ -56,7 +58,8 @@ class Task:
     defaults from the data; `data_reason` and `reason` describe those of `data` and `text` when they are printed.
     `labels`: names for pages and cards. `has_languages`: whether the sides have languages that a user would name.
     `line_is_word`: whether each target is one word, written as symbols with spaces between them, so that WER is the
-    share of wrong lines. `read`: opens data files as a data set.
+    share of wrong lines. `choose_model`: returns the name of the model that suits a data set, and the reason, or None
+    for the usual choice. `read`: opens data files as a data set.
     `file` and `sha256`: name and hash of the file of a user's own task; empty for a task of calque.
     """
 
@@ -72,6 +75,7 @@ class Task:
     labels: Labels = Labels()
     has_languages: bool = False
     line_is_word: bool = False
+    choose_model: ChooseModel | None = None
     read: ReadData = read_pairs
     file: str = ""
     sha256: str = ""

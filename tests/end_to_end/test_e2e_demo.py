@@ -21,7 +21,7 @@ def test_the_demo_translates_what_it_never_saw(tmp_path: Path) -> None:
     done = finish(process, seconds=3600)
     assert done.code == 0, done.err
     folder = tmp_path / "runs/demo"
-    found = done.out.partition("never seen: exact ")[2].split()[0]
+    found = done.out.partition("unseen sentences: exact ")[2].split()[0]
     assert float(found) >= 95.0
     assert done.out.count("  calque ") == 3
     assert "<svg" in (folder / "attention.html").read_text(encoding="utf-8")

@@ -52,6 +52,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "ggnn": {"kind": "ggnn", "layers": 2, "width": WIDTH, "dropout": 0.25, "edge_kinds": EDGE_KINDS},
     "gat": {**TRANSFORMER, "kind": "gat", "edge_kinds": EDGE_KINDS},
     "graph-transformer": {**TRANSFORMER, "kind": "graph_transformer", "edge_kinds": EDGE_KINDS, "paths": 3},
+    "memory": {"kind": "memory", "hops": 2, "width": WIDTH, "dropout": 0.25, "ages": 2, "places": 4},
 }
 GRAPH_ENCODERS = ("ggnn", "gat", "graph-transformer")
 CELL_OPTIONS: dict[str, dict[str, Any]] = {
@@ -202,6 +203,11 @@ class Case:
         """Say whether the encoder reads two sources."""
         return dict(self.options)["encoder"] == "several"
 
+    @property
+    def reads_sentences(self) -> bool:
+        """Return whether the encoder reads sentences that </s> closes."""
+        return dict(self.options)["encoder"] == "memory"
+
     def __str__(self) -> str:
         return "+".join(option for _, option in self.options)
 
@@ -261,6 +267,8 @@ def batch(case: Case, seed: int = 0, num_rows: int = 4, longest: int = 7) -> Bat
     sources = plain_sources([sentence(VOCAB_SIZE) for _ in range(num_rows)])
     if case.reads_several:
         sources = [in_two(source.tokens, draws.randint(0, len(source))) for source in sources]
+    if case.reads_sentences:
+        sources = plain_sources([sentences(source.tokens, draws) for source in sources])
     if case.reads_graphs:
         sources = [joined(source.tokens, draws) for source in sources]
     if not case.copies:
@@ -275,6 +283,14 @@ def with_copies(tokens: list[int]) -> SourceIds:
     unknown = sorted({token for token in tokens if token >= VOCAB_SIZE - 3})
     table = {token: VOCAB_SIZE + number for number, token in enumerate(unknown)} | {4: PAD, EOS: PAD}
     return SourceIds(tokens, [table.get(token, token) for token in tokens], tuple(map(str, unknown)))
+
+
+def sentences(tokens: list[int], draws: random.Random) -> list[int]:
+    """Return tokens as sentences, each but the last closed by </s>; a sentence may be empty."""
+    for _ in range(draws.randint(0, 3)):
+        cut = draws.randint(0, len(tokens))
+        tokens = [*tokens[:cut], EOS, *tokens[cut:]]
+    return tokens
 
 
 def in_two(tokens: list[int], cut: int) -> SourceIds:

@@ -62,6 +62,7 @@ def positions(kind: str) -> dict[str, Any]:
     return transformer({"positions": {"kind": kind}})
 
 
+MEMORY = {"kind": "memory", "width": 64, "dropout": 0.0}
 LATER = {"norm_position": "post", "norm": "rms", "activation": "swiglu", "key_value_heads": 2}
 
 DEEP = {"kind": "lstm", "layers": 2, "width": 64, "dropout": 0.0, "residual": True, "layer_norm": True}
@@ -90,6 +91,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, float]] = {
     "gru-dot": (recurrent("gru", "dot"), 700, 0.008),
     "rnn-additive": (recurrent("rnn", "additive"), 2400, 0.004),
     "basic-lstm": (textbook(), 5000, 0.004),
+    "memory": ({"encoder": MEMORY, "decoder": LSTM | {"kind": "gru"}}, 2400, 0.004),
 }
 LONGEST = 10
 FAST = ("transformer", "lstm-general")
@@ -103,6 +105,7 @@ FEWER = {
     "transformer-to-lstm": (450, 0.004),
     "lstm-scaled-dot": (400, 0.01),
     "rnn-additive": (400, 0.005),
+    "memory": (900, 0.004),
     "basic-lstm": (500, 0.005),
 }
 

@@ -126,7 +126,7 @@ def test_an_export_that_computes_something_else_is_not_written(
         write_model(out, config, {**state, broken: state[broken].flip(0)}, names)
 
     monkeypatch.setattr(ctranslate2_files, "write_model", wrong)
-    with pytest.raises(CalqueError, match="not what calque does"):
+    with pytest.raises(CalqueError, match="does not compute the same as calque"):
         export_ctranslate2(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

@@ -102,7 +102,9 @@ def shallow(section: dict[str, Any]) -> dict[str, Any]:
 
 # Layers stand on each other in one of the kinds, and in others below.
 DEEP = "lstm"
-MODELS = {name: narrow(name) if name == DEEP else shallow(narrow(name)) for name in ARCHITECTURES} | OTHERS
+MODELS = {
+    name: narrow(name) if name == DEEP else shallow(narrow(name)) for name in ARCHITECTURES if name != "memory"
+} | OTHERS
 # What takes longest to trace, beyond the catalog, is left to `make test-long`.
 LONG = ("graph attention to a normed lstm", "heads with coverage, copying", "rotary to relative, copying")
 NAMES = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in MODELS]

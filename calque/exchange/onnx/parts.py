@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from calque.batch import Source
+from calque.errors import UsageError
 from calque.exchange.limits import require
 from calque.model import ModelConfig, Seq2Seq
+from calque.nn.memory_network import MemoryEncoderConfig
 from calque.nn.parts import Encoder, Memory
 from calque.nn.recurrent.cells import LibraryCell, Parts, unroll
 from calque.nn.recurrent.encoder_decoder import RecurrentConfig
@@ -33,6 +35,8 @@ def require_expressible(config: ModelConfig) -> None:
     parts = {"model.encoder": encoder}
     if isinstance(encoder, SeveralEncoderConfig):
         parts = {f"model.encoder.encoders.{number}": part for number, part in enumerate(encoder.encoders)}
+    if isinstance(encoder, MemoryEncoderConfig):
+        raise UsageError(f"model.encoder.kind is memory: its loops over sentences cannot be written for {LIBRARY}")
     for name, part in parts.items():
         if isinstance(part, RecurrentConfig):
             require(f"{name}.layer_norm", part.layer_norm, (False,), LIBRARY)

@@ -6,6 +6,7 @@ nodes, and `NEXT` edges join the tokens of a node, so that an encoder can extend
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from calque.config import Config
 from calque.errors import DataError
-from calque.ids import NUM_SPECIALS, PAD, UNK
+from calque.ids import EOS, NUM_SPECIALS, PAD, UNK
 from calque.text.copying import copy_table
 from calque.text.extras import Edge
 from calque.text.graph.graph import Graph, linearised, read_graph
@@ -30,6 +31,8 @@ Normalise: TypeAlias = Callable[[str], str]
 # follow. The last kind of a sentence with dependencies is the edge from a word to the next.
 NEXT, EDGE = 1, 2
 LABELS_FILE = "labels.json"
+# Between sentences: in scripts with full-width punctuation no space has to follow.
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*(?=\S)")
 
 
 class LineLayoutConfig(Config):
@@ -44,6 +47,13 @@ class LinearisedLayoutConfig(Config):
 
     kind: Literal["linearised"] = "linearised"
     """A graph as a line of text, for encoders that read no edges."""
+
+
+class SentencesLayoutConfig(Config):
+    """Read a text as sentences, each but the last closed by `</s>`, for encoders that read sentences."""
+
+    kind: Literal["sentences"] = "sentences"
+    """A text as sentences, each closed by </s>."""
 
 
 class NeighboursLayoutConfig(Config):
@@ -90,6 +100,7 @@ class DependenciesLayoutConfig(GraphOptions):
 LayoutConfig = Annotated[
     LineLayoutConfig
     | LinearisedLayoutConfig
+    | SentencesLayoutConfig
     | NeighboursLayoutConfig
     | NgramsLayoutConfig
     | GraphLayoutConfig
@@ -127,7 +138,7 @@ class Layout:
     def num_edge_kinds(self) -> int:
         """Return the number of kinds of edges; 0 for a line."""
         match self.config:
-            case LineLayoutConfig() | LinearisedLayoutConfig():
+            case LineLayoutConfig() | LinearisedLayoutConfig() | SentencesLayoutConfig():
                 return 0
             case NeighboursLayoutConfig():
                 return NEXT
@@ -146,6 +157,8 @@ class Layout:
         match self.config:
             case LinearisedLayoutConfig():
                 return Sketch((normalise(linearised(read_graph(text))),))
+            case SentencesLayoutConfig():
+                return Sketch(tuple(SENTENCE_END.split(normalise(text).strip())))
             case GraphOptions():
                 graph = read_graph(text)
                 edges = [(start, end, normalise(label)) for start, end, label in graph.edges]
@@ -165,8 +178,12 @@ class Layout:
         for sketch in sketches:
             # A text without tokens still has a position for its node.
             rows = [next(encoded) or [UNK] for _ in sketch.texts]
+            copies, forms = _copied(sketch.texts, source, target) if target else (None, ())
+            if isinstance(self.config, SentencesLayoutConfig):
+                rows = [[*row, EOS] for row in rows[:-1]] + rows[-1:]
+                copies = [[*row, PAD] for row in copies[:-1]] + copies[-1:] if copies else copies
             tokens = list(itertools.chain.from_iterable(rows))
-            copy_ids, forms = _copied(sketch.texts, source, target) if target else (None, ())
+            copy_ids = None if copies is None else list(itertools.chain.from_iterable(copies))
             edges = self._edges(sketch, [len(row) for row in rows]) if self.num_edge_kinds else None
             found.append(SourceIds(tokens, copy_ids, forms, edges))
         return found
@@ -240,14 +257,14 @@ def load_layout(config: LayoutConfig, folder: Path) -> Layout:
     return Layout(config, labels)
 
 
-def _copied(texts: Sequence[str], source: Tokenizer, target: Tokenizer) -> tuple[list[int], tuple[str, ...]]:
-    """Return the copy tables of all texts as one, in which equal forms have one number."""
+def _copied(texts: Sequence[str], source: Tokenizer, target: Tokenizer) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Return the copy tables of all texts, in which equal forms have one number."""
     forms: dict[str, int] = {}
-    copy_ids: list[int] = []
+    copies = []
     for text in texts:
         ids, own = copy_table(source, target, text)
         places = [target.vocab_size + forms.setdefault(form, len(forms)) for form in own]
-        copy_ids += [
-            number if number < target.vocab_size else places[number - target.vocab_size] for number in ids or [PAD]
-        ]
-    return copy_ids, tuple(forms)
+        copies.append(
+            [number if number < target.vocab_size else places[number - target.vocab_size] for number in ids or [PAD]]
+        )
+    return copies, tuple(forms)
