@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calque.api import check as check
+    from calque.api import compare as compare
     from calque.api import evaluate as evaluate
     from calque.api import load as load
     from calque.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check", "evaluate", "load", "train"]
+__all__ = ["__version__", "check", "compare", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The verbs of calque, for Python and for the command line: train, load, evaluate, check."""
+"""The verbs of calque, for Python and for the command line: train, load, evaluate, compare, check."""
 
 import dataclasses
 import signal
@@ -14,6 +14,7 @@ from calque.data.files.readers import open_dataset
 from calque.data.given import Data, given_files
 from calque.data.survey import EVERYTHING, development_sample
 from calque.errors import UsageError, texts, wrong_type
+from calque.inspection.compare import compare as compare
 from calque.metrics.score import Score
 from calque.predict.ensemble import load as load
 from calque.predict.predictor import Predictor

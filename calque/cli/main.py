@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from calque.cli import options as given
+from calque.cli.compare import compare_systems
 from calque.cli.early import require_files, require_folder
 from calque.cli.endings import discard_output, fault, leave, open_closed_streams, report_error
 from calque.cli.exchange import export_model, import_model
@@ -241,6 +242,7 @@ def recipe(key: given.FieldName = None, as_json: given.AsJson = False) -> None:
         typer.echo(f"{name} = {default}\n    {text}")
 
 
+app.command(name="compare")(compare_systems)
 app.command(name="export")(export_model)
 app.command(name="import")(import_model)
 

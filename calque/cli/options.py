@@ -83,6 +83,9 @@ SizeName = Annotated[str, typer.Option(help="Size of the model: auto, tiny, smal
 StartFrom = Annotated[str | None, typer.Option("--from", help="A model folder to continue from with other data.")]
 Time = Annotated[str | None, typer.Option(help="Stop after this training time, such as 90s, 20m or 1.5h.")]
 TaskName = Annotated[str, typer.Option(help=f"{', '.join(TASKS)}, or FILE.py with a task of your own.")]
+ComparedTask = Annotated[
+    str | None, typer.Option("--task", help=f"{', '.join(TASKS)}, or FILE.py; default: that of the first model.")
+]
 OwnTask = Annotated[
     str | None, typer.Option("--task", help="FILE.py with the task of your own that the model was trained for.")
 ]
@@ -115,6 +118,10 @@ Exact = Annotated[
     typer.Option("--exact", help="Compute in fp32, one line per batch: an answer never depends on other lines."),
 ]
 BatchLines = Annotated[int, typer.Option(min=0, max=65_536, help="Lines in one batch; 0 chooses by length.")]
+System = Annotated[str, typer.Argument(help="A model folder, or a file with one line of output for each pair.")]
+TrainingData = Annotated[
+    str | None, typer.Option("--train", help="The training pairs, for slices of rare and unseen words.")
+]
 MetricNames = Annotated[
     list[str] | None, typer.Option(help="Metric to compute, such as bleu; repeatable. An unknown name lists all.")
 ]
