@@ -40,7 +40,7 @@ def facts() -> Record:
 
 
 def has_bf16(machine: Record) -> bool:
-    """Say whether the silicon multiplies bf16."""
+    """Return whether the silicon multiplies bf16."""
     return any(flag in BF16 for flag in machine["flags"])
 
 

@@ -52,7 +52,7 @@ def python_of(folder: Path, name: str) -> Path:
 
 
 def is_ready(folder: Path, name: str) -> bool:
-    """Say whether an environment was made and proved."""
+    """Return whether an environment was made and proved."""
     return name == "calque" or (folder / name / "proved").exists()
 
 

@@ -124,7 +124,7 @@ def share(reached: float, highest: float, binds: bool = True) -> str:
 
 
 def is_single(mode: str) -> bool:
-    """Say whether a mode decodes one sentence at a time: then every step reads all weights for it."""
+    """Return whether a mode decodes one sentence at a time: then every step reads all weights for it."""
     return mode.endswith("batch 1")
 
 

@@ -1,4 +1,4 @@
-"""The folder that an export or import writes: whole or not there, and never over something else."""
+"""The output folder of an export or import: it is complete or absent, and never replaces other files."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from calque.text.tokenizers.tokenizer import write_files
 
 @contextmanager
 def new_folder(out: Path, needed: int) -> Iterator[Path]:
-    """Yield a folder beside `out` to write to, which takes its name at the end; on an error it is removed.
+    """Yield a temporary folder next to `out`, which is renamed to `out` at the end, or removed after an error.
 
-    UsageError where `out` is there and holds something; ResourceError, with the bytes `needed`, where it cannot be
+    Raises UsageError if `out` exists and is not empty, and ResourceError, with the bytes `needed`, if it cannot be
     written.
     """
     require_new(out)
@@ -38,13 +38,13 @@ def new_folder(out: Path, needed: int) -> Iterator[Path]:
 
 
 def require_new(out: Path) -> None:
-    """Raise UsageError where there is something that would be written over."""
+    """Raise UsageError if `out` exists and is not an empty folder."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise UsageError(f"{out} is there already; name a new folder, or remove it")
+        raise UsageError(f"{out} already exists; name a new folder, or remove it")
 
 
 def write_model_folder(out: Path, sections: Mapping[str, Any], weights: Mapping[str, Tensor], text: TextPair) -> None:
-    """Write a new model folder: recipe, weights, tokenizers and the manifest by which damage is seen."""
+    """Write a new model folder: recipe, weights, tokenizers, and the manifest that reveals damage."""
     with new_folder(out, sum(weight.nbytes for weight in weights.values())) as temporary:
         write_files(temporary / "text", text.files())
         write_atomic(temporary / "recipe.json", json.dumps(sections, indent=2, ensure_ascii=False) + "\n")

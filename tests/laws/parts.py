@@ -110,27 +110,27 @@ MIXERS: dict[str, dict[str, Any]] = {kind: {"mixer": {"kind": kind}} for kind in
 
 
 def is_recurrent(choice: Choice) -> bool:
-    """Say whether the decoder is recurrent."""
+    """Return whether the decoder is recurrent."""
     return choice["decoder"] in CELLS
 
 
 def has_cells(choice: Choice) -> bool:
-    """Say whether encoder or decoder is made of recurrent cells."""
+    """Return whether encoder or decoder is made of recurrent cells."""
     return is_recurrent(choice) or ENCODERS[choice["encoder"]]["kind"] in CELLS
 
 
 def attends(choice: Choice) -> bool:
-    """Say whether the decoder has an attention that was chosen."""
+    """Return whether the decoder has an attention that was chosen."""
     return is_recurrent(choice) and choice["attention"] != "none"
 
 
 def decodes_by_transformer(choice: Choice) -> bool:
-    """Say whether the decoder is a Transformer."""
+    """Return whether the decoder is a Transformer."""
     return DECODERS[choice["decoder"]]["kind"] == "transformer"
 
 
 def has_transformer(choice: Choice) -> bool:
-    """Say whether encoder or decoder is a Transformer."""
+    """Return whether encoder or decoder is a Transformer."""
     return decodes_by_transformer(choice) or ENCODERS[choice["encoder"]]["kind"] == "transformer"
 
 
@@ -164,7 +164,7 @@ AXES = {
 
 
 def sensible(choice: Choice) -> bool:
-    """Say whether the options go together."""
+    """Return whether the options go together."""
     if decodes_by_transformer(choice) and choice["coverage"] in ("score", "score-loss"):
         return False
     # Without self-attention there are no scores that these could change.
@@ -190,17 +190,17 @@ class Case:
 
     @property
     def copies(self) -> bool:
-        """Say whether the head copies."""
+        """Return whether the head copies."""
         return dict(self.options)["head"] == "pointer"
 
     @property
     def reads_graphs(self) -> bool:
-        """Say whether the encoder reads edges."""
+        """Return whether the encoder reads edges."""
         return dict(self.options)["encoder"] in GRAPH_ENCODERS
 
     @property
     def reads_several(self) -> bool:
-        """Say whether the encoder reads two sources."""
+        """Return whether the encoder reads two sources."""
         return dict(self.options)["encoder"] == "several"
 
     @property

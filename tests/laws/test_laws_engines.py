@@ -35,7 +35,7 @@ TAKEN = [Case(tuple((PLAIN | choice).items())) for choice in covering(KINDS, lam
 
 
 def attends(case: Case) -> bool:
-    """Say whether the target's own positions are mixed by attention, and not by a unit."""
+    """Return whether the target's own positions are mixed by attention, and not by a unit."""
     return dict(case.options)["mixer"] == "attention"
 
 

@@ -114,7 +114,7 @@ def test_an_imported_model_answers_as_before(
     assert "marian" in ended.err
     # It went where nothing was: a second import is refused.
     again = command("import", "huggingface", marian, out)
-    assert (again.code, "is there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
     # And back: the folder that comes out answers the same.
     ended = command("export", out, tmp_path / "back", "--to", "huggingface")
     assert ended.code == 0, ended.err

@@ -104,7 +104,7 @@ def options_of(command: Any) -> set[str]:
 
 
 def known_key(key: str) -> bool:
-    """Say whether the recipe has a field or section of this name, `text.KEY` standing for both sides."""
+    """Return whether the recipe has a field or section of this name, `text.KEY` standing for both sides."""
     for name in (key, key.replace("text.", "text.source.", 1)):
         try:
             return bool(matching_fields(name))

@@ -1,6 +1,7 @@
-"""A recurrent model as a Python program that builds it of Keras's own layers and fills it with its weights.
+"""Write a recurrent model as a Python program that builds it from Keras's own layers and loads its weights.
 
-The layers bear the names of calque.exchange.keras.weights; dropout stands where calque has it, the variational aside.
+The layers have the names in calque.exchange.keras.weights. Dropout is in the same places as in calque, except the
+variational one.
 """
 
 import re
@@ -11,12 +12,12 @@ from calque.model import ModelConfig
 from calque.nn.recurrent.encoder_decoder import RecurrentConfig, RecurrentDecoderConfig, RecurrentEncoderConfig
 
 PROGRAM = Template('''\
-"""$name as a Keras model: written by calque, it needs Keras and NumPy alone.
+"""$name as a Keras model, written by calque; it needs only Keras and NumPy.
 
-    python model.py     # build the model, fill it from weights.npz beside this file, show its layers
+    python model.py     # build the model, load weights.npz next to this file, show the layers
 
-It maps source ids [B, S], each row closed by 3 (</s>) and padded with 0, and target inputs [B, T], of which 2 (<s>) is
-the first, to logits [B, T, V] of what follows each input. In training give padding no weight (`sample_weight`).
+It maps source ids [B, S], where each row ends with 3 (</s>) and is padded with 0, and target inputs [B, T], which begin
+with 2 (<s>), to logits [B, T, V] of the next token. In training, give padding no weight (`sample_weight`).
 """
 
 from pathlib import Path
@@ -29,20 +30,20 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 
 
 def build():
-    """Return the model, its weights fresh."""
+    """Return the model with random weights."""
 $body
     return keras.Model([source, target], logits)
 
 
 def load_weights(model, path=WEIGHTS):
-    """Fill each layer from arrays called `layer/0`, `layer/1` and so on, in the order of `layer.get_weights()`."""
+    """Load each layer from the arrays `layer/0`, `layer/1` and so on, in the order of `layer.get_weights()`."""
     with np.load(path) as stored:
         for layer in model.layers:
             layer.set_weights([stored[f"{layer.name}/{number}"] for number in range(len(layer.get_weights()))])
 
 
 def save_weights(model, path):
-    """Write each layer's arrays by the same names: `calque import keras` reads the file."""
+    """Write the arrays of each layer under the same names; `calque import keras` reads the file."""
     arrays = {}
     for layer in model.layers:
         for number, array in enumerate(layer.get_weights()):
@@ -59,7 +60,7 @@ CELLS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 
 
 def program(config: ModelConfig, source_size: int, target_size: int, name: str) -> str:
-    """Return the text of the program; the config is one that Keras's layers can express."""
+    """Return the text of the program, for a config that Keras's layers can express."""
     assert isinstance(config.encoder, RecurrentEncoderConfig)
     assert isinstance(config.decoder, RecurrentDecoderConfig)
     lines = [
@@ -67,7 +68,7 @@ def program(config: ModelConfig, source_size: int, target_size: int, name: str) 
         *_first_states(config.encoder, config.decoder),
         *_decoder(config.decoder, config.encoder, target_size),
     ]
-    # The name of a folder may hold anything, and stands within a program here.
+    # The name of a folder may contain anything, and becomes part of a program here.
     name = re.sub(r"[^\w .-]", "_", name)
     return PROGRAM.substitute(name=name, body="\n".join(f"    {line}" for line in lines))
 
@@ -105,7 +106,7 @@ def _added(values: str, is_residual: bool) -> str:
 
 
 def _final(config: RecurrentEncoderConfig, index: int, part: int) -> str:
-    """Return what a layer's state is: Keras lists the parts of the forward side, then those of the backward side."""
+    """Return the state of a layer: Keras lists the parts of the forward side, then those of the backward side."""
     parts = _num_parts(config)
     part = min(part, parts - 1)
     if config.bidirectional:
@@ -114,7 +115,7 @@ def _final(config: RecurrentEncoderConfig, index: int, part: int) -> str:
 
 
 def _first_states(encoder: RecurrentEncoderConfig, config: RecurrentDecoderConfig) -> list[str]:
-    """Return the bridge: the lists `first_0` and so on of each decoder layer's first states."""
+    """Return the lines of the bridge: lists `first_0` and so on with the first states of each decoder layer."""
     parts, width = range(_num_parts(config)), config.width
     if config.bridge == "zero":
         return []
@@ -148,7 +149,7 @@ def _decoder(config: RecurrentDecoderConfig, encoder: RecurrentEncoderConfig, vo
 
 
 def _attention(config: RecurrentDecoderConfig, memory_width: int) -> list[str]:
-    """Return what makes attentional vectors of `values`; nothing without attention."""
+    """Return the lines that compute attentional vectors from `values`; none without attention."""
     kind, width = config.attention.kind, config.width
     if kind == "none":
         return []

@@ -1,6 +1,6 @@
-"""Weights of recurrent models as calque names them and as Keras 3 lists them (`layer.get_weights()`), both ways.
+"""Convert weights of recurrent models between calque's names and Keras 3's lists (`layer.get_weights()`).
 
-Numpy alone. A model becomes layers by name, so that a program in Keras can be filled or read one layer after the other.
+Only NumPy is needed. A model is converted to named layers, so that a Keras program can load and save each layer.
 """
 
 import math
@@ -16,18 +16,18 @@ from calque.errors import UsageError
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
-"""Arrays by the names of a state dict, or of that part of it that one layer is."""
+"""Arrays by their names in a state dict, or in the part of it that belongs to one layer."""
 
 SIDES = ("", "_reverse")
 INPUTS, RECURRENT, BIASES = "weight_ih_l0", "weight_hh_l0", ("bias_ih_l0", "bias_hh_l0")
-# A GRU's gates stand in another order; those of an LSTM as in calque: input, forget, candidate, output.
+# The gates of a GRU have another order; those of an LSTM are as in calque: input, forget, candidate, output.
 GATES_OF_GRU = 3
 
 
 def recurrent_to_keras(weights: Weights) -> list[Array]:
-    """Return what SimpleRNN, LSTM or GRU (reset_after) lists; of both directions what Bidirectional lists.
+    """Return the list of SimpleRNN, LSTM or GRU (reset_after), or that of Bidirectional for both directions.
 
-    `weights` are those of a layer of the library, `weight_ih_l0` and so on. Where Keras has one bias, it is the sum.
+    `weights` are those of a layer of torch, `weight_ih_l0` and so on. If Keras has one bias, it is the sum of both.
     """
     listed: list[Array] = []
     for side in SIDES:
@@ -41,21 +41,21 @@ def recurrent_to_keras(weights: Weights) -> list[Array]:
 
 
 def recurrent_from_keras(listed: Sequence[Array]) -> dict[str, Array]:
-    """Return a library layer's weights from what a Keras layer lists; a single bias goes to the inputs.
+    """Return the weights of a layer of torch from the list of a Keras layer; a single bias becomes that of the inputs.
 
-    UsageError for layers without biases, and for a GRU that resets before the product.
+    Raises UsageError for layers without biases, and for a GRU that resets before the product.
     """
     if len(listed) not in (3, 6):
         raise UsageError(
             f"a recurrent Keras layer lists 3 arrays, or 6 for both directions, this one {len(listed)};"
-            " calque has such layers with use_bias=True only"
+            " calque has such layers only with use_bias=True"
         )
     weights: dict[str, Array] = {}
     for side, start in zip(SIDES, range(0, len(listed), 3), strict=False):
         kernel, recurrent, bias = listed[start : start + 3]
         num_gates = recurrent.shape[1] // recurrent.shape[0]
         if num_gates == GATES_OF_GRU and bias.ndim == 1:
-            raise UsageError("this Keras GRU has reset_after=False; calque has GRUs with reset_after=True only")
+            raise UsageError("this Keras GRU has reset_after=False; calque has GRUs only with reset_after=True")
         biases = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
         parts = zip((INPUTS, RECURRENT, *BIASES), (kernel.T, recurrent.T, *biases), strict=True)
         weights |= {name + side: _swapped(part, num_gates) for name, part in parts}
@@ -63,7 +63,7 @@ def recurrent_from_keras(listed: Sequence[Array]) -> dict[str, Array]:
 
 
 def embedding_to_keras(weights: Weights) -> list[Array]:
-    """Return what Embedding lists: calque multiplies vectors by the root of their width, Keras takes them as stored."""
+    """Return the list of Embedding: calque multiplies vectors by the root of their width, Keras does not."""
     return [weights["weight"] * math.sqrt(weights["weight"].shape[1])]
 
 
@@ -74,7 +74,7 @@ def embedding_from_keras(listed: Sequence[Array]) -> dict[str, Array]:
 
 
 def dense_to_keras(weights: Weights) -> list[Array]:
-    """Return what Dense lists, without a bias where there is none."""
+    """Return the list of Dense, without a bias if there is none."""
     return [weights["weight"].T, *([weights["bias"]] if "bias" in weights else [])]
 
 
@@ -84,7 +84,7 @@ def dense_from_keras(listed: Sequence[Array]) -> dict[str, Array]:
 
 
 def vector_to_keras(weights: Weights) -> list[Array]:
-    """Return what AdditiveAttention lists: the scale of each unit."""
+    """Return the list of AdditiveAttention: the scale of each unit."""
     return [weights["energy"]]
 
 
@@ -94,7 +94,7 @@ def vector_from_keras(listed: Sequence[Array]) -> dict[str, Array]:
 
 
 def heads_to_keras(weights: Weights, num_heads: int) -> list[Array]:
-    """Return what MultiHeadAttention lists of `query`, `key`, `value` and `output`; a bias that is not there is 0."""
+    """Return the list of MultiHeadAttention from `query`, `key`, `value` and `output`; a missing bias is 0."""
     listed: list[Array] = []
     for name in ("query", "key", "value"):
         # [H · A, D] -> [D, H, A]
@@ -131,13 +131,13 @@ LAYERS = (
     KerasLayer("decoder.combine.(weight|bias)", "combine", *_DENSE),
     KerasLayer("head.projection.(weight|bias)", "projection", *_DENSE),
 )
-"""What a recurrent model is made of, `#` being the number of a layer; its names are those of our Keras programs."""
+"""The layers of a recurrent model, where `#` is the number of a layer, and their names in our Keras programs."""
 
 
 def to_keras(state: Weights) -> dict[str, list[Array]]:
-    """Return each Keras layer's list of weights by its name; UsageError names a weight that Keras has no layer for.
+    """Return the list of weights of each Keras layer by its name; UsageError names a weight without a Keras layer.
 
-    What has no weights (residual connections, the scaling of a dot product) does not show in a state dict.
+    Parts without weights (residual connections, the scaling of a dot product) do not appear in a state dict.
     """
     parts: dict[str, dict[str, Array]] = {}
     ways: dict[str, KerasLayer] = {}
@@ -158,7 +158,7 @@ def to_keras(state: Weights) -> dict[str, list[Array]]:
 
 
 def from_keras(listed: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
-    """Return a state dict from each Keras layer's list of weights by its name; UsageError for an unknown name."""
+    """Return a state dict from the list of weights of each Keras layer; UsageError for an unknown name."""
     state: dict[str, Array] = {}
     for name, arrays in listed.items():
         for layer in LAYERS:
@@ -168,7 +168,7 @@ def from_keras(listed: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
                 break
         else:
             known = ", ".join(layer.name for layer in LAYERS)
-            raise UsageError(f"no part of a recurrent model is a Keras layer called {name!r}; there are {known}")
+            raise UsageError(f"a recurrent model has no Keras layer {name!r}; its layers are {known}")
     return state
 
 

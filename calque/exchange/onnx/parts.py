@@ -20,7 +20,7 @@ from calque.nn.recurrent.layers import RecurrentLayers
 from calque.nn.several import SeveralEncoder, SeveralEncoderConfig
 
 LIBRARY = "ONNX"
-# By the library's class: ONNX's operator, and which of the library's gates stands where among its own: those of an
+# By torch's class: ONNX's operator, and the order of torch's gates in it: those of an
 # LSTM as input, output, forget, candidate, of a GRU as update, reset, candidate.
 OPERATORS: dict[type[nn.RNNBase], tuple[str, tuple[int, ...]]] = {
     nn.LSTM: ("LSTM", (0, 3, 1, 2)),

@@ -41,7 +41,7 @@ def test_where_ctranslate2_is_missing_it_says_how_to_get_it(monkeypatch: pytest.
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     folder = write_random(tmp_path / "model", narrow("transformer"))
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_ctranslate2(folder, folder)
     with pytest.raises(UsageError, match="no model folder"):
         export_ctranslate2(tmp_path / "none", tmp_path / "out")

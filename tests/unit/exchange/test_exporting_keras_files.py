@@ -192,9 +192,9 @@ def test_a_damaged_file_is_one_line(
 def test_files_that_are_not_there_and_folders_that_are(folder: Path, out: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         import_keras(tmp_path / "no.npz", folder, tmp_path / "new")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         import_keras(out, folder, folder)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_keras(folder, out)
     with pytest.raises(UsageError, match="no model folder"):
         export_keras(tmp_path / "none", tmp_path / "new")

@@ -43,7 +43,7 @@ def test_where_tensorflow_is_missing_it_says_how_to_get_it(monkeypatch: pytest.M
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     folder = write_random(tmp_path / "model", narrow("gru"))
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_tensorflow(folder, folder)
     with pytest.raises(UsageError, match="no model folder"):
         export_tensorflow(tmp_path / "none", tmp_path / "out")

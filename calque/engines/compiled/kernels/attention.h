@@ -1,18 +1,18 @@
-// What one query takes from some places: how it meets their keys, and the mix of their values. A place is a pointer, so
-// that nothing is moved to be attended to.
+// Attention of one query to some positions: scores with their keys, and the weighted mean of their values. A position
+// is a pointer, so no keys or values are copied.
 
 #pragma once
 
 #include "vectors.h"
 
-// Turn scores into weights, in place; return what they must be divided by. There is room for whole vectors.
+// Exponentiate scores in place, and return the sum by which they must be divided. The array has room for whole vectors.
 static float weigh(float *scores, int count) {
   int whole = (count + LANES - 1) / LANES * LANES;
   for (int at = count; at < whole; ++at) scores[at] = HIDDEN;
   return exponentials(scores, scores, highest(scores, whole), whole);
 }
 
-// How a query [deep] meets the keys that lie at `shift` from each of some places.
+// Write the scores of a query [deep] with the keys at offset `shift` of each position.
 static void meet(const float *query, const float *const *places, long shift, int count, int deep, float *scores) {
   int at = 0;
   for (; at + 4 <= count; at += 4) {
@@ -31,7 +31,7 @@ static void meet(const float *query, const float *const *places, long shift, int
   for (; at < count; ++at) scores[at] = dot(query, places[at] + shift, deep);
 }
 
-// `VECTORS_AT_ONCE` vectors of a sum over places, or one.
+// Compute `VECTORS_AT_ONCE` vectors of a sum over positions, or one.
 #define VECTORS_AT_ONCE 4
 ALWAYS void gather_some(const float *weights, float total, const float *const *places, long shift, int count,
                         int vectors, float *mixed) {
@@ -47,7 +47,7 @@ ALWAYS void gather_some(const float *weights, float total, const float *const *p
   for (int part = 0; part < vectors; ++part) store(mixed + part * LANES, sums[part] / total);
 }
 
-// Mix the values [deep] that lie at `shift` from each of some places by weights that sum to `total`.
+// Write the mean of the values [deep] at offset `shift` of each position, with weights whose sum is `total`.
 static void gather(const float *weights, float total, const float *const *places, long shift, int count, int deep,
                    float *mixed) {
   int at = 0;
@@ -61,7 +61,7 @@ static void gather(const float *weights, float total, const float *const *places
   }
 }
 
-// Find those of a sentence's places, `stride` floats long each, that count; return how many.
+// List the positions of a sentence that are not masked, each `stride` floats long; return their number.
 static int find_places(const float *memory, long stride, int places, const uint8_t *mask, const float **found) {
   int count = 0;
   for (int place = 0; place < places; ++place)

@@ -1,4 +1,4 @@
-// What beam search does with the scores of one step; `calque/search/steps.py` does the same with any model.
+// One step of beam search after the model's scores; `calque/search/steps.py` does the same for any model.
 
 #pragma once
 
@@ -9,12 +9,12 @@ typedef struct {
   int32_t row, token;
 } Candidate;
 
-// What beam search knows of B sentences that have W hypotheses each, 1 at the first step and K after it: the most
-// tokens of each; what the sums of those that end now, of those that end next, and of those that end as late as they
-// can [B] are divided by. `sums` [B, K], HIDDEN where there is no hypothesis, and their tokens, `history`
-// [B, K, length]; of the K best that ended, best first, what ranked them, sums, numbers of tokens, and tokens. Out:
-// `finished` [B]; of each living hypothesis its last token [B, K] and its ancestors, `grown` [B * K, time + 1]. `spare`
-// has room [K, length], `candidates` for 2 K.
+// The state of beam search for B sentences with W hypotheses each: 1 at the first step, then K. For each sentence, the
+// largest number of tokens, and the divisors [B] of sums that end now, that end at the next step, and that end as late
+// as possible. `sums` [B, K], HIDDEN where there is no hypothesis, and their tokens `history` [B, K, length]. For the K
+// best finished hypotheses, best first: scores, sums, numbers of tokens, and tokens. Outputs: `finished` [B]; for each
+// live hypothesis its last token [B, K] and its ancestors `grown` [B * K, time + 1]. Scratch: `spare` [K, length], and
+// `candidates` for 2 K.
 typedef struct {
   int32_t sentences, width, beam, n_best, length, num_banned, num_finished;
   int64_t end;
@@ -28,7 +28,7 @@ typedef struct {
   Candidate *candidates;
 } Beam;
 
-// The best so far, best first; of equals the first one stays before.
+// The best candidates so far, best first; among equal scores the earlier one comes first.
 typedef struct {
   int32_t held, most;
   Candidate *best;
@@ -46,7 +46,7 @@ static void insert(Candidates *found, Candidate candidate) {
   best[place] = candidate;
 }
 
-// Look through the scores of one row, of which `shift` is taken and to which `sum` is added.
+// Compare the scores of one row, minus `shift` and plus `sum`, with the best so far.
 static void look_through(Candidates *found, const float *scores, float shift, float sum, int row, int count) {
   int at = 0;
   for (; at + LANES <= count; at += LANES) {
@@ -57,7 +57,7 @@ static void look_through(Candidates *found, const float *scores, float shift, fl
   for (; at < count; ++at) insert(found, (Candidate){scores[at] - shift + sum, row, at});
 }
 
-// Find the best continuations of one sentence; one that is full can only end, also where that is banned.
+// Find the best continuations of one sentence. A hypothesis of full length can only end, even if </s> is forbidden.
 static void look_for(const Stack *stack, const Step *step, const Beam *beam, int sentence, Candidates *found) {
   const int count = stack->head.outputs, is_full = beam->limits[sentence] <= step->time;
   for (int number = 0; number < beam->width; ++number) {
@@ -78,7 +78,8 @@ static void copy_numbers(int64_t *to, const int64_t *from, int count) {
   for (int at = 0; at < count; ++at) to[at] = from[at];
 }
 
-// Put a hypothesis that ended now among the K best that did, unless they are all as good. None of those is longer.
+// Insert a hypothesis that ends now into the K best finished ones, unless these are all as good. None of them is
+// longer.
 static void keep_ended(const Beam *beam, int sentence, float sum, const int64_t *tokens, int time) {
   const long first = (long)sentence * beam->beam;
   float *scores = beam->ended_scores + first, score = sum / beam->divisor;
@@ -98,7 +99,7 @@ static void keep_ended(const Beam *beam, int sentence, float sum, const int64_t 
   copy_numbers(beam->ended_tokens + (first + place) * beam->length, tokens, time);
 }
 
-// Let hypothesis `number` of a sentence be what a candidate says; without one there is none.
+// Set hypothesis `number` of a sentence to a candidate, or to none if there is no candidate.
 static void live_on(const Step *step, const Beam *beam, int sentence, int number, const Candidate *candidate) {
   const long place = (long)sentence * beam->beam + number;
   const int row = candidate ? candidate->row : sentence * beam->width, time = step->time;
@@ -112,7 +113,7 @@ static void live_on(const Step *step, const Beam *beam, int sentence, int number
   grown[time] = row;
 }
 
-// Say whether nothing that lives can, or is likely to, change the outcome; `search.choose` explains why.
+// Return whether no live hypothesis can change the result, or is likely to; see `search.choose`.
 static uint8_t is_finished(const Beam *beam, int sentence, int time) {
   const float living = beam->sums[(long)sentence * beam->beam];
   const float *best = beam->ended_scores + (long)sentence * beam->beam, worst = best[beam->beam - 1];
@@ -122,7 +123,7 @@ static uint8_t is_finished(const Beam *beam, int sentence, int time) {
   return worst > HIDDEN && living / beam->next_divisor <= worst;
 }
 
-// Of the best 2 K candidates, those that end and are among the best K join the best ended ones; K others live on.
+// Of the best 2 K candidates, those that end and are among the best K are finished; the best K others stay live.
 static void branch(const Step *step, const Beam *beam, int sentence, const Candidates *found) {
   const int time = step->time;
   const int64_t *history = beam->history + (long)sentence * beam->beam * beam->length;

@@ -1,15 +1,15 @@
-// Products of rows with dense layers whose weights lie in panels: floats, or whole numbers of 8 bits.
+// Products of rows with dense layers, whose weights are stored in panels of floats or of 8-bit integers.
 //
-// For weights of 8 bits the values of a row become bytes too, steps of equal size from its lowest value to its highest:
-// processors multiply bytes up to four times as fast as floats, and a panel is read in a quarter of the time.
+// For 8-bit weights the values of a row are quantized to bytes too, in equal steps from its lowest to its highest
+// value: processors multiply bytes up to four times as fast as floats, and a panel is read in a quarter of the time.
 
 #pragma once
 
 #include "vectors.h"
 
-// Weights [outputs, inputs], filled up with zeros: floats in panels [outputs / COLUMNS][inputs][COLUMNS]; or, where
-// there is a scale for each output, int8 in panels [outputs / COLUMNS][inputs / 4][COLUMNS][4], `inputs` rounded up to
-// fours, and the `sums` of each output's numbers. Scales, sums and bias are filled up to whole panels too.
+// Weights [outputs, inputs], padded with zeros: floats in panels [outputs / COLUMNS][inputs][COLUMNS]; or, with a scale
+// for each output, int8 in panels [outputs / COLUMNS][inputs / 4][COLUMNS][4], where `inputs` is rounded up to a
+// multiple of four, and the `sums` of each output's weights. Scales, sums and bias are padded to whole panels too.
 typedef struct {
   int32_t inputs, outputs;
   const void *panels;
@@ -35,12 +35,12 @@ static floats activated(floats values, int function) {
   return values;
 }
 
-// What becomes of a product: a function of it, or what was there before added to it.
+// What is done to a product: a function is applied, or the previous value is added.
 typedef struct {
   int32_t function, add;
 } Finish;
 
-// Take the sums of some rows by the columns from `first` on to where they belong, whatever becomes of them.
+// Write the sums of some rows by the columns from `first` on, with any of these functions.
 static __attribute__((noinline)) void finish(const Dense *dense, const float *sums, int first, int rows, float *to,
                                              Finish how) {
   const int outputs = dense->outputs;
@@ -64,7 +64,7 @@ static __attribute__((noinline)) void finish(const Dense *dense, const float *su
   }
 }
 
-// Take the sums of some rows by one panel, still in registers, to where they belong.
+// Write the sums of some rows by one panel, which are still in registers.
 ALWAYS void settle(const Dense *dense, floats total[ROWS][VECTORS], int first, int count, float *to, Finish how) {
   if (first + COLUMNS <= dense->outputs && how.function <= RELU) {
     // The usual case, without leaving the registers.
@@ -77,7 +77,7 @@ ALWAYS void settle(const Dense *dense, floats total[ROWS][VECTORS], int first, i
 #pragma GCC unroll 16
       for (int row = 0; row < count; ++row) {
         float *there = to + (long)row * dense->outputs + column;
-        // In this order what is no number stays none.
+        // In this order, NaN stays NaN.
         floats value = larger(at_least, multiplied_and_added(total[row][part], scale, bias));
         store(there, how.add ? value + load(there) : value);
       }
@@ -92,7 +92,7 @@ ALWAYS void settle(const Dense *dense, floats total[ROWS][VECTORS], int first, i
   finish(dense, sums, first, count, to, how);
 }
 
-// `count` rows, known when this is compiled, by one panel.
+// Multiply `count` rows, a constant at compile time, by one panel.
 ALWAYS void block_of_floats(const Dense *dense, const float *panel, int first, const float *from, int count, float *to,
                             Finish how, const char *ahead) {
   floats total[ROWS][VECTORS];
@@ -102,7 +102,7 @@ ALWAYS void block_of_floats(const Dense *dense, const float *panel, int first, c
 #pragma GCC unroll 8
     for (int part = 0; part < VECTORS; ++part) total[row][part] = (floats){0};
   for (int input = 0; input < inputs; ++input) {
-    // The next panel comes from afar: it is asked for while this one is used.
+    // The next panel is not in the cache: it is prefetched while this one is used.
     __builtin_prefetch(ahead + (long)input * 64, 0, 2);
     floats weight[VECTORS];
 #pragma GCC unroll 8
@@ -115,7 +115,7 @@ ALWAYS void block_of_floats(const Dense *dense, const float *panel, int first, c
   settle(dense, total, first, count, to, how);
 }
 
-// Rows of bytes [rows, fours][4]; a row's values are its bytes times its step, on top of its lowest one.
+// Rows of bytes [rows, fours][4]; the values of a row are its lowest value plus its bytes times its step.
 typedef struct {
   const int32_t *bytes;
   const float *steps, *lowest;
@@ -154,7 +154,7 @@ ALWAYS void block_of_bytes(const Dense *dense, const int8_t *panel, int first, B
   settle(dense, total, first, count, to, how);
 }
 
-// What a block computes must be known when it is compiled, down to the number of its rows.
+// A block is specialised at compile time, including its number of rows.
 #if ROWS > 6
 #define MORE_BLOCKS(BLOCK) BLOCK(6) BLOCK(7) BLOCK(8) BLOCK(9) BLOCK(10) BLOCK(11)
 #else
@@ -197,12 +197,12 @@ static __attribute__((noinline)) void rows_by_bytes(const Dense *dense, const in
   }
 }
 
-// Fours of values that become bytes at once: what stays near while it is used, and no row of them with sums of products
-// (255 by 127, four in a four) beyond 32 bits.
+// Groups of four values that are quantized at once: few enough to stay in the cache, and for sums of products (255 by
+// 127, four in each group) to fit in 32 bits.
 #define FOURS_AT_ONCE 16384
 #define ROWS_AT_ONCE 256
 
-// Products by weights of 8 bits, some rows after the others.
+// Products with 8-bit weights, some rows at a time.
 static void multiply_narrow(const Dense *dense, const float *from, int rows, float *to, Finish how) {
   const int inputs = dense->inputs, fours = (inputs + 3) / 4, fitting = FOURS_AT_ONCE / fours;
   const int at_once = fitting < ROWS_AT_ONCE ? fitting : ROWS_AT_ONCE;
@@ -225,7 +225,7 @@ static void multiply_narrow(const Dense *dense, const float *from, int rows, flo
   }
 }
 
-// The most inputs that weights of 8 bits may have, and the largest of them.
+// The largest number of inputs of 8-bit weights, and the largest weight.
 int32_t most_narrow_inputs(void) { return 4 * FOURS_AT_ONCE; }
 int32_t largest_weight(void) { return LARGEST_WEIGHT; }
 

@@ -1,8 +1,8 @@
-// One step of a Transformer's decoder, and what search makes of its scores, in one call each.
+// One step of a Transformer's decoder, alone or with one step of search, in one call each.
 
 #include "beam.h"
 
-// Write the log-probabilities of every token [R, V].
+// Write the log-probabilities of all tokens [R, V].
 void decoder_step(const Stack *stack, const Step *step) {
   score(stack, step);
   const int count = stack->head.outputs;
@@ -12,8 +12,7 @@ void decoder_step(const Stack *stack, const Step *step) {
   }
 }
 
-// One step of the model and of search over it. Greedy search has one candidate: either it ends, and the search with it,
-// or it lives on.
+// One step of the model and of search. Greedy search has one candidate: if it ends, the search ends too.
 void decoder_branch(const Stack *stack, const Step *step, Beam *beam) {
   score(stack, step);
   beam->num_finished = 0;

@@ -1,7 +1,7 @@
 // A Transformer's encoder as a whole, and one step of its decoder for R rows, each in one call.
 //
-// Compiled on the machine that runs it, for its own vector instructions. Whoever calls owns every array, but for small
-// ones on the stack. What a row gets depends on nothing but that row, so that an answer does not depend on its batch.
+// Compiled on the machine that runs it, for its vector instructions. The caller owns every array, except small ones on
+// the stack. The result of a row depends only on that row, so an answer does not depend on its batch.
 
 #pragma once
 
@@ -17,8 +17,8 @@ typedef struct {
   const float *weight, *bias;
 } Norm;
 
-// What mixes the positions of a side, and the feed-forward network; `read_own` gives queries, keys and values side by
-// side, or what a unit forgets and what is new to it. The rest is a decoder's.
+// The mixer of the positions of a side, and the feed-forward network. `read_own` computes queries, keys and values side
+// by side, or the forget gate and the new value of an SSRU. The other fields are a decoder's.
 typedef struct {
   Norm own_norm, memory_norm, units_norm;
   Dense read_own, write_own, read_memory, query, write_memory, inner, gate, outer;
@@ -33,12 +33,12 @@ typedef struct {
   const Layer *layer;
 } Stack;
 
-// The input of a step: tokens [R]; the step at which each row began, `born` [R], or nothing where all began at step
-// 0, so that the position of a row is time - born; for each position a vector [D], and cosines and sines
-// [head_width] that queries and keys are turned by, or nothing; the row of each earlier step that a row grew from,
-// [R, time]; the blocks that each step left, [layers, R then, what `read_own` gave], or the cells of a unit [layers,
-// R then, D], with their R; the sentence of each row; keys and values of the memory [layers, B, places, 2 * groups *
-// head_width] and which places count [B, places].
+// The input of a step: tokens [R]; `born` [R], the step at which each row began, or NULL if all began at step 0, so
+// that the position of a row is time - born; for each position a vector [D], and the cosines and sines [head_width]
+// that rotate queries and keys, or NULL; for each row its ancestor at each earlier step [R, time]; the outputs of
+// `read_own` at each earlier step [layers, R then, ..], or the cells of an SSRU [layers, R then, D], with that R; the
+// sentence of each row; keys and values of the memory [layers, B, positions, 2 * groups * head_width] and its mask [B,
+// positions].
 typedef struct {
   int32_t rows, time, sentences, places;
   const int64_t *tokens;
@@ -69,7 +69,7 @@ static void norm_rows(const Norm *norm, const float *from, int rows, int width, 
   }
 }
 
-// What a sublayer reads: `values` normed, in `room`, or as they are.
+// Return the input of a sublayer: `values` normalised into `room`, or unchanged.
 static const float *before(const Stack *stack, const Norm *norm, const float *values, int rows, float *room) {
   if (!stack->norm_before) return values;
   norm_rows(norm, values, rows, stack->width, room);
@@ -80,7 +80,7 @@ static void after(const Stack *stack, const Norm *norm, float *values, int rows)
   if (!stack->norm_before) norm_rows(norm, values, rows, stack->width, values);
 }
 
-// Scratch, in floats; whoever calls gives as much as `room_needed` says.
+// Scratch memory, in floats; the caller allocates as much as `room_needed` returns.
 typedef struct {
   float *values, *normed, *mixed, *query, *units, *gate, *forgets, *scores;
 } Room;
@@ -116,8 +116,8 @@ static void feed_forward(const Stack *stack, const Layer *layer, int rows, Room 
   after(stack, &layer->units_norm, room->values, rows);
 }
 
-// Mix what `count` places hold by how their keys meet the queries of one row: all heads, [heads * head_width]. A place
-// begins with its keys, the values after them.
+// Attend from one row to `count` positions with all heads; the result is [heads * head_width]. A position begins with
+// its keys, followed by its values.
 static void mix(const Stack *stack, const float *queries, const float *const *places, int count, float *scores,
                 float *mixed) {
   const int deep = stack->head_width, shared = stack->heads / stack->groups;
@@ -128,15 +128,15 @@ static void mix(const Stack *stack, const float *queries, const float *const *pl
   }
 }
 
-// Embed one token at a place, whose vector is `place` [D].
+// Embed one token at a position with the vector `place` [D].
 static void embed(const Stack *stack, int64_t token, const float *place, float *to) {
   const float *vector = stack->table + token * stack->width;
   for (int at = 0; at < stack->width; ++at) to[at] = vector[at] * stack->embedding_scale + place[at];
   if (stack->embedding_norm.kind) norm_rows(&stack->embedding_norm, to, 1, stack->width, to);
 }
 
-// Turn queries and keys of one row (Su et al. 2021): value i of the first half of a head makes a pair with value i of
-// the second. `turn` is nothing where positions are told otherwise.
+// Rotate queries and keys of one row (Su et al. 2021): value i of the first half of a head is paired with value i of
+// the second half. `turn` is NULL for other kinds of positions.
 static void turn_heads(const Stack *stack, float *values, const float *turn) {
   const int deep = stack->head_width, half = deep / 2, count = turn ? stack->heads + stack->groups : 0;
   for (int head = 0; head < count; ++head, values += deep) {
@@ -171,7 +171,7 @@ static void look_back(const Stack *stack, const Step *step, int number, Room *ro
   after(stack, &layer->own_norm, room->values, rows);
 }
 
-// What came before is one vector a row: its cell forgets some of it for what is new (Kim et al. 2019).
+// The SSRU (Kim et al. 2019): a cell of one vector per row, in which a gate replaces a part by the new value.
 static void remember(const Stack *stack, const Step *step, int number, Room *room) {
   const Layer *layer = stack->layer + number;
   const int rows = step->rows, time = step->time, width = stack->width;
@@ -211,7 +211,7 @@ static void look_over(const Stack *stack, const Step *step, int number, Room *ro
   after(stack, &layer->memory_norm, room->values, rows);
 }
 
-// Write what the head gives each row, not yet normalised, to `step->log_probs`.
+// Write the logits of each row to `step->log_probs`.
 static void score(const Stack *stack, const Step *step) {
   Room room = divided(stack, step->rows, step->room);
   for (int row = 0; row < step->rows; ++row) {
@@ -234,9 +234,9 @@ static void score(const Stack *stack, const Step *step) {
 
 // --- the encoder ---------------------------------------------------------------------------------------------------
 
-// Read tokens [sentences, places] at `positions` [places, D], turned by `turns` [places, head_width] or by nothing, of
-// which `mask` [sentences, places] says which count, and write the memory [sentences, places, D]; `own` has room for
-// what `read_own` gives of one layer.
+// Encode tokens [sentences, places] with `positions` [places, D], rotated by `turns` [places, head_width] unless NULL,
+// and `mask` [sentences, places], and write the memory [sentences, places, D]; `own` has room for the outputs of
+// `read_own` of one layer.
 void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t *tokens, const float *positions,
             const float *turns, const uint8_t *mask, float *memory, float *own, float *scratch) {
   const int rows = sentences * places;
@@ -267,7 +267,7 @@ void encode(const Stack *stack, int32_t sentences, int32_t places, const int64_t
     for (long at = 0; at < (long)rows * stack->width; ++at) memory[at] = room.values[at];
 }
 
-// Project a memory [rows, width of it] to keys and values [layers, rows, 2 * groups * head_width].
+// Project a memory [rows, memory width] to keys and values [layers, rows, 2 * groups * head_width].
 void read_memory(const Stack *stack, int32_t rows, const float *memory, float *to) {
   for (int number = 0; number < stack->layers; ++number) {
     const Dense *dense = &stack->layer[number].read_memory;

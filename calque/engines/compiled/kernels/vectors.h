@@ -1,4 +1,4 @@
-// Vectors of floats as wide as the processor has them, and what is done along one row of an array.
+// Vectors of floats of the processor's width, and operations along one row of an array.
 
 #pragma once
 
@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-// A block of a product: so many rows by so many vectors of columns are summed in registers.
+// The size of a block of a product: rows, and vectors of columns, that are summed in registers.
 #ifdef __AVX512F__
 #define LANES 16
 #define ROWS 12
@@ -18,15 +18,15 @@
 #endif
 #define VECTORS 2
 #define COLUMNS (LANES * VECTORS)
-// Exponentials that are only summed are written to so many places, over and over.
+// Exponentials that are only summed are written to this many values, which are overwritten.
 #define SPARE 256
-// The score of what is not looked at: its exponential is nothing beside any other.
+// The score of a masked position: its exponential is 0 relative to any other.
 #define HIDDEN -1e30f
 #define ALWAYS static inline __attribute__((always_inline))
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
-// As they lie in arrays.
+// Unaligned, as in arrays.
 typedef floats floats_there __attribute__((aligned(4), may_alias));
 typedef integers integers_there __attribute__((aligned(1), may_alias));
 
@@ -45,8 +45,8 @@ ALWAYS floats as_floats(integers values) {
 #endif
 }
 
-// left * right + added. Left to the compiler it would be rounded once in one place and twice in another, and what a row
-// gets would depend on how many rows there are.
+// left * right + added, rounded once. The compiler would fuse some of these operations and not others, and the result
+// of a row would depend on the number of rows.
 ALWAYS floats multiplied_and_added(floats left, floats right, floats added) {
 #if defined __AVX512F__
   return (floats)_mm512_fmadd_ps((__m512)left, (__m512)right, (__m512)added);
@@ -57,8 +57,8 @@ ALWAYS floats multiplied_and_added(floats left, floats right, floats added) {
 #endif
 }
 
-// How far weights of 8 bits go from 0. Without instructions for sums of four products (VNNI), two of them are summed in
-// 16 bits first, which bear two of 255 by what 7 bits hold, and not by what 8 do.
+// The largest absolute value of 8-bit weights. Without instructions for sums of four products (VNNI), two products are
+// first summed in 16 bits, which is enough for two products of 255 with 7 bits, but not with 8 bits.
 #if defined __AVX512BW__ && !defined __AVX512VNNI__
 #define LARGEST_WEIGHT 63
 #elif defined __AVX2__ && !defined __AVX512F__ && !defined __AVXVNNI__
@@ -67,7 +67,7 @@ ALWAYS floats multiplied_and_added(floats left, floats right, floats added) {
 #define LARGEST_WEIGHT 127
 #endif
 
-// Add to each lane the sum of four products: bytes of `values` without a sign with those of `weights` that have one.
+// Add to each lane the sum of four products of unsigned bytes of `values` with signed bytes of `weights`.
 ALWAYS integers add_products(integers total, integers values, integers weights) {
 #if defined __AVX512VNNI__
   return (integers)_mm512_dpbusd_epi32((__m512i)total, (__m512i)values, (__m512i)weights);
@@ -94,7 +94,7 @@ ALWAYS float across(floats values) {
   return total;
 }
 
-// The larger of each two; the right one where one is not a number.
+// The larger of each pair; the right one if one of them is NaN.
 ALWAYS floats larger(floats left, floats right) {
 #if defined __AVX512F__
   return (floats)_mm512_max_ps((__m512)left, (__m512)right);
@@ -145,10 +145,10 @@ ALWAYS void across_four(const floats *values, float *to) {
 #endif
 }
 
-// Adding it rounds to a whole number, which then stands in the low bits: 1.5 * 2^23.
+// Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
 #define ROUNDING 12582912.0f
 
-// exp by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (as in Cephes), to 2 units in the last place.
+// exp as 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (as in Cephes), to 2 units in the last place.
 ALWAYS floats exponential(floats x) {
   const floats low = (floats){0} - 87.0f;
   integers below = x < low;
@@ -178,7 +178,7 @@ static float highest(const float *values, int count) {
   return best;
 }
 
-// Find the lowest and the highest value; both are no numbers where one of the values is none, or infinite.
+// Find the lowest and the highest value; both are NaN if one of the values is NaN or infinite.
 static void find_extremes(const float *values, int count, float *lowest, float *highest) {
   float low = values[0], high = values[0], strange = 0;
   int at = 0;
@@ -217,7 +217,7 @@ ALWAYS void store_low_bytes(uint8_t *to, integers values) {
 #endif
 }
 
-// Write (values - base) * factor, which lie between 0 and 255, as bytes.
+// Write (values - base) * factor, between 0 and 255, as bytes.
 static void as_bytes(uint8_t *to, const float *values, float base, float factor, int count) {
   int at = 0;
   for (; at + LANES <= count; at += LANES) {
@@ -247,7 +247,7 @@ static float exponentials(float *to, const float *values, float shift, int count
 // Return the logarithm of the sum of exponentials.
 static float log_sum(const float *scores, int count) {
   float spare[SPARE], most = highest(scores, count), total = 0;
-  // In parts, so that what is written for nothing stays near.
+  // In parts, so that the unused output stays in the cache.
   for (int at = 0; at < count; at += SPARE)
     total += exponentials(spare, scores + at, most, count - at < SPARE ? count - at : SPARE);
   return most + logf(total);
