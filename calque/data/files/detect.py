@@ -9,6 +9,7 @@ from calque.data.files.columns import Columns
 from calque.data.files.foreign import foreign_form, separated_form
 from calque.data.files.formats import Parsed, read_csv, read_tsv, tsv_header
 from calque.data.files.json_lines import read_jsonl
+from calque.data.files.json_list import is_json_list, names_of_first, read_json_list
 from calque.data.files.lexicon import is_lexicon, read_lexicon
 from calque.data.files.lines import TextFile, without_drop
 from calque.data.files.questions import KEYS, is_babi, is_squad, read_babi, read_squad
@@ -23,6 +24,8 @@ def detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[
     """Return the format of the file and its reader; the first lines have precedence over the name."""
     if is_squad(file.start()):
         return _questions("JSON in SQuAD's form", file, columns), read_squad
+    if is_json_list(file.start()):
+        return "a JSON list", read_json_list
     head = _head(file, limit)
     first = head[0]
     suffixes = Path(file.name).suffixes
@@ -38,7 +41,7 @@ def detect(file: TextFile, columns: Columns, limit: int) -> tuple[str, Callable[
         header = tsv_header(list(map(unquoted, cells)) if columns.quoting == "csv" else cells, columns, file.name, 1)
         return "TSV" + " with a header" * bool(header) + ", quoted" * (columns.quoting == "csv"), read_tsv
     if first.startswith("["):
-        raise DataError("a JSON list; write one object per line with: jq -c '.[]' FILE > OUT", file.name, 1)
+        raise DataError("a JSON list of values that are not objects; write one object per pair", file.name, 1)
     if first.startswith("{"):
         return "JSONL", read_jsonl
     if is_lexicon(head):
@@ -55,6 +58,8 @@ def names_in(file: TextFile, limit: int) -> set[str]:
     """Return the names of columns or keys that the first line of a file contains."""
     if is_squad(file.start()):
         return set(KEYS)
+    if is_json_list(file.start()):
+        return names_of_first(file)
     first, *rest = _head(file, limit)
     if is_babi([first, *rest]):
         return set(KEYS)

@@ -128,7 +128,7 @@ REFUSED = [
     Bad("jsonl, NUL", b'{"source": "\\u0000", "target": "b"}\n', 1, None, "NUL", None, ".jsonl"),
     Bad("jsonl, deep", b'{"source": ' + b"[" * 10**5 + b"\n", 1, None, "too deep", None, ".jsonl"),
     Bad("jsonl, long number", b'{"source": ' + b"7" * 5000 + b"}\n", 1, None, "too long", None, ".jsonl"),
-    Bad("json list", b'[{"source": "a",\n"target": "b"}]\n', 1, None, "jq", None, ".json"),
+    Bad("json list of texts", b'["a",\n"b"]\n', 1, None, "not objects", None, ".json"),
     Bad("two files, bad bytes left", (b"x\xff\nc\n", b"b\nd\n"), 1, 1, "iconv", [CD]),
     Bad("two files, bad bytes right", (b"a\nc\n", b"b\nd\xff\n"), 2, 1, "iconv", [AB]),
 ]
