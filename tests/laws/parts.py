@@ -194,6 +194,11 @@ class Case:
         return dict(self.options)["head"] == "pointer"
 
     @property
+    def is_sparse(self) -> bool:
+        """Return whether attention has weights of exactly 0."""
+        return dict(self.options)["normaliser"] != "softmax"
+
+    @property
     def reads_graphs(self) -> bool:
         """Return whether the encoder reads edges."""
         return dict(self.options)["encoder"] in GRAPH_ENCODERS

@@ -49,7 +49,7 @@ def read_squad(file: TextFile, columns: Columns, limit: int = LIMIT) -> Parsed:
             number += 1
             record = _squad_record(context, question)
             if isinstance(record, str):
-                yield DataError(f"question {number:,}{_id_of(question)}: {record}{DROP}", file.name)
+                yield DataError(f"question {number:,}{_id_of(question)}: {record}{DROP}", file.name, number)
             else:
                 yield example_of_record(record, columns, file.name, number)
 

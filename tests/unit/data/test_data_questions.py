@@ -69,6 +69,7 @@ def test_faults_are_named_with_their_question(tmp_path: Path, question: dict[str
     assert len(list(dataset.examples(bad.append))) == 1
     (error,) = bad
     assert error.message.startswith("question 2 (id q1): ")
+    assert error.line == 2
     assert "calque check FILE --fix OUT" in error.message
     with pytest.raises(DataError, match=message):
         list(dataset.examples())
