@@ -3,6 +3,7 @@
 import importlib
 import os
 import runpy
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -32,6 +33,13 @@ runpy.run_path(str(GUARD / "sitecustomize.py"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest tests first, the others in their order."""
     items.sort(key=lambda item: item.name not in LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let Ctrl-C end tests and the processes that they start, also where a shell ignores it for background jobs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
